@@ -1,0 +1,10 @@
+//! Bytes on their way through a shard: counted slices of received buffers, and what waits to be sent.
+//!
+//! A received buffer is shared by counted [`Slice`]s and never copied on the way to a leg. What a shard writes itself
+//! (heads, end-lines, responses) goes into the turn's arena. Safe code only: `io` stands behind [`Region`].
+
+mod outbox;
+mod slice;
+
+pub use outbox::{Outbox, Piece};
+pub use slice::{Region, Slice};

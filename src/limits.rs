@@ -1,0 +1,1 @@
+//! Every bound of the engine, derived from the configuration and checked; the memory total.

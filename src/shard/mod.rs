@@ -1,0 +1,1 @@
+//! One core's world: owns connections, tables, timers, mailboxes; routes inputs, applies effects. No protocol knowledge.

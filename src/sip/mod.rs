@@ -1,0 +1,1 @@
+//! Signalling: transactions, dialogs, session timers, registrations. Sans-IO; `now` is an argument.

@@ -1,0 +1,1 @@
+//! XML bodies: isComposing (RFC 3994), IMDN (RFC 5438).
