@@ -6,5 +6,5 @@
 mod outbox;
 mod slice;
 
-pub use outbox::{Outbox, Piece};
+pub use outbox::{Full, Outbox, Owner, Piece, TID_LEN, Tid, end_line};
 pub use slice::{Region, Slice};

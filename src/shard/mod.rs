@@ -1,1 +1,5 @@
 //! One core's world: owns connections, tables, timers, mailboxes; routes inputs, applies effects. No protocol knowledge.
+
+mod edge;
+
+pub use edge::{ConnectError, Effect, End, SocketId, World};

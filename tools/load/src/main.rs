@@ -1,1 +1,2 @@
+//! `ringfork-load`: the load generator.
 fn main() {}

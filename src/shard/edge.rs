@@ -1,0 +1,153 @@
+//! Where a shard ends and the outside begins: what `io` (or a simulation) tells it, and what it asks for.
+//!
+//! The driver's turn, in this order:
+//! 1. tell the world what happened ([`World`]'s methods, each with `now`; at most 64 KiB from one connection a turn);
+//! 2. [`World::due`] when [`World::next_due`] has come;
+//! 3. carry out [`World::poll_effect`] until it is empty;
+//! 4. for each connection that [`Outbox::next_dirty`](crate::buf::Outbox::next_dirty) names: one vectored send of what
+//!    `gather` shows, without waiting, and its outcome into `sent`; then `end_turn`;
+//! 5. wake the shards that got mail, wait for completions until `next_due`.
+
+use std::{net::SocketAddr, rc::Rc};
+
+use crate::{
+    buf::{Outbox, Slice},
+    ids::{ConnId, ShardId},
+    time::Instant,
+};
+
+/// A listening or datagram socket of this shard, by its place in the list that the shard was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId(pub u8);
+
+/// How a connection ended, seen from us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The peer closed its sending direction.
+    Closed,
+    /// The peer reset it, or it timed out on the network.
+    Reset,
+    /// We closed it, as asked by [`Effect::Close`].
+    Ours,
+}
+
+/// Why a connection could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectError {
+    /// Nobody listens there.
+    Refused,
+    /// No route, no answer in time.
+    Unreachable,
+    /// We have no descriptor or port left.
+    Exhausted,
+}
+
+/// What a shard asks of its driver.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send one datagram.
+    Datagram {
+        /// The socket to send from.
+        socket: SocketId,
+        /// Where to.
+        to: SocketAddr,
+        /// The whole datagram; shared with the transaction that may repeat it.
+        bytes: Rc<[u8]>,
+    },
+    /// Open a stream connection; the answer is [`World::connected`].
+    Connect {
+        /// The name that the shard has given it.
+        conn: ConnId,
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// Close a connection. The answer is [`World::ended`] with [`End::Ours`]; nothing is received on it after this.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// True: send what waits in the outbox first (for 2 s at most). False: at once, by reset.
+        flush: bool,
+    },
+    /// Stop receiving on a connection until [`Effect::Resume`]. What still arrives is accepted.
+    Pause {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Receive again.
+    Resume {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Give a connection that has named its session to the shard that owns it; it is no longer this shard's.
+    HandOver {
+        /// Which; single receives only so far, so nothing is in flight.
+        conn: ConnId,
+        /// The owner.
+        to: ShardId,
+        /// What was read so far.
+        bytes: Vec<u8>,
+    },
+}
+
+/// One shard as its driver sees it.
+pub trait World {
+    /// A connection came in on `socket`. `None`: refuse it (no room), by reset.
+    ///
+    /// A connection is read by single receives until the world has called for more by [`World::settled`].
+    fn accepted(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        local: SocketAddr,
+        peer: SocketAddr,
+    ) -> Option<ConnId>;
+
+    /// A connection that another shard accepted, with what it has read; as `accepted`, and owned for good.
+    fn adopted(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        local: SocketAddr,
+        peer: SocketAddr,
+        bytes: &[u8],
+    ) -> Option<ConnId>;
+
+    /// Whether a connection stays with this shard, so that its multishot receive may be armed.
+    fn settled(&self, conn: ConnId) -> bool;
+
+    /// The outcome of [`Effect::Connect`]: our own address, or why not (then the name is dead).
+    fn connected(&mut self, now: Instant, conn: ConnId, outcome: Result<SocketAddr, ConnectError>);
+
+    /// Bytes from a connection, in order. Unknown names (closed in the same turn) are ignored.
+    fn received(&mut self, now: Instant, conn: ConnId, bytes: Slice);
+
+    /// A connection is over; its name is dead after this.
+    fn ended(&mut self, now: Instant, conn: ConnId, how: End);
+
+    /// A datagram. `truncated` ones are never handed in.
+    fn datagram(&mut self, now: Instant, socket: SocketId, from: SocketAddr, bytes: Slice);
+
+    /// A connection that could not take everything can take more (its outbox went down).
+    fn drained(&mut self, now: Instant, conn: ConnId);
+
+    /// Letters wait in this shard's mailbox.
+    fn mail(&mut self, now: Instant);
+
+    /// Timers that are due.
+    fn due(&mut self, now: Instant);
+
+    /// When `due` must be called next.
+    fn next_due(&self) -> Option<Instant>;
+
+    /// The next thing asked for.
+    fn poll_effect(&mut self) -> Option<Effect>;
+
+    /// What waits to be sent.
+    fn outbox(&mut self) -> &mut Outbox;
+
+    /// The driver is short of receive buffers: at half, copy what is kept for long; `pinned` of `total` are held.
+    fn pressure(&mut self, now: Instant, pinned: usize, total: usize);
+
+    /// Shards that got mail from this one since the last call, to be woken.
+    fn take_wakes(&mut self) -> u64;
+}
