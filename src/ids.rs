@@ -27,3 +27,7 @@ impl LegId {
     /// The leg towards the user who sent the INVITE.
     pub const ORIGINATOR: Self = Self(0);
 }
+
+/// A listening or datagram socket of a shard, by its place in the list that the shard was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId(pub u8);

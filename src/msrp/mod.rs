@@ -1,3 +1,15 @@
 //! The data plane: framer (stream to chunks), leg table, fan-out, responses, reports, delivery accounting.
 //!
 //! Bytes in, slices out. A body is counted, never copied on its way. No socket, no clock.
+//!
+//! [`Plane`] holds every MSRP session of a shard. The session room rules it by [`Command`]s and hears [`Event`]s; the
+//! shard feeds it bytes and carries out its [`Output`]s; what it sends goes into the [`Outbox`](crate::buf::Outbox).
+//! Calling order, in a shard's turn: `command` and the `handle_*` functions as they come, each followed by draining
+//! `poll_event` and `poll_output`; `handle_timeout` when `poll_timeout` says so.
+
+mod api;
+
+pub use api::{
+    Ack, Command, Direction, Event, Failure, Finish, LegOffer, LegPeer, Matching, Output, Role,
+    Settings,
+};

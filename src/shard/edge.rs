@@ -12,13 +12,9 @@ use std::{net::SocketAddr, rc::Rc};
 
 use crate::{
     buf::{Outbox, Slice},
-    ids::{ConnId, ShardId},
+    ids::{ConnId, ShardId, SocketId},
     time::Instant,
 };
-
-/// A listening or datagram socket of this shard, by its place in the list that the shard was made with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SocketId(pub u8);
 
 /// How a connection ended, seen from us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,4 +2,4 @@
 
 mod edge;
 
-pub use edge::{ConnectError, Effect, End, SocketId, World};
+pub use edge::{ConnectError, Effect, End, World};

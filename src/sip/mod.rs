@@ -1,1 +1,12 @@
 //! Signalling: transactions, dialogs, session timers, registrations. Sans-IO; `now` is an argument.
+//!
+//! [`Endpoint`] demultiplexes messages into the four transaction machines, chooses the transport of what goes out, fills
+//! Via, and tells its user (the session room) what came, by [`Event`]. Dialogs, session timers, 2xx retransmission and the
+//! registrar are values of their own here, used by the session room: the endpoint knows no dialog.
+//!
+//! Calling order, in a shard's turn: the `handle_*` functions as they come, the user's `request`, `respond`, ... ; then
+//! drain `poll_event` and `poll_output`; `handle_timeout` when `poll_timeout` says so.
+
+mod api;
+
+pub use api::{Draft, Event, Flow, Listening, Output, Reply, Settings, Target, TxnRef};

@@ -1,0 +1,111 @@
+//! What the Participating Function asks for, and what can be seen of it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use crate::{
+    ids::{LegId, ServerTxnId, SessionId, ShardId},
+    msrp,
+    sip::{Draft, Reply, Target, TxnRef},
+};
+
+/// The bounds and choices of the Participating Function; from `Config` and `Limits`.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The shard that runs it.
+    pub shard: ShardId,
+    /// Whose users we serve.
+    pub domains: Vec<String>,
+    /// Our name in Contact, Warning and MSRP URIs; `None`: the listening address.
+    pub host: Option<String>,
+    /// The address that MSRP peers reach us by: `c=`, `m=` and path.
+    pub msrp_addr: SocketAddr,
+    /// The addresses that SIP peers reach us by, for Contact: UDP and TCP.
+    pub sip_udp: Option<SocketAddr>,
+    /// TCP.
+    pub sip_tcp: Option<SocketAddr>,
+    /// T1, for 2xx retransmission (RFC 3261 §13.3.1.4).
+    pub t1: Duration,
+    /// Session-Expires that we ask for; Min-SE is 90 s.
+    pub session_expires: Duration,
+    /// A device that rings longer counts as not answering.
+    pub no_answer: Duration,
+    /// Whether our offers carry `a=msrp-cema`.
+    pub cema: bool,
+    /// Match by session-id where a peer's addresses differ without CEMA.
+    pub legacy_session_match: bool,
+    /// `a=max-size` of ours.
+    pub max_message_bytes: u64,
+    /// Contacts without any CPM feature tag are suitable.
+    pub contact_without_tags_suitable: bool,
+    /// Networks whose asserted identities we believe; loopback is always one of them: (address, prefix length).
+    pub trusted_peers: Vec<(std::net::IpAddr, u8)>,
+    /// Sessions of this shard; over it 503 with Retry-After.
+    pub sessions_max: usize,
+    /// Devices of one session.
+    pub devices_max: usize,
+    /// User-Agent and Server: `CPM-serv/OMA2.2 ...` (cpm-notes.md §7).
+    pub product: String,
+}
+
+/// What the Participating Function asks of the shard; applied in order.
+#[derive(Debug)]
+pub enum Effect {
+    /// Answer a request.
+    Respond {
+        /// Which.
+        txn: ServerTxnId,
+        /// With what.
+        reply: Reply,
+    },
+    /// Send a request in a new client transaction.
+    Request(Draft),
+    /// CANCEL the INVITE `of`, once a provisional response has come (settled.md 5); `headers`: Reason, each with CRLF.
+    Cancel {
+        /// The INVITE.
+        of: TxnRef,
+        /// Further headers of the CANCEL.
+        headers: Vec<u8>,
+    },
+    /// Send without a transaction: an ACK of a 2xx, or the repeated 2xx itself.
+    Send {
+        /// Where to.
+        target: Target,
+        /// Complete but for Via where it is a request (the endpoint adds one); a response is complete.
+        message: Vec<u8>,
+    },
+    /// Rule the data plane.
+    Media(msrp::Command),
+    /// The session is over; everything of it is released.
+    Ended {
+        /// Which.
+        session: SessionId,
+    },
+}
+
+/// A session as an operator sees it.
+#[derive(Clone, Debug)]
+pub struct SessionView {
+    /// Its name.
+    pub session: SessionId,
+    /// The served user.
+    pub user: String,
+    /// Who invited.
+    pub originator: String,
+    /// `inviting`, `established`, `settled`, `ending`.
+    pub state: &'static str,
+    /// Its legs.
+    pub legs: Vec<LegView>,
+}
+
+/// A leg as an operator sees it.
+#[derive(Clone, Debug)]
+pub struct LegView {
+    /// Its place.
+    pub leg: LegId,
+    /// The Contact that it was sent to, or that came.
+    pub contact: String,
+    /// `inviting`, `ringing`, `accepted`, `active`, `cancelling`, `ending`, `ended`.
+    pub state: &'static str,
+    /// Why it is in that state: `"Call completed elsewhere"`, `"486 Busy Here"`, `"matched by session-id: CEMA"`, ...
+    pub why: String,
+}

@@ -1,0 +1,190 @@
+//! What the endpoint is told, and what it tells: the types between it, the session room and the shard.
+
+use std::{net::SocketAddr, rc::Rc, time::Duration};
+
+use crate::ids::{ConnId, LegId, ServerTxnId, SessionId, ShardId, SocketId};
+
+/// The way that a message came, and that its responses go back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flow {
+    /// A datagram.
+    Udp {
+        /// The socket that it came to (or leaves from).
+        socket: SocketId,
+        /// The other side.
+        peer: SocketAddr,
+    },
+    /// A stream connection, maybe of another shard (one flow is the normal case in an IMS: design §2).
+    Stream {
+        /// The shard that owns the connection.
+        home: ShardId,
+        /// The connection, in that shard's names.
+        conn: ConnId,
+        /// The other side.
+        peer: SocketAddr,
+    },
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Over this very flow (the one that a contact registered over, or a dialog uses).
+    Flow(Flow),
+    /// To this address by UDP; by TCP where the request is too large for a datagram [SIP-TXN-10], back to UDP if refused.
+    Udp(SocketAddr),
+    /// To this address by TCP; an open connection to it is used again.
+    Tcp(SocketAddr),
+}
+
+/// A socket that listens for SIP, for Via and Contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Its name.
+    pub socket: SocketId,
+    /// Stream or datagram.
+    pub tcp: bool,
+    /// The address that others reach it by.
+    pub addr: SocketAddr,
+}
+
+/// The bounds and choices of the endpoint; from `Config` and `Limits`.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The shard that runs it: part of each branch and tag that it mints.
+    pub shard: ShardId,
+    /// Our name in Via, Contact and Warning; `None`: the listening address.
+    pub host: Option<String>,
+    /// What we listen on.
+    pub listening: Vec<Listening>,
+    /// T1 (RFC 3261 §17.1.1.1); T2 is 4 s, T4 5 s, as the RFC has them.
+    pub t1: Duration,
+    /// Transactions of this shard; over it a new request gets 503 with Retry-After.
+    pub transactions_max: usize,
+    /// User-Agent and Server (cpm-notes.md §7).
+    pub product: String,
+}
+
+/// What a client transaction belongs to; the endpoint stores it and gives it back, unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TxnRef {
+    /// Whose request it is.
+    pub session: SessionId,
+    /// On which leg.
+    pub leg: LegId,
+    /// Which of the leg's requests: its CSeq number, which grows by one a request.
+    pub cseq: u32,
+}
+
+/// A request that goes out: everything but the topmost Via, which the endpoint adds with a fresh branch.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Whose it is.
+    pub of: TxnRef,
+    /// Where to.
+    pub target: Target,
+    /// Request line, headers from behind Via on, blank line, body: complete but for Via.
+    pub message: Vec<u8>,
+}
+
+/// A response that goes out: status, and what follows the headers that the endpoint copies from the request (Via, From, To
+/// with our tag, Call-ID, CSeq; Record-Route in 1xx and 2xx of INVITE).
+#[derive(Clone, Debug, Default)]
+pub struct Reply {
+    /// The status code.
+    pub code: u16,
+    /// Reason phrase; empty: the RFC's.
+    pub reason: &'static str,
+    /// Our To-tag where the request had none; empty: the endpoint makes one (100 gets none).
+    pub tag: Vec<u8>,
+    /// Further headers, each with its CRLF.
+    pub headers: Vec<u8>,
+    /// Content-Type and body.
+    pub body: Option<(&'static str, Vec<u8>)>,
+}
+
+/// What the endpoint tells its user.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A new request: not a retransmission, not merged, well-formed, Max-Forwards not spent. It must be answered by
+    /// `respond` (100 Trying goes out by itself for an INVITE).
+    Request {
+        /// The transaction to answer.
+        txn: ServerTxnId,
+        /// The way it came.
+        flow: Flow,
+        /// The whole message, topmost Via already with received and rport.
+        message: Rc<[u8]>,
+    },
+    /// An ACK of a 2xx (no transaction).
+    Ack {
+        /// The way it came.
+        flow: Flow,
+        /// The whole message.
+        message: Rc<[u8]>,
+    },
+    /// A CANCEL has met this pending INVITE; the CANCEL is answered, the INVITE is still to be (487).
+    Cancelled {
+        /// The INVITE.
+        txn: ServerTxnId,
+        /// The CANCEL (its Reason).
+        message: Rc<[u8]>,
+    },
+    /// A server transaction ended badly: no ACK to a non-2xx final response, or its flow is gone.
+    ServerFailed {
+        /// Which.
+        txn: ServerTxnId,
+    },
+    /// A response to a request of ours: each provisional, each final one, each repeated 2xx of an INVITE (RFC 6026).
+    Response {
+        /// Whose.
+        of: TxnRef,
+        /// The way it came.
+        flow: Flow,
+        /// The whole message, our Via still on top.
+        message: Rc<[u8]>,
+    },
+    /// No final response in time (timer B or F): as 408.
+    TimedOut {
+        /// Whose.
+        of: TxnRef,
+    },
+    /// It could not be sent (ICMP, refused, lost connection): as 503.
+    Unreachable {
+        /// Whose.
+        of: TxnRef,
+    },
+}
+
+/// What the endpoint asks of the shard.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Send a datagram.
+    Datagram {
+        /// From this socket.
+        socket: SocketId,
+        /// To here.
+        to: SocketAddr,
+        /// The whole message.
+        bytes: Rc<[u8]>,
+    },
+    /// Queue on a stream, here or at the shard that owns it.
+    Stream {
+        /// The owner.
+        home: ShardId,
+        /// The connection.
+        conn: ConnId,
+        /// The whole message.
+        bytes: Rc<[u8]>,
+    },
+    /// Open a connection; the shard answers with `handle_connecting(to, conn)`, then `handle_connected`; messages for
+    /// it are handed out as `Stream` after that.
+    Connect {
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// Close a connection of this shard.
+    Close {
+        /// Which.
+        conn: ConnId,
+    },
+}
