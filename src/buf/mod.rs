@@ -8,3 +8,6 @@ mod slice;
 
 pub use outbox::{Full, Outbox, Owner, Piece, TID_LEN, Tid, end_line};
 pub use slice::{Region, Slice};
+
+#[cfg(test)]
+mod tests;

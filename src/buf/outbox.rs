@@ -138,7 +138,7 @@ impl Outbox {
     /// Forgets `conn` and what it had not sent.
     pub fn remove(&mut self, conn: ConnId) {
         if let Some(mut line) = self.lines.remove(conn) {
-            self.spilled -= line.spill.take().map_or(0, |s| s.bytes.len());
+            self.spilled -= line.spilled();
             self.recycle(std::mem::take(&mut line.pieces));
         }
     }
@@ -322,15 +322,14 @@ impl Outbox {
             return;
         };
         let before = line.backlog();
+        let spilled = line.spilled();
         if line.spill.is_some() {
             line.abort_spilled(owner);
         } else {
             line.abort_pieces(owner, &mut self.arena);
         }
         let after = line.backlog();
-        if let Some(spill) = &line.spill {
-            self.spilled = self.spilled + spill.bytes.len() - before;
-        }
+        self.spilled = self.spilled - spilled + line.spilled();
         line.put += after.saturating_sub(before) as u64;
         line.left += before.saturating_sub(after) as u64;
         if after > 0 {
@@ -467,6 +466,10 @@ impl Outbox {
 }
 
 impl Line {
+    fn spilled(&self) -> usize {
+        self.spill.as_ref().map_or(0, |s| s.bytes.len())
+    }
+
     fn backlog(&self) -> usize {
         self.spill.as_ref().map_or(self.queued, |s| s.bytes.len())
     }
@@ -477,7 +480,8 @@ impl Line {
         let mut rest = taken + self.skip;
         while let Some(piece) = self.pieces.get(self.done) {
             let len = piece.len();
-            if len > rest {
+            // A frame has begun once a byte of it is out; it has ended once all are.
+            if len > rest || (rest == 0 && !matches!(piece, Piece::End)) {
                 break;
             }
             match piece {
@@ -596,7 +600,7 @@ impl Line {
             } else if mark.start < first {
                 // Begun: the head goes out whole, then the end-line. Within an end-line, it is too late to cut.
                 let tail = end_line(&mark.tid, b'#').len() as u64;
-                if mark.end != u64::MAX && mark.end - tail < first {
+                if mark.end != u64::MAX && mark.end < first + tail {
                     take(&mut kept, start, stop);
                 } else {
                     take(&mut kept, start, mark.body.clamp(start, stop));
@@ -614,6 +618,7 @@ impl Line {
         if spill.bytes.is_empty() {
             self.spill = None;
             self.carried = self.open;
+            self.blocked = false;
         }
     }
 
