@@ -1,0 +1,163 @@
+//! The byte forwarder, over real sockets: every device gets the sender's bytes, the sender gets device 0's.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test's helpers"
+)]
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+struct Forwarder {
+    child: Child,
+    senders: SocketAddr,
+    devices: SocketAddr,
+}
+
+impl Forwarder {
+    fn start(devices: usize) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringfork-load"))
+            .args([
+                "forward",
+                "--listen",
+                "127.0.0.1:0",
+                "--until-eof",
+                "--devices",
+            ])
+            .arg(devices.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = |key: &str| {
+            let word = line.split_whitespace().find_map(|w| w.strip_prefix(key));
+            word.unwrap_or_else(|| panic!("no {key} in {line:?}"))
+                .parse()
+                .unwrap()
+        };
+        Self {
+            senders: address("senders="),
+            devices: address("devices="),
+            child,
+        }
+    }
+
+    fn sender(&self) -> TcpStream {
+        connect(self.senders)
+    }
+
+    fn devices(&self, n: usize) -> Vec<TcpStream> {
+        (0..n).map(|_| connect(self.devices)).collect()
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+fn connect(to: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(to).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    stream
+}
+
+fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut x = seed | 1;
+    (0..len)
+        .map(|_| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            x.to_le_bytes()[0]
+        })
+        .collect()
+}
+
+fn take(stream: &mut TcpStream, len: usize) -> Vec<u8> {
+    let mut got = vec![0; len];
+    stream.read_exact(&mut got).unwrap();
+    got
+}
+
+#[test]
+fn short_writes_lose_nothing_while_devices_read_one_after_another() {
+    let f = Forwarder::start(3);
+    let mut sender = f.sender();
+    let devices = f.devices(3);
+    // Far above what the sockets and the pending buffers hold: the forwarder has to stop reading and go on later.
+    let sent = noise(24 << 20, 7);
+    thread::scope(|s| {
+        s.spawn(|| sender.write_all(&sent).unwrap());
+        for (j, mut device) in devices.into_iter().enumerate() {
+            let sent = &sent;
+            s.spawn(move || {
+                thread::sleep(Duration::from_millis(50) * u32::try_from(j).unwrap());
+                let mut got = Vec::with_capacity(sent.len());
+                let mut piece = vec![0; 100_003];
+                while got.len() < sent.len() {
+                    let n = device.read(&mut piece).unwrap();
+                    assert_ne!(n, 0, "device {j} was closed early");
+                    got.extend_from_slice(&piece[..n]);
+                }
+                assert!(got == *sent, "device {j} got other bytes");
+            });
+        }
+    });
+}
+
+#[test]
+fn the_sender_gets_what_the_first_device_says_and_nothing_of_the_others() {
+    let f = Forwarder::start(2);
+    let mut sender = f.sender();
+    let mut devices = f.devices(2);
+    sender.write_all(b"go").unwrap();
+    assert_eq!(take(&mut devices[1], 2), b"go");
+    devices[1].write_all(b"not me").unwrap();
+    devices[0].write_all(b"first").unwrap();
+    assert_eq!(take(&mut sender, 5), b"first");
+    devices[0].write_all(b"again").unwrap();
+    assert_eq!(take(&mut sender, 5), b"again");
+}
+
+#[test]
+fn sessions_do_not_mix_and_counting_starts_again_when_all_have_gone() {
+    let f = Forwarder::start(2);
+    for round in 0..3_u8 {
+        let mut senders: Vec<_> = (0..3).map(|_| f.sender()).collect();
+        let mut devices = f.devices(6);
+        for (k, sender) in senders.iter_mut().enumerate() {
+            sender
+                .write_all(&[round, u8::try_from(k).unwrap()])
+                .unwrap();
+        }
+        for (j, device) in devices.iter_mut().enumerate() {
+            assert_eq!(
+                take(device, 2),
+                [round, u8::try_from(j / 2).unwrap()],
+                "device {j}"
+            );
+        }
+        drop(senders);
+        for device in &mut devices {
+            assert_eq!(
+                device.read(&mut [0]).unwrap(),
+                0,
+                "the sender's end ends the session"
+            );
+        }
+    }
+}
