@@ -19,6 +19,8 @@ pub enum Ack {
 pub struct Settings {
     /// The shard that runs it: part of the session-ids that are minted.
     pub shard: ShardId,
+    /// How many shards there are: a session-id that names another one is nobody's.
+    pub shards: u8,
     /// When a SEND gets its 200.
     pub ack: Ack,
     /// What a slow leg may lag behind, in bytes, before it is dropped (settled.md R3).

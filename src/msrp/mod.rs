@@ -8,8 +8,14 @@
 //! `poll_event` and `poll_output`; `handle_timeout` when `poll_timeout` says so.
 
 mod api;
+mod counters;
+mod names;
+mod plane;
 
 pub use api::{
     Ack, Command, Direction, Event, Failure, Finish, LegOffer, LegPeer, Matching, Output, Role,
     Settings,
 };
+pub use counters::{ByCode, CODES, Counters, Gauges, code_place, failure_place};
+pub use names::{Named, SESSION_ID_LEN, SessionIdText, read_session_id, session_id};
+pub use plane::{LegView, Plane};
