@@ -25,4 +25,5 @@ pub mod shard;
 pub mod sip;
 pub mod store;
 pub mod time;
+pub mod timer;
 pub mod wire;
