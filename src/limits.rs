@@ -1,1 +1,366 @@
 //! Every bound of the engine, derived from the configuration and checked; the memory total.
+//!
+//! A bound is of **one shard** unless its line says *process*. What happens when it is reached stands with it, and a test
+//! with [`Limits::tiny`] reaches it. Nothing here allocates: rooms size their pools by these numbers at start.
+
+use crate::config::Config;
+
+/// Devices of one session: twice what one person carries.
+pub const DEVICES_MAX: u8 = 16;
+
+/// A kept message is at most this long (settled.md R2): longer ones are cut through and not kept.
+pub const KEPT_MESSAGE_BYTES: usize = 64 << 10;
+
+/// A header section of MSRP (settled.md 11): over it 400 where it can be answered, then close.
+pub const MSRP_HEAD_BYTES: usize = 16 << 10;
+
+/// Headers of one MSRP request (settled.md 11).
+pub const MSRP_HEADERS: usize = 64;
+
+/// Start line and headers of one SIP message, which is what a datagram can hold: over it 513 or close.
+pub const SIP_HEAD_BYTES: usize = 64 << 10;
+
+/// A SIP body on a stream: an SDP offer with a first message in it. Over it 413 (RFC 3261 §21.4.11).
+pub const SIP_BODY_BYTES: usize = 256 << 10;
+
+/// Unanswered SENDs on one leg: more than a peer that answers within its 30 s ever lags behind. Over it the leg is dropped.
+pub const UNANSWERED_MAX: usize = 4096;
+
+/// Bytes that a turn takes from one connection, so that one sender does not starve the others (design §4).
+pub const TURN_BYTES: usize = 64 << 10;
+
+/// What an outbox holds beyond a leg's lag: responses and REPORTs are answers that must not be lost to a full leg
+/// (settled.md R3). 4096 unanswered SENDs' responses of a quarter KiB.
+pub const RESERVED_OUT_BYTES: usize = 1 << 20;
+
+/// A datagram buffer: the largest datagram, the header that a multishot receive puts before it, and its source.
+pub const DATAGRAM_BUFFER_BYTES: usize = (64 << 10) + 256;
+
+/// The admin interface's connections (*process*): a few people and a scraper. Over it the newest is closed.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Head of a request to the admin interface, and body of one: it has neither long headers nor bodies.
+pub const ADMIN_REQUEST_BYTES: usize = 16 << 10;
+
+/// Files that are none of the shards' connections (*process*): rings, events, listeners, standard streams, admin, store.
+pub const DESCRIPTORS_BESIDE: u64 = 512;
+
+const _: () = {
+    assert!(
+        MSRP_HEAD_BYTES < TURN_BYTES,
+        "a head is framed within one turn of its connection"
+    );
+    assert!(
+        KEPT_MESSAGE_BYTES <= 64 << 10,
+        "the least that msrp.outbox_bytes may be holds a kept message"
+    );
+    assert!(DATAGRAM_BUFFER_BYTES > SIP_HEAD_BYTES, "no datagram is cut");
+    assert!(
+        UNANSWERED_MAX * 256 <= RESERVED_OUT_BYTES,
+        "the reserve holds a response to every SEND that a leg may leave unanswered"
+    );
+    assert!(
+        DEVICES_MAX < u8::MAX,
+        "a leg's place has one byte, and 0 is the originator"
+    );
+    assert!(
+        (DESCRIPTORS_BESIDE as usize)
+            > ADMIN_CONNECTIONS_MAX + 6 * crate::config::SHARDS_MAX as usize,
+        "each shard has a ring, an event and some listeners beside its connections"
+    );
+};
+
+/// The bounds of an engine of `shards` shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Pinned threads (*process*).
+    pub shards: u8,
+    /// CPM sessions. Full: 503 with Retry-After. An eighth above the even share, since users are hashed, not dealt.
+    pub sessions: usize,
+    /// Legs of one session: the originator and the devices. Places are not used twice, so a session that forks anew to
+    /// returning devices needs more than devices at a time: [`DEVICES_MAX`] twice.
+    pub legs_per_session: usize,
+    /// Devices of one session at a time. More contacts: the best by q and last use.
+    pub devices_per_session: usize,
+    /// Stream connections, SIP and MSRP. Full: the newest is refused by reset. An eighth above the even share.
+    pub connections: usize,
+    /// Connections of one source address (*process share*: each shard counts its own). `None`: no limit.
+    pub connections_per_source: Option<usize>,
+    /// Requests of one source address in a second; over it 503. `None`: no limit.
+    pub requests_per_s: Option<u32>,
+    /// Server transactions: each session has a few in flight, each registration one now and then. Full: 503 stateless.
+    pub server_transactions: usize,
+    /// Client transactions: an INVITE a leg and, in teardown, a BYE or CANCEL beside it. Full: the leg counts as 503.
+    pub client_transactions: usize,
+    /// Dialogs: one a leg that has answered, early ones too. Full: the leg counts as 503.
+    pub dialogs: usize,
+    /// Contacts in the registrar. Full: 503.
+    pub registrations: usize,
+    /// Contacts of one address of record: the devices that a fork reaches. Full: 403.
+    pub registrations_per_user: usize,
+    /// Contacts that one source address may hold. `None`: no limit. Over it 403.
+    pub registrations_per_source: Option<usize>,
+    /// What a slow leg may lag behind, in bytes: over it one leg of several is dropped; the only leg: settled.md R3.
+    pub outbox_bytes: usize,
+    /// What one connection may hold unsent, answers included: over it the connection is closed.
+    pub outbox_hard_bytes: usize,
+    /// Unanswered SENDs of one leg. Over it: as `outbox_bytes`.
+    pub unanswered_per_leg: usize,
+    /// Unsent bytes that slow peers may make a shard copy, over all connections. Over it the slowest leg is dropped.
+    pub spill_bytes: usize,
+    /// A header section of MSRP, bytes.
+    pub msrp_head_bytes: usize,
+    /// Headers of an MSRP request.
+    pub msrp_headers: usize,
+    /// Start line and headers of a SIP message, bytes.
+    pub sip_head_bytes: usize,
+    /// A SIP body, bytes.
+    pub sip_body_bytes: usize,
+    /// Messages kept until acknowledged (settled.md R2), bytes over all sessions. Full: what is not begun gets 408.
+    pub kept_bytes: usize,
+    /// A mailbox: letters of other shards and of services that wait. Full: datagrams are dropped, an initial request on a
+    /// stream gets 503 from the receiver.
+    pub mailbox_places: usize,
+    /// Places above that for what must not be lost: requests inside dialogs, buffers on their way home, answers. As many
+    /// as buffers that can be away.
+    pub mailbox_reserved: usize,
+    /// Receive buffers of the ring, a power of two. Three quarters pinned: who pins most is stopped.
+    pub receive_buffers: usize,
+    /// Bytes of each.
+    pub receive_buffer_bytes: usize,
+    /// Datagram buffers of the ring, a power of two. None free: the kernel drops, the sender repeats.
+    pub datagram_buffers: usize,
+    /// Timers: one a transaction, three a session, two a connection; part of those, so none is ever refused.
+    pub timers: usize,
+}
+
+/// What of `total` a shard of `shards` may have: its share, and an eighth where users may fall unevenly.
+fn share(total: usize, shards: usize) -> usize {
+    let even = total.div_ceil(shards);
+    if shards == 1 {
+        even
+    } else {
+        even + even.div_ceil(8)
+    }
+}
+
+impl Limits {
+    /// The bounds that `config` asks for, with `shards` shards.
+    #[must_use]
+    pub fn new(config: &Config, shards: u8) -> Self {
+        let n = usize::from(shards.max(1));
+        let sizes = &config.limits;
+        let sessions = share(sizes.sessions as usize, n);
+        let connections = share(sizes.connections as usize, n);
+        // A 256 KiB buffer is shared by many receives (incremental); few and large ones cost least to hand back.
+        let receive_buffer_bytes = (sizes.receive_bytes / 8).clamp(64 << 10, 256 << 10);
+        let receive_buffers =
+            floor_power_of_two(sizes.receive_bytes / receive_buffer_bytes).clamp(8, 1 << 15);
+        let datagram_buffers = 64;
+        let limits = Self {
+            shards: shards.max(1),
+            sessions,
+            legs_per_session: 1 + 2 * usize::from(DEVICES_MAX),
+            devices_per_session: DEVICES_MAX.into(),
+            connections,
+            connections_per_source: none_if_zero(config.sip.connections_max),
+            requests_per_s: (config.sip.requests_per_s > 0).then_some(config.sip.requests_per_s),
+            // An INVITE that rings, a BYE, an UPDATE; and registrations: 64·T1 after each, at a sixtieth a second.
+            server_transactions: 4 * sessions + share(config.sip.registrations_max as usize, n) / 2,
+            // Four devices ring on average; each leg may have a CANCEL or BYE beside its INVITE.
+            client_transactions: 8 * sessions + 2 * usize::from(DEVICES_MAX),
+            dialogs: 8 * sessions + 2 * usize::from(DEVICES_MAX),
+            registrations: share(config.sip.registrations_max as usize, n),
+            registrations_per_user: DEVICES_MAX.into(),
+            registrations_per_source: none_if_zero(config.sip.registrations_per_source),
+            outbox_bytes: config.msrp.outbox_bytes,
+            outbox_hard_bytes: config.msrp.outbox_bytes + RESERVED_OUT_BYTES,
+            unanswered_per_leg: UNANSWERED_MAX,
+            spill_bytes: (sizes.kept_bytes)
+                .max(2 * (config.msrp.outbox_bytes + RESERVED_OUT_BYTES)),
+            msrp_head_bytes: MSRP_HEAD_BYTES,
+            msrp_headers: MSRP_HEADERS,
+            sip_head_bytes: SIP_HEAD_BYTES,
+            sip_body_bytes: SIP_BODY_BYTES,
+            kept_bytes: sizes.kept_bytes,
+            mailbox_places: 8192,
+            mailbox_reserved: receive_buffers + datagram_buffers,
+            receive_buffers,
+            receive_buffer_bytes,
+            datagram_buffers,
+            timers: 0,
+        };
+        limits.with_timers()
+    }
+
+    /// Bounds so small that a test reaches each of them with a handful of devices.
+    #[must_use]
+    pub fn tiny() -> Self {
+        let limits = Self {
+            shards: 1,
+            sessions: 2,
+            legs_per_session: 5,
+            devices_per_session: 3,
+            connections: 8,
+            connections_per_source: Some(6),
+            requests_per_s: Some(50),
+            server_transactions: 8,
+            client_transactions: 12,
+            dialogs: 8,
+            registrations: 6,
+            registrations_per_user: 3,
+            registrations_per_source: Some(5),
+            outbox_bytes: 64 << 10,
+            outbox_hard_bytes: (64 << 10) + (16 << 10),
+            unanswered_per_leg: 8,
+            spill_bytes: 128 << 10,
+            msrp_head_bytes: 1 << 10,
+            msrp_headers: 16,
+            sip_head_bytes: 4 << 10,
+            sip_body_bytes: 4 << 10,
+            kept_bytes: 64 << 10,
+            mailbox_places: 4,
+            mailbox_reserved: 12,
+            receive_buffers: 8,
+            receive_buffer_bytes: 4 << 10,
+            datagram_buffers: 4,
+            timers: 0,
+        };
+        limits.with_timers()
+    }
+
+    fn with_timers(self) -> Self {
+        Self {
+            timers: self.server_transactions
+                + self.client_transactions
+                + 3 * self.sessions
+                + 2 * self.connections,
+            ..self
+        }
+    }
+
+    /// The most memory that one shard's tables and buffers take when all are full, in bytes; kernel sockets apart.
+    #[must_use]
+    pub fn shard_bytes(&self) -> Memory {
+        // Bytes an entry, with the strings that it holds; measured generously, since a total that is too small is a lie.
+        const SESSION: usize = 2048;
+        const DIALOG: usize = 1024;
+        const TRANSACTION: usize = 2048;
+        const REGISTRATION: usize = 1024;
+        const CONNECTION: usize = 512;
+        const LETTER: usize = 64;
+        const TIMER: usize = 48;
+        Memory {
+            receive: self.receive_buffers * self.receive_buffer_bytes
+                + self.datagram_buffers * DATAGRAM_BUFFER_BYTES,
+            kept: self.kept_bytes,
+            spill: self.spill_bytes,
+            tables: self.sessions * SESSION
+                + self.dialogs * DIALOG
+                + (self.server_transactions + self.client_transactions) * TRANSACTION
+                + self.registrations * REGISTRATION
+                + self.connections * CONNECTION
+                + (self.mailbox_places + self.mailbox_reserved) * LETTER
+                + self.timers * TIMER,
+        }
+    }
+
+    /// The most memory that all shards take, in bytes.
+    #[must_use]
+    pub fn total_bytes(&self) -> usize {
+        self.shard_bytes().sum() * usize::from(self.shards)
+    }
+
+    /// Descriptors that the process may have open at a time.
+    #[must_use]
+    pub fn descriptors(&self) -> u64 {
+        u64::from(self.shards) * self.connections as u64 + DESCRIPTORS_BESIDE
+    }
+}
+
+/// What a shard's memory is for, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Buffers that the kernel writes: allocated at start.
+    pub receive: usize,
+    /// Kept messages.
+    pub kept: usize,
+    /// What slow peers have not taken.
+    pub spill: usize,
+    /// Sessions, dialogs, transactions, registrations, connections, mail, timers.
+    pub tables: usize,
+}
+
+impl Memory {
+    /// All of it.
+    #[must_use]
+    pub const fn sum(self) -> usize {
+        self.receive + self.kept + self.spill + self.tables
+    }
+}
+
+fn none_if_zero(n: u32) -> Option<usize> {
+    (n > 0).then_some(n as usize)
+}
+
+fn floor_power_of_two(n: usize) -> usize {
+    1 << n.max(1).ilog2()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_fit_a_laptop() {
+        let l = Limits::new(&Config::default(), 2);
+        assert_eq!((l.sessions, l.connections), (4608, 9216));
+        assert_eq!(l.receive_buffers * l.receive_buffer_bytes, 32 << 20);
+        assert!(l.receive_buffers.is_power_of_two());
+        assert!(l.total_bytes() < 1 << 30, "{} MiB", l.total_bytes() >> 20);
+        assert!(l.descriptors() < 20_000, "{}", l.descriptors());
+        assert_eq!(l.mailbox_reserved, l.receive_buffers + l.datagram_buffers);
+    }
+
+    #[test]
+    fn one_shard_has_all_and_many_have_their_share_and_an_eighth() {
+        let config = Config::default();
+        assert_eq!(Limits::new(&config, 1).sessions, 8192);
+        let many = Limits::new(&config, 64);
+        assert_eq!(many.sessions, 128 + 16);
+        assert!(many.sessions * 64 >= 8192);
+    }
+
+    #[test]
+    fn every_size_that_may_be_written_gives_buffers_that_a_ring_takes() {
+        for receive_bytes in [1 << 20, (1 << 20) + 1, 48 << 20, 16 << 30] {
+            let mut config = Config::default();
+            config.limits.receive_bytes = receive_bytes;
+            let l = Limits::new(&config, 1);
+            assert!(l.receive_buffers.is_power_of_two() && l.receive_buffers <= 1 << 15);
+            assert!(l.receive_buffer_bytes >= TURN_BYTES);
+            assert!(l.receive_buffers * l.receive_buffer_bytes <= receive_bytes);
+        }
+    }
+
+    #[test]
+    fn zero_in_the_config_means_no_limit() {
+        let mut config = Config::default();
+        assert_eq!(Limits::new(&config, 1).connections_per_source, None);
+        config.sip.connections_max = 3;
+        config.sip.requests_per_s = 4;
+        config.sip.registrations_per_source = 5;
+        let l = Limits::new(&config, 1);
+        assert_eq!(l.connections_per_source, Some(3));
+        assert_eq!(l.requests_per_s, Some(4));
+        assert_eq!(l.registrations_per_source, Some(5));
+    }
+
+    #[test]
+    fn the_tiny_bounds_are_below_the_real_ones() {
+        let (tiny, real) = (Limits::tiny(), Limits::new(&Config::default(), 1));
+        assert!(tiny.shard_bytes().sum() < 2 << 20);
+        assert!(tiny.sessions < real.sessions && tiny.timers < real.timers);
+        assert!(tiny.mailbox_reserved >= tiny.receive_buffers + tiny.datagram_buffers);
+    }
+}
