@@ -188,3 +188,26 @@ pub enum Output {
         conn: ConnId,
     },
 }
+
+/// What the endpoint holds and has seen; for gauges and counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Client transactions (gauge).
+    pub clients: usize,
+    /// Server transactions (gauge).
+    pub servers: usize,
+    /// Stream connections that the endpoint knows of (gauge).
+    pub connections: usize,
+    /// Timers that are set (gauge).
+    pub timers: usize,
+    /// Messages that could not be read; answered 400 where they let themselves be answered.
+    pub malformed: u64,
+    /// Responses that belong to no transaction: dropped.
+    pub strays: u64,
+    /// Requests refused with 503 because the tables were full.
+    pub refused: u64,
+    /// Requests or responses that were sent again by a timer.
+    pub retransmitted: u64,
+    /// Requests that came again and were absorbed or answered with the last response.
+    pub repeated: u64,
+}

@@ -7,6 +7,12 @@
 //! Calling order, in a shard's turn: the `handle_*` functions as they come, the user's `request`, `respond`, ... ; then
 //! drain `poll_event` and `poll_output`; `handle_timeout` when `poll_timeout` says so.
 
-mod api;
+#![forbid(unsafe_code)]
 
-pub use api::{Draft, Event, Flow, Listening, Output, Reply, Settings, Target, TxnRef};
+mod api;
+mod endpoint;
+pub mod token;
+pub mod transaction;
+
+pub use api::{Counts, Draft, Event, Flow, Listening, Output, Reply, Settings, Target, TxnRef};
+pub use endpoint::Endpoint;
