@@ -1,0 +1,335 @@
+//! Receiving from connections: which receive is armed when, fair shares of a turn, and what happens when receive memory
+//! runs short.
+
+use std::io;
+
+use io_uring::{cqueue, opcode, squeue, types};
+use std::os::fd::AsRawFd;
+
+use super::Io;
+use crate::{
+    buf::Slice,
+    io::{
+        conns::{Phase, Receive},
+        errno,
+        ring::Done,
+        settings::Feature,
+        token::{Kind, Place, pack},
+    },
+    shard::{End, World},
+};
+
+/// Connections whose receive is armed again for each buffer that came back: more may find nothing, fewer would idle.
+const ARM_PER_BUFFER: usize = 4;
+
+/// Connections stopped for receive memory that are armed again a turn.
+const RELIEVED_A_TURN: usize = 4;
+
+impl Io {
+    /// Has the end of the turn look at whether `place` needs a receive.
+    pub(super) fn list(&mut self, place: Place) {
+        if let Some(conn) = self.conns.get_mut(place)
+            && !conn.listed
+        {
+            conn.listed = true;
+            self.to_arm.push(place);
+        }
+    }
+
+    pub(super) fn arm_listed<W: World>(&mut self, world: &W) -> io::Result<()> {
+        if !(self.starved.is_empty() && self.pressed.is_empty()) {
+            self.give_back();
+        }
+        let mut list = std::mem::take(&mut self.to_arm);
+        for place in list.drain(..) {
+            self.arm(world, place)?;
+        }
+        self.to_arm = list;
+        self.arm_sockets()
+    }
+
+    fn arm<W: World>(&mut self, world: &W, place: Place) -> io::Result<()> {
+        let Some(conn) = self.conns.get_mut(place) else {
+            return Ok(());
+        };
+        conn.listed = false;
+        if conn.receive != Receive::Idle || conn.stops.any() || conn.end.is_some() {
+            return Ok(());
+        }
+        let many = match conn.phase {
+            Phase::Open => world.settled(conn.id),
+            // To drop what still comes, and to see the peer's end.
+            Phase::Flushing | Phase::Lingering => false,
+            Phase::Connecting | Phase::Ending(_) | Phase::Leaving(..) | Phase::Dying { .. } => {
+                return Ok(());
+            }
+        };
+        conn.receive = if many {
+            Receive::Multi
+        } else {
+            Receive::Single
+        };
+        let enter_table = many && !conn.fixed && self.post.features.has(Feature::FixedFiles);
+        if enter_table {
+            conn.fixed = true;
+            let fd = conn.fd.as_raw_fd();
+            self.put_in_table(place, fd)?;
+        }
+        let Some(conn) = self.conns.get(place) else {
+            return Ok(());
+        };
+        let group = self.streams.group();
+        let share = self.post.settings.fair_bytes;
+        let entry = if many {
+            on_target!(conn, place, fd => opcode::RecvMulti::new(fd, group).build())
+        } else {
+            on_target!(conn, place, fd => opcode::Recv::new(fd, std::ptr::null_mut(), share)
+                .buf_group(group)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT))
+        };
+        // SAFETY: it points to nothing; the buffers are the ring's, which outlive every receive (`Drop for Io`), and the
+        // descriptor is held by the connection, which stays until this has completed.
+        unsafe { self.push(&entry.user_data(pack(Kind::Receive, place))) }
+    }
+
+    /// Puts a connection's descriptor at its slot of the ring's file table.
+    fn put_in_table(&mut self, place: Place, fd: i32) -> io::Result<()> {
+        if self.table.len() == self.table.capacity() {
+            self.ring.enter(0, None, &mut self.counters)?;
+            self.table.clear();
+        }
+        self.table.push(fd);
+        let cell = self
+            .table
+            .last()
+            .map_or(std::ptr::null(), std::ptr::from_ref);
+        let entry = opcode::FilesUpdate::new(cell, 1)
+            .offset(place.slot.cast_signed())
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(pack(Kind::Files, place));
+        // SAFETY: the cell stays: the list never grows beyond its capacity and is cleared after submitting only.
+        unsafe { self.push(&entry) }
+    }
+
+    /// Stops the receive of `place`, if one is in flight. What still arrives is accepted.
+    pub(super) fn stop(&mut self, place: Place) -> io::Result<()> {
+        match self.conns.get_mut(place) {
+            Some(conn) if matches!(conn.receive, Receive::Single | Receive::Multi) => {
+                conn.receive = Receive::Stopping;
+                self.cancel(Kind::Receive, place)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn on_receive<W: World>(
+        &mut self,
+        world: &mut W,
+        place: Place,
+        done: Done,
+    ) -> io::Result<()> {
+        let bytes = u32::try_from(done.result).unwrap_or(0);
+        // The buffer is accounted for first, whoever it was for: if nobody takes the slice it goes back.
+        let slice = cqueue::buffer_select(done.flags).map(|id| {
+            let more = cqueue::buffer_more(done.flags);
+            self.streams.received(id, bytes, more, place)
+        });
+        let Some(conn) = self.conns.get_mut(place) else {
+            self.counters.late += 1;
+            return Ok(());
+        };
+        if slice.is_some() {
+            conn.pinned += bytes;
+        }
+        if !cqueue::more(done.flags) {
+            conn.receive = Receive::Idle;
+            self.list(place);
+        }
+        match (slice, done.result) {
+            (Some(slice), 1..) => {
+                self.counters.receives += 1;
+                self.counters.bytes_in += u64::from(bytes);
+                self.take_in(world, place, slice)?;
+            }
+            (None, 1..) => {
+                self.counters.impossible += 1;
+                self.peer_ended(world, place, End::Reset)?;
+            }
+            (_, 0) => self.peer_ended(world, place, End::Closed)?,
+            (_, error) => match errno::receive(-error) {
+                errno::Receive::NoBuffer => {
+                    self.counters.enobufs += 1;
+                    if let Some(conn) = self.conns.get_mut(place)
+                        && !std::mem::replace(&mut conn.stops.starved, true)
+                    {
+                        self.starved.push_back(place);
+                    }
+                }
+                errno::Receive::Cancelled | errno::Receive::Again => {}
+                errno::Receive::Gone => self.peer_ended(world, place, End::Reset)?,
+                errno::Receive::Impossible => {
+                    self.counters.impossible += 1;
+                    self.peer_ended(world, place, End::Reset)?;
+                }
+            },
+        }
+        self.finish_if_idle(place)
+    }
+
+    /// Bytes of a connection, in order: what is within its share of the turn goes to the world, the rest waits.
+    fn take_in<W: World>(&mut self, world: &mut W, place: Place, slice: Slice) -> io::Result<()> {
+        let settings = &self.post.settings;
+        let Some(conn) = self.conns.get_mut(place) else {
+            return Ok(());
+        };
+        match &mut conn.phase {
+            Phase::Open => {}
+            Phase::Leaving(_, bytes) => {
+                bytes.extend_from_slice(&slice);
+                return Ok(());
+            }
+            Phase::Connecting
+            | Phase::Ending(_)
+            | Phase::Flushing
+            | Phase::Lingering
+            | Phase::Dying { .. } => return Ok(()),
+        }
+        if conn.turn != self.turn {
+            (conn.turn, conn.taken) = (self.turn, 0);
+        }
+        let room = if conn.queue.is_empty() {
+            settings.fair_bytes.saturating_sub(conn.taken) as usize
+        } else {
+            0
+        };
+        let now = room.min(slice.len());
+        let later = slice.len() - now;
+        conn.taken += u32::try_from(now).unwrap_or(u32::MAX);
+        let mut overrun = false;
+        if later > 0 {
+            self.counters.deferred += 1;
+            conn.queue.push_back(slice.part(now, slice.len()));
+            conn.queued += u32::try_from(later).unwrap_or(u32::MAX);
+            overrun = conn.queued > settings.queued_bytes;
+            conn.stops.behind |= overrun;
+            if !std::mem::replace(&mut conn.waiting, true) {
+                self.rotation.push_back(place);
+            }
+        }
+        if now > 0 {
+            let first = if later == 0 {
+                slice
+            } else {
+                slice.part(0, now)
+            };
+            world.received(self.now, conn.id, first);
+        }
+        if overrun { self.stop(place) } else { Ok(()) }
+    }
+
+    /// Hands in what waited for this turn, each connection's share in rotation.
+    pub(super) fn rotate<W: World>(&mut self, world: &mut W) -> io::Result<()> {
+        for _ in 0..self.rotation.len() {
+            let Some(place) = self.rotation.pop_front() else {
+                break;
+            };
+            let Some(conn) = self.conns.get_mut(place) else {
+                continue;
+            };
+            (conn.turn, conn.taken) = (self.turn, 0);
+            let share = self.post.settings.fair_bytes as usize;
+            let mut room = share;
+            while room > 0
+                && let Some(conn) = self.conns.get_mut(place)
+                && let Some(front) = conn.queue.front_mut()
+            {
+                let n = front.len().min(room);
+                let part = front.part(0, n);
+                if n == front.len() {
+                    conn.queue.pop_front();
+                } else {
+                    *front = front.part(n, front.len());
+                }
+                room -= n;
+                conn.queued -= u32::try_from(n).unwrap_or(u32::MAX);
+                let id = conn.id;
+                world.received(self.now, id, part);
+            }
+            let Some(conn) = self.conns.get_mut(place) else {
+                continue;
+            };
+            conn.taken = u32::try_from(share - room).unwrap_or(u32::MAX);
+            if conn.queue.is_empty() {
+                conn.waiting = false;
+                conn.stops.behind = false;
+                let end = conn.end;
+                self.list(place);
+                if let Some(end) = end {
+                    self.peer_ended(world, place, end)?;
+                }
+            } else {
+                self.rotation.push_back(place);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives buffers that nobody holds any more to the kernel, and lets those receive again that waited for them.
+    pub(super) fn give_back(&mut self) {
+        let conns = &mut self.conns;
+        self.streams.give_back(|place, bytes| {
+            if let Some(conn) = conns.get_mut(place) {
+                conn.pinned = conn.pinned.saturating_sub(bytes);
+            }
+        });
+        let free = self.streams.available() * ARM_PER_BUFFER;
+        for _ in 0..free.min(self.starved.len()) {
+            if let Some(place) = self.starved.pop_front() {
+                if let Some(conn) = self.conns.get_mut(place) {
+                    conn.stops.starved = false;
+                }
+                self.list(place);
+            }
+        }
+        self.datagrams.give_back(|_, _| {});
+    }
+
+    /// Tells the world when receive memory is short, stops whoever pins most above three quarters, and lets the stopped
+    /// receive again, a few a turn, once half is free.
+    pub(super) fn relieve<W: World>(&mut self, world: &mut W) -> io::Result<()> {
+        let (pinned, total) = (self.streams.pinned(), self.streams.total());
+        let short = pinned * 2 > total;
+        if pinned != self.pinned_told && (short || self.pinned_told * 2 > total) {
+            world.pressure(self.now, pinned, total);
+        }
+        self.pinned_told = pinned;
+        if pinned * 4 > total * 3 {
+            let most = self
+                .conns
+                .iter()
+                .filter(|(_, c)| c.pinned > 0 && !c.stops.pressed && matches!(c.phase, Phase::Open))
+                .max_by_key(|(_, c)| c.pinned)
+                .map(|(place, _)| place);
+            if let Some(place) = most
+                && let Some(conn) = self.conns.get_mut(place)
+            {
+                conn.stops.pressed = true;
+                self.pressed.push_back(place);
+                self.counters.pressed += 1;
+                self.stop(place)?;
+            }
+        } else if !short {
+            for _ in 0..RELIEVED_A_TURN.min(self.pressed.len()) {
+                if let Some(place) = self.pressed.pop_front() {
+                    if let Some(conn) = self.conns.get_mut(place) {
+                        conn.stops.pressed = false;
+                    }
+                    self.list(place);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,332 @@
+//! Receive memory: buffers that the kernel writes, handed out as counted read-only slices.
+//!
+//! A buffer belongs to the kernel until a completion says which bytes it has written; those, and no others, may be
+//! referred to. In an incremental ring the kernel goes on writing behind them, so a reference to a whole buffer is never
+//! made. A buffer that the kernel has filled goes back to it once nobody holds a slice of it any more.
+
+use std::{
+    cell::Cell,
+    io,
+    ptr::{self, NonNull},
+    rc::Rc,
+    sync::atomic::{AtomicU16, Ordering},
+};
+
+use io_uring::{IoUring, types::BufRingEntry};
+
+use super::token::Place;
+use crate::buf::{Region, Slice};
+
+/// `IOU_PBUF_RING_INC` of the kernel's interface.
+const PBUF_RING_INC: u16 = 2;
+
+/// Anonymous memory of the system, zeroed, page-aligned; given back when the last holder is gone.
+#[derive(Debug)]
+struct Map {
+    at: NonNull<u8>,
+    len: usize,
+}
+
+impl Map {
+    fn new(len: usize) -> io::Result<Self> {
+        // SAFETY: a fresh anonymous mapping at a place of the kernel's choice; nothing else is touched.
+        let at = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let at = NonNull::new(at.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { at, len })
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `new` with this length; no slice of it is left, as each holds an `Rc` of it,
+        // and a ring that was given it has been unregistered or closed ([`BufferRing`]'s drop).
+        unsafe { libc::munmap(self.at.as_ptr().cast(), self.len) };
+    }
+}
+
+/// One receive buffer.
+#[derive(Debug)]
+struct Buffer {
+    map: Rc<Map>,
+    /// Where in the map it begins.
+    offset: usize,
+    /// Bytes that the kernel has written, from the start, and will not write again before the buffer is given back.
+    received: Cell<u32>,
+}
+
+impl Region for Buffer {
+    fn bytes(&self, start: usize, len: usize) -> &[u8] {
+        let end = start.checked_add(len).expect("a range within the buffer");
+        assert!(
+            end <= self.received.get() as usize,
+            "only received bytes are read"
+        );
+        // SAFETY: the range lies in the mapping (received <= the buffer's size), was written by the kernel before the
+        // completion that raised `received`, and is not written again while `self` is held: a buffer is given back to the
+        // kernel only when its ring holds the one remaining handle.
+        unsafe { std::slice::from_raw_parts(self.map.at.as_ptr().add(self.offset + start), len) }
+    }
+
+    fn pinned(&self) -> bool {
+        true
+    }
+}
+
+/// Who received how much into a buffer.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    whose: Place,
+    bytes: u32,
+}
+
+/// Buffers that the kernel takes from as bytes arrive.
+#[derive(Debug)]
+pub(super) struct BufferRing {
+    group: u16,
+    incremental: bool,
+    size: u32,
+    /// The entries that the kernel reads; shared memory.
+    entries: Rc<Map>,
+    tail: u16,
+    buffers: Vec<Rc<Buffer>>,
+    shares: Vec<Vec<Share>>,
+    /// Buffers that the kernel has done with and that are still held, or were when last looked at.
+    retired: Vec<u16>,
+    registered: bool,
+}
+
+impl BufferRing {
+    /// Registers `count` buffers (a power of two) of `size` bytes each under `group`.
+    ///
+    /// # Errors
+    /// `EINVAL`: the kernel knows no such ring; `ENOMEM`: no memory, or more than may be locked.
+    pub(super) fn register(
+        ring: &IoUring,
+        group: u16,
+        (count, size): (u16, u32),
+        incremental: bool,
+    ) -> io::Result<Self> {
+        assert!(
+            count.is_power_of_two(),
+            "the kernel asks for a power of two"
+        );
+        let map = Rc::new(Map::new(usize::from(count) * size as usize)?);
+        let entries = Rc::new(Map::new(usize::from(count) * size_of::<BufRingEntry>())?);
+        let buffers = (0..usize::from(count))
+            .map(|i| {
+                Rc::new(Buffer {
+                    map: Rc::clone(&map),
+                    offset: i * size as usize,
+                    received: Cell::new(0),
+                })
+            })
+            .collect();
+        let flags = if incremental { PBUF_RING_INC } else { 0 };
+        // SAFETY: `entries` is page-aligned, large enough for `count` entries, and lives until the ring is unregistered
+        // (our drop, or the driver's, which closes the ring first).
+        unsafe {
+            ring.submitter().register_buf_ring_with_flags(
+                entries.at.as_ptr() as u64,
+                count,
+                group,
+                flags,
+            )?;
+        }
+        let mut this = Self {
+            group,
+            incremental,
+            size,
+            entries,
+            tail: 0,
+            buffers,
+            shares: vec![Vec::with_capacity(16); usize::from(count)],
+            retired: Vec::with_capacity(usize::from(count)),
+            registered: true,
+        };
+        for id in 0..count {
+            this.offer(id);
+        }
+        this.publish();
+        Ok(this)
+    }
+
+    pub(super) fn group(&self) -> u16 {
+        self.group
+    }
+
+    /// Buffers in all.
+    pub(super) fn total(&self) -> usize {
+        self.buffers.len()
+    }
+
+    /// Buffers that the kernel has filled and that are not given back yet.
+    pub(super) fn pinned(&self) -> usize {
+        self.retired.len()
+    }
+
+    /// Buffers that the kernel may still write to.
+    pub(super) fn available(&self) -> usize {
+        self.total() - self.pinned()
+    }
+
+    /// The kernel has written `len` bytes into buffer `id` for `whose`; `more` as in `IORING_CQE_F_BUF_MORE`. Returns
+    /// those bytes. A buffer that the kernel has done with is retired, also when `len` is 0.
+    pub(super) fn received(&mut self, id: u16, len: u32, more: bool, whose: Place) -> Slice {
+        let buffer = &self.buffers[usize::from(id)];
+        let start = buffer.received.get();
+        assert!(
+            len <= self.size - start,
+            "the kernel writes within the buffer"
+        );
+        buffer.received.set(start + len);
+        let slice = Slice::new(Rc::clone(buffer) as Rc<dyn Region>, start, len);
+        let shares = &mut self.shares[usize::from(id)];
+        match shares.last_mut() {
+            Some(last) if last.whose == whose => last.bytes += len,
+            _ => shares.push(Share { whose, bytes: len }),
+        }
+        if !(self.incremental && more) {
+            self.retired.push(id);
+        }
+        slice
+    }
+
+    /// Gives the kernel the retired buffers that nobody holds any more; says for each whose bytes are gone. Returns how
+    /// many.
+    pub(super) fn give_back(&mut self, mut gone: impl FnMut(Place, u32)) -> usize {
+        let before = self.retired.len();
+        let mut i = 0;
+        while let Some(&id) = self.retired.get(i) {
+            let buffer = &self.buffers[usize::from(id)];
+            if Rc::strong_count(buffer) > 1 {
+                i += 1;
+                continue;
+            }
+            buffer.received.set(0);
+            for share in self.shares[usize::from(id)].drain(..) {
+                gone(share.whose, share.bytes);
+            }
+            self.retired.swap_remove(i);
+            self.offer(id);
+        }
+        let returned = before - self.retired.len();
+        if returned > 0 {
+            self.publish();
+        }
+        returned
+    }
+
+    /// Writes buffer `id` into the next entry; the kernel sees it after `publish`.
+    fn offer(&mut self, id: u16) {
+        let buffer = &self.buffers[usize::from(id)];
+        let mask = self.buffers.len() - 1;
+        let at = usize::from(self.tail) & mask;
+        // SAFETY: `at` is below the number of entries; the kernel reads only entries between its head and the published
+        // tail, and at most as many are ever published as there are buffers, so this one is ours to write. The first
+        // entry's last two bytes are the tail itself and are not touched: the setters write address, length and id.
+        unsafe {
+            let entry = self.entries.at.as_ptr().cast::<BufRingEntry>().add(at);
+            (*entry).set_addr(buffer.map.at.as_ptr().add(buffer.offset) as u64);
+            (*entry).set_len(self.size);
+            (*entry).set_bid(id);
+        }
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    /// Shows the kernel what was offered.
+    fn publish(&self) {
+        let base = self.entries.at.as_ptr().cast::<BufRingEntry>();
+        // SAFETY: `base` is the ring's first entry, whose last field is the tail; aligned, alive, and written by nobody
+        // else. Release: the entries are seen before the tail.
+        unsafe {
+            AtomicU16::from_ptr(BufRingEntry::tail(base).cast_mut())
+                .store(self.tail, Ordering::Release);
+        }
+    }
+
+    /// Takes the ring from the kernel. To be called when no receive is in flight any more.
+    pub(super) fn unregister(&mut self, ring: &IoUring) {
+        if ring.submitter().unregister_buf_ring(self.group).is_ok() {
+            self.registered = false;
+        }
+    }
+}
+
+impl Drop for BufferRing {
+    /// Memory that the kernel may still write to is never given back to the system: better lost than corrupted.
+    fn drop(&mut self) {
+        if self.registered {
+            std::mem::forget(Rc::clone(&self.entries));
+            for buffer in self.buffers.iter().take(1) {
+                std::mem::forget(Rc::clone(&buffer.map));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: Place = Place {
+        slot: 3,
+        generation: 1,
+    };
+
+    fn ring() -> IoUring {
+        IoUring::new(8).unwrap()
+    }
+
+    #[test]
+    fn a_buffer_goes_back_when_its_last_slice_is_gone() {
+        let uring = ring();
+        let mut ring = BufferRing::register(&uring, 0, (4, 4096), false).unwrap();
+        let slice = ring.received(2, 10, false, ME);
+        assert_eq!((ring.pinned(), ring.available(), slice.len()), (1, 3, 10));
+        let part = slice.part(3, 7);
+        drop(slice);
+        assert_eq!(ring.give_back(|_, _| panic!("still held")), 0);
+        drop(part);
+        let mut gone = Vec::new();
+        assert_eq!(ring.give_back(|p, n| gone.push((p, n))), 1);
+        assert_eq!(gone, [(ME, 10)]);
+        assert_eq!((ring.pinned(), ring.available()), (0, 4));
+        ring.unregister(&uring);
+    }
+
+    #[test]
+    fn an_incremental_buffer_is_filled_piece_by_piece() {
+        let uring = ring();
+        let mut ring = BufferRing::register(&uring, 0, (2, 4096), true).unwrap();
+        let a = ring.received(0, 100, true, ME);
+        assert_eq!(ring.pinned(), 0, "the kernel still writes to it");
+        let b = ring.received(0, 3996, false, ME);
+        assert_eq!((a.len(), b.len(), ring.pinned()), (100, 3996, 1));
+        drop((a, b));
+        let mut bytes = 0;
+        ring.give_back(|_, n| bytes += n);
+        assert_eq!(bytes, 4096);
+        ring.unregister(&uring);
+    }
+
+    #[test]
+    #[should_panic(expected = "only received bytes are read")]
+    fn bytes_that_were_not_received_cannot_be_read() {
+        let uring = ring();
+        let mut ring = BufferRing::register(&uring, 0, (2, 4096), true).unwrap();
+        let slice = ring.received(0, 100, true, ME);
+        ring.buffers[0].bytes(slice.len(), 1);
+    }
+}
