@@ -166,7 +166,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Begins a SEND frame with a body: `head` runs to the end of the blank line.
+    /// Begins a SEND frame with a body: the first bytes of its head. The rest of the head follows by [`Outbox::own`] and
+    /// [`Outbox::shared`], then [`Outbox::body`], all within one turn.
     ///
     /// # Panics
     /// If a frame is open on the connection.
@@ -192,6 +193,10 @@ impl Outbox {
         for part in head {
             self.own(conn, part);
         }
+    }
+
+    /// The head of the open frame is complete, blank line and all: its body begins, and may be cut from here on.
+    pub fn body(&mut self, conn: ConnId) {
         let Some(line) = self.lines.get_mut(conn) else {
             return;
         };

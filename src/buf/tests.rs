@@ -122,7 +122,9 @@ fn run(ops: Vec<Op>) {
         match op {
             Op::Begin(owner) if out.open(conn).is_none() => {
                 let tid = tid(frames.len());
-                out.begin(conn, u64::from(owner), tid, &[b"{", &tid, b"}"]);
+                out.begin(conn, u64::from(owner), tid, &[b"{", &tid]);
+                out.own(conn, b"}");
+                out.body(conn);
                 frames.push(Frame {
                     owner,
                     tid,
