@@ -1,0 +1,291 @@
+//! What the services may ask of a shard, and what it answers: plain data, owned, made for people and scrapers.
+//!
+//! Names are those of the metrics and of the admin interface. A shard keeps plain integers and fills these when asked.
+
+use slotmap::{Key as _, KeyData};
+
+use crate::ids::{SessionId, ShardId};
+
+/// What the services ask of one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Everything that is counted: [`Answer::Counters`].
+    Counters,
+    /// Sessions in the order of their places in the table, those behind `after`, `max` at most: [`Answer::Sessions`].
+    /// A page is bounded because the shard forwards nothing while it writes one.
+    Sessions {
+        /// The last session of the page before.
+        after: Option<SessionId>,
+        /// How many at most.
+        max: usize,
+    },
+    /// One session: [`Answer::Session`].
+    Session(SessionId),
+    /// Take no new session (503 with Retry-After); with `end`, also end those that are: [`Answer::Draining`].
+    /// Asked again, it tells how far the drain has come.
+    Drain {
+        /// BYE or CANCEL to every leg.
+        end: bool,
+    },
+    /// End one session, BYE to all its legs: [`Answer::Ended`].
+    End(SessionId),
+}
+
+/// What a shard answers.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// To [`Question::Counters`].
+    Counters(Box<Report>),
+    /// To [`Question::Sessions`].
+    Sessions {
+        /// A page of them.
+        page: Vec<SessionView>,
+        /// The last of them, if there are more behind it.
+        next: Option<SessionId>,
+    },
+    /// To [`Question::Session`]; `None`: there is none of that name.
+    Session(Option<Box<SessionView>>),
+    /// To [`Question::Drain`]: sessions that are left.
+    Draining {
+        /// How many.
+        sessions: usize,
+    },
+    /// To [`Question::End`]: whether there was such a session.
+    Ended(bool),
+}
+
+/// What came in, and what went out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InOut {
+    /// `direction="in"`: received.
+    pub received: u64,
+    /// `direction="out"`: sent.
+    pub sent: u64,
+}
+
+impl InOut {
+    /// Adds what another shard counted.
+    pub fn add(&mut self, other: Self) {
+        self.received += other.received;
+        self.sent += other.sent;
+    }
+}
+
+/// Everything that one shard counts, by the names of its metrics without `ringfork_` and `_total`.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Gauge: CPM sessions.
+    pub sessions: u64,
+    /// Gauge: legs, the originators' among them.
+    pub legs: u64,
+    /// Gauge: contacts in the registrar.
+    pub registrations: u64,
+    /// Gauge: dialogs, early ones too.
+    pub dialogs: u64,
+    /// Gauge: SIP transactions, server and client.
+    pub transactions: u64,
+    /// Gauge: MSRP connections.
+    pub msrp_connections: u64,
+    /// Gauge: timers that are armed.
+    pub timers: u64,
+    /// Gauge: unsent bytes of all legs.
+    pub leg_outbox_bytes: u64,
+    /// Gauge: bytes of kept messages (settled.md R2).
+    pub kept_bytes: u64,
+    /// Requests by method; a method that we do not know counts as `other`.
+    pub sip_requests: Vec<(&'static str, InOut)>,
+    /// Responses by status code.
+    pub sip_responses: Vec<(u16, InOut)>,
+    /// Messages begun.
+    pub msrp_messages: InOut,
+    /// SENDs with a body, received.
+    pub msrp_chunks: u64,
+    /// Bytes on MSRP connections.
+    pub msrp_bytes: InOut,
+    /// Responses by status code; 0 is every code that is not counted by itself.
+    pub msrp_responses: Vec<(u16, InOut)>,
+    /// Messages to legs, by what became of them: `acknowledged`, `refused`, `lost`.
+    pub deliveries: Vec<(&'static str, u64)>,
+    /// Legs of forks, by what became of them: `accepted`, `refused`, `cancelled`, `unanswered`, ...
+    pub fork_legs: Vec<(&'static str, u64)>,
+    /// Legs that were given up, by why: `slow`, `timeout`, `connection_lost`, ...
+    pub legs_dropped: Vec<(&'static str, u64)>,
+    /// Connections closed because their bytes could not be framed.
+    pub malformed: u64,
+    /// Requests and connections refused because a bound was reached.
+    pub overload_rejected: u64,
+    /// From first activity to the last BYE or CANCEL sent.
+    pub teardown_seconds: Distribution,
+    /// From the first byte of a message received to the last handed to a leg's socket.
+    pub delivery_seconds: Distribution,
+    /// Letters sent to each shard, by its number.
+    pub mail: Vec<u64>,
+    /// What the ring counts, by the names that `io` gives.
+    pub ring: Vec<(&'static str, u64)>,
+}
+
+/// Upper bounds of [`Distribution`]'s buckets, in microseconds; a last bucket has no bound. 20 µs to 30 s, so that both a
+/// fan-out on loopback and a SIP timer fall where they can be told from their neighbours.
+pub const BOUNDS_US: [u64; 20] = [
+    20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000,
+    1_000_000, 2_000_000, 5_000_000, 10_000_000, 20_000_000, 30_000_000,
+];
+
+/// How often something took how long.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Distribution {
+    /// How often it took up to each of [`BOUNDS_US`] (and longer than the one before), then how often longer than all.
+    pub counts: [u64; BOUNDS_US.len() + 1],
+    /// The sum of all, in microseconds.
+    pub sum_us: u64,
+}
+
+impl Distribution {
+    /// The buckets of a histogram of microseconds.
+    #[must_use]
+    pub fn of_micros(histogram: &hdrhistogram::Histogram<u64>) -> Self {
+        let mut d = Self::default();
+        for step in histogram.iter_recorded() {
+            let value = step.value_iterated_to();
+            let n = step.count_since_last_iteration();
+            d.counts[place(value)] += n;
+            d.sum_us = d.sum_us.saturating_add(value.saturating_mul(n));
+        }
+        d
+    }
+
+    /// Counts one that took `us` microseconds.
+    pub fn record_micros(&mut self, us: u64) {
+        self.counts[place(us)] += 1;
+        self.sum_us = self.sum_us.saturating_add(us);
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Adds what another shard counted.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.counts.iter_mut().zip(other.counts) {
+            *mine += theirs;
+        }
+        self.sum_us = self.sum_us.saturating_add(other.sum_us);
+    }
+}
+
+/// The bucket that `us` falls into.
+fn place(us: u64) -> usize {
+    BOUNDS_US.partition_point(|bound| *bound < us)
+}
+
+/// A session as an operator sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionView {
+    /// Its name: see [`session_name`].
+    pub id: String,
+    /// The served user.
+    pub user: String,
+    /// Who invited.
+    pub originator: String,
+    /// `inviting`, `established`, `settled`, `ending`.
+    pub state: &'static str,
+    /// Seconds since the INVITE.
+    pub age_s: u64,
+    /// Messages that are not accounted for yet.
+    pub pending_messages: usize,
+    /// Its legs, the originator's first; ended ones too, so that why they ended can be read.
+    pub legs: Vec<LegView>,
+}
+
+/// A leg as an operator sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LegView {
+    /// Its place: 0 is the originator.
+    pub leg: u8,
+    /// The Contact that it was sent to, or that came.
+    pub who: String,
+    /// `inviting`, `ringing`, `accepted`, `active`, `cancelling`, `ending`, `ended`.
+    pub state: &'static str,
+    /// Why it is in that state: `486 Busy Here`, `Call completed elsewhere`, ...
+    pub why: String,
+    /// What carries its SIP: `udp`, `tcp`, `tls`.
+    pub transport: &'static str,
+    /// The address of its MSRP connection; empty without one.
+    pub peer: String,
+    /// How its connection was matched with it: `path`, `session-id: CEMA`, `session-id: legacy`; empty without one.
+    pub matched: &'static str,
+    /// Body bytes from it and to it.
+    pub bytes: InOut,
+    /// Messages from it and to it.
+    pub messages: InOut,
+    /// Bytes that wait for it.
+    pub outbox_bytes: usize,
+    /// SENDs to it without a response yet.
+    pub unanswered: usize,
+}
+
+/// The name of a session outside its shard: the shard's number, and its place with generation in hexadecimal.
+#[must_use]
+pub fn session_name(shard: ShardId, session: SessionId) -> String {
+    format!("{}-{:x}", shard.0, session.data().as_ffi())
+}
+
+/// The session that [`session_name`] gave a name to; `None`: it is no such name.
+#[must_use]
+pub fn session_of(name: &str) -> Option<(ShardId, SessionId)> {
+    let (shard, place) = name.split_once('-')?;
+    let canonical = |s: &str| !s.starts_with(['0', '+']) || s == "0";
+    if !canonical(shard) || !canonical(place) || place.bytes().any(|b| b.is_ascii_uppercase()) {
+        return None;
+    }
+    let session = KeyData::from_ffi(u64::from_str_radix(place, 16).ok()?).into();
+    Some((ShardId(shard.parse().ok()?), session))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distribution_puts_each_time_below_its_bound() {
+        let mut d = Distribution::default();
+        for us in [0, 20, 21, 30_000_000, 30_000_001] {
+            d.record_micros(us);
+        }
+        assert_eq!((d.counts[0], d.counts[1]), (2, 1));
+        assert_eq!((d.counts[19], d.counts[20]), (1, 1));
+        assert_eq!((d.count(), d.sum_us), (5, 60_000_042));
+        let mut twice = d.clone();
+        twice.add(&d);
+        assert_eq!((twice.count(), twice.counts[0]), (10, 4));
+    }
+
+    #[test]
+    fn a_histogram_gives_its_buckets() {
+        let mut h = hdrhistogram::Histogram::<u64>::new(3).unwrap();
+        for us in [5, 5, 150, 900_000] {
+            h.record(us).unwrap();
+        }
+        let d = Distribution::of_micros(&h);
+        assert_eq!((d.counts[0], d.counts[3], d.counts[14]), (2, 1, 1));
+        assert_eq!(d.count(), 4);
+        // Three digits are kept of each.
+        assert!(d.sum_us.abs_diff(900_160) < 1_000, "{}", d.sum_us);
+    }
+
+    #[test]
+    fn a_session_is_found_by_its_name_and_by_no_other() {
+        let mut table = slotmap::SlotMap::<SessionId, ()>::with_key();
+        table.insert(());
+        let id = table.insert(());
+        let name = session_name(ShardId(3), id);
+        assert_eq!(session_of(&name), Some((ShardId(3), id)));
+        for bad in [
+            "", "3", "3-", "-1", "3-xyz", "256-1", "3-+1", "+3-1", "03-1", "3-01", "3-AB",
+        ] {
+            assert_eq!(session_of(bad), None, "{bad}");
+        }
+    }
+}
