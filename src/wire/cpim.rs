@@ -1,1 +1,0 @@
-//! CPIM messages (RFC 3862): header blocks, namespaces, the content's type.
