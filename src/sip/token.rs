@@ -8,6 +8,9 @@
 //! z9hG4bKr <shard: 6 bits, padded to 10> <chance: 80 bits> <loop: 30 bits>  a branch
 //! ```
 
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use foldhash::quality::FixedState;
 use rand::Rng;
 use slotmap::{Key, KeyData};
 
@@ -42,10 +45,15 @@ pub struct Owned {
 
 /// Mints a token for a leg. 64 bits of it are chance.
 pub fn mint(shard: ShardId, session: SessionId, leg: LegId, rng: &mut impl Rng) -> Token {
+    encode(shard, session, leg, rng.next_u64())
+}
+
+/// The token of these names with 64 bits of `chance` that nobody can guess.
+#[must_use]
+pub fn encode(shard: ShardId, session: SessionId, leg: LegId, chance: u64) -> Token {
     let names = (u128::from(shard.0) << 72)
         | (u128::from(leg.0) << 64)
         | u128::from(session.data().as_ffi());
-    let chance = rng.next_u64();
     let mut out = [b'r'; LEN];
     // 80 bits are 16 letters, 65 bits are 13, 10 bits are 2.
     put(&mut out[1..17], names);
@@ -130,6 +138,14 @@ fn take(letters: &[u8]) -> Option<u128> {
         };
         Some((bits << 5) | u128::from(value))
     })
+}
+
+/// A hash of parts under a secret, for what must come out the same again.
+#[must_use]
+pub fn hash(secret: u64, parts: impl FnOnce(&mut dyn FnMut(&[u8]))) -> u64 {
+    let mut hasher = FixedState::with_seed(secret).build_hasher();
+    parts(&mut |part| part.hash(&mut hasher));
+    hasher.finish()
 }
 
 /// Ten bits over the rest, so that a stranger's tag is hardly ever taken for ours.

@@ -1,70 +1,240 @@
 //! The endpoint: demultiplexes messages into transactions, chooses transports, fills Via.
+//!
+//! The law: a message goes to exactly one transaction or starts one; whatever is held ends by a timer; what does not fit is
+//! refused with 503 and leaves nothing behind. `client` and `server` run the machines of
+//! [`transaction`](crate::sip::transaction), `links` knows the connections, `way` sends, `build` writes.
 
-use std::{collections::VecDeque, net::SocketAddr};
+mod build;
+mod client;
+mod key;
+mod links;
+mod receive;
+mod server;
+mod way;
 
-use rand::{SeedableRng, rngs::ChaCha12Rng};
-
-use super::{Counts, Draft, Event, Flow, Output, Reply, Settings, Target, TxnRef};
-use crate::{
-    ids::{ConnId, ServerTxnId, ShardId},
-    time::Instant,
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
 };
+
+use arrayvec::ArrayVec;
+use foldhash::quality::FixedState;
+use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
+use slotmap::SlotMap;
+
+use self::{client::Client, links::Links, server::Server};
+use super::{
+    Counts, Draft, Event, Flow, Output, Reply, Settings, Target, TxnRef,
+    token::Branch,
+    transaction::{Timer, duration},
+};
+use crate::{
+    ids::{ClientTxnId, ConnId, ServerTxnId, ShardId},
+    time::Instant,
+    timer::{TimerId, Timers},
+};
+
+/// A connection of ours that nothing used for so long is closed.
+const IDLE: Duration = Duration::from_secs(300);
+/// So long an address that refused a connection gets large requests by datagram.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
+/// A large request waits so long for its connection before it goes by datagram.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The SIP endpoint of a shard. The calling order is in the module of the room.
 #[derive(Debug)]
 pub struct Endpoint {
     settings: Settings,
     rng: ChaCha12Rng,
+    /// For what must be the same each time it is asked for, and a stranger cannot guess: tags without a transaction.
+    secret: u64,
+    clients: SlotMap<ClientTxnId, Client>,
+    /// By branch, and whether it is the CANCEL.
+    by_branch: HashMap<(Branch, bool), ClientTxnId, FixedState>,
+    by_ref: HashMap<TxnRef, ClientTxnId, FixedState>,
+    servers: SlotMap<ServerTxnId, Server>,
+    by_key: HashMap<Box<[u8]>, ServerTxnId, FixedState>,
+    merging: HashMap<Box<[u8]>, ServerTxnId, FixedState>,
+    links: Links,
+    timers: Timers<Due>,
+    scratch: Vec<u8>,
     events: VecDeque<Event>,
     outputs: VecDeque<Output>,
+    counts: Counts,
+}
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Client(ClientTxnId, Timer),
+    Server(ServerTxnId, Timer),
+    /// A client transaction has waited long enough for its connection.
+    Impatient(ClientTxnId),
+    Idle(ConnId),
+}
+
+/// The timers of one transaction; four at once are the most that any state has.
+#[derive(Clone, Debug, Default)]
+struct Running {
+    set: ArrayVec<(Timer, TimerId), 4>,
+    /// What a retransmission timer waited last.
+    interval: Duration,
+}
+
+impl Running {
+    /// Starts a timer, anew where it runs; true if it fires at once.
+    fn start(
+        &mut self,
+        timers: &mut Timers<Due>,
+        now: Instant,
+        timer: Timer,
+        (t1, reliable): (Duration, bool),
+        due: Due,
+    ) -> bool {
+        self.stop(timers, timer);
+        let Some(wait) = duration(timer, t1, reliable, self.interval) else {
+            return false;
+        };
+        if wait.is_zero() {
+            return true;
+        }
+        if matches!(timer, Timer::A | Timer::E | Timer::G) {
+            self.interval = wait;
+        }
+        let id = timers.insert(now + wait, due);
+        assert!(
+            self.set.try_push((timer, id)).is_ok(),
+            "no state has more than four timers"
+        );
+        false
+    }
+
+    fn stop(&mut self, timers: &mut Timers<Due>, timer: Timer) {
+        if let Some(at) = self.set.iter().position(|(t, _)| *t == timer) {
+            let (_, id) = self.set.swap_remove(at);
+            timers.cancel(id);
+        }
+    }
+
+    fn stop_all(&mut self, timers: &mut Timers<Due>) {
+        for (_, id) in self.set.drain(..) {
+            timers.cancel(id);
+        }
+    }
+
+    /// A timer has fired: its name is dead.
+    fn fired(&mut self, timer: Timer) {
+        self.set.retain(|(t, _)| *t != timer);
+    }
 }
 
 impl Endpoint {
     /// An endpoint without transactions. All chance (branches, tags) comes from `seed`.
     #[must_use]
     pub fn new(settings: Settings, seed: [u8; 32]) -> Self {
+        let mut rng = ChaCha12Rng::from_seed(seed);
+        let hash_seed = rng.next_u64();
+        let state = || FixedState::with_seed(hash_seed);
+        let links = Links::new(settings.shard, rng.next_u64());
         Self {
             settings,
-            rng: ChaCha12Rng::from_seed(seed),
+            secret: rng.next_u64(),
+            rng,
+            clients: SlotMap::with_key(),
+            by_branch: HashMap::with_hasher(state()),
+            by_ref: HashMap::with_hasher(state()),
+            servers: SlotMap::with_key(),
+            by_key: HashMap::with_hasher(state()),
+            merging: HashMap::with_hasher(state()),
+            links,
+            timers: Timers::new(),
+            scratch: Vec::new(),
             events: VecDeque::new(),
             outputs: VecDeque::new(),
+            counts: Counts::default(),
         }
     }
 
-    /// A whole message from a datagram or, framed by `Stream`, from a connection. What cannot be read is
-    /// answered 400 where it lets itself be answered, else dropped.
-    pub fn handle_message(&mut self, _now: Instant, _flow: Flow, _bytes: &[u8]) {}
+    /// A whole message from a datagram or, framed by `Stream`, from a connection. What cannot be read is answered (400, 505,
+    /// 513, ...) where it lets itself be answered, else dropped.
+    pub fn handle_message(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
+        if let Flow::Stream { home, conn, peer } = flow {
+            self.links.heard(now, (home, conn), peer);
+        }
+        self.receive(now, flow, bytes);
+    }
 
-    /// Sends a request in a new client transaction. Its fate comes as events of `draft.of`.
-    pub fn request(&mut self, _now: Instant, _draft: Draft) {}
+    /// Sends a request in a new client transaction. Its fate comes as events of `draft.of`. An ACK has no transaction: see
+    /// [`Endpoint::send`].
+    pub fn request(&mut self, now: Instant, draft: Draft) {
+        self.start_client(now, draft);
+    }
 
     /// Answers a request. A 2xx to an INVITE may be given again until its transaction is over (64·T1): it is sent again. An
     /// answer after the final one, or to a transaction that is over, is dropped.
-    pub fn respond(&mut self, _now: Instant, _txn: ServerTxnId, _reply: Reply) {}
+    pub fn respond(&mut self, now: Instant, txn: ServerTxnId, reply: Reply) {
+        self.answer(now, txn, &reply);
+    }
 
     /// CANCELs an INVITE of ours once its first provisional response has come (settled.md 5); nothing happens where it has
     /// its final one. `headers`: Reason and others, each with CRLF.
-    pub fn cancel(&mut self, _now: Instant, _of: TxnRef, _headers: &[u8]) {}
+    pub fn cancel(&mut self, now: Instant, of: TxnRef, headers: &[u8]) {
+        if let Some(id) = self.by_ref.get(&of).copied() {
+            self.cancel_client(now, id, headers);
+        }
+    }
 
     /// Sends without a transaction: the ACK of a 2xx (complete but for Via, which is added) or a complete response.
-    pub fn send(&mut self, _now: Instant, _target: Target, _message: Vec<u8>) {}
+    pub fn send(&mut self, now: Instant, target: Target, message: Vec<u8>) {
+        self.send_loose(now, target, message);
+    }
 
     /// The name of the connection that [`Output::Connect`] asked for.
-    pub fn handle_connecting(&mut self, _to: SocketAddr, _conn: ConnId) {}
+    pub fn handle_connecting(&mut self, to: SocketAddr, conn: ConnId) {
+        self.links.connecting(to, conn);
+    }
 
-    /// Whether that connection came up.
-    pub fn handle_connected(&mut self, _now: Instant, _conn: ConnId, _up: bool) {}
+    /// Whether that connection came up. What waited for it is sent, or goes by datagram, or fails.
+    pub fn handle_connected(&mut self, now: Instant, conn: ConnId, up: bool) {
+        self.connected(now, conn, up);
+    }
 
-    /// A connection is over, here (`home` is our shard) or at another shard.
-    pub fn handle_closed(&mut self, _now: Instant, _home: ShardId, _conn: ConnId) {}
+    /// A connection is over, here (`home` is our shard) or at another shard. Requests that wait for their first response on
+    /// it fail; responses will go by a new one to where the request's Via says.
+    pub fn handle_closed(&mut self, now: Instant, home: ShardId, conn: ConnId) {
+        // One that never came up is told so by `handle_connected`, or only by this.
+        self.connected(now, conn, false);
+        if !self.links.closed((home, conn)) {
+            return;
+        }
+        let hit: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|(_, c)| c.uses((home, conn)))
+            .map(|(id, _)| id)
+            .collect();
+        for id in hit {
+            self.client_failed(now, id);
+        }
+    }
 
     /// Timers that are due.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(due) = self.timers.poll(now) {
+            match due {
+                Due::Client(id, timer) => self.client_fired(now, id, timer),
+                Due::Server(id, timer) => self.server_fired(now, id, timer),
+                Due::Impatient(id) => self.fall_back(now, id),
+                Due::Idle(conn) => self.check_idle(now, conn),
+            }
+        }
+    }
 
     /// When `handle_timeout` must be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.timers.next()
     }
 
     /// The next thing to do.
@@ -77,16 +247,35 @@ impl Endpoint {
         self.events.pop_front()
     }
 
-    /// Whether nothing is held: no transaction, no timer.
+    /// Whether no transaction is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let _ = (&self.settings, &self.rng);
-        true
+        self.clients.is_empty() && self.servers.is_empty()
     }
 
     /// Gauges and counters.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        Counts::default()
+        Counts {
+            clients: self.clients.len(),
+            servers: self.servers.len(),
+            connections: self.links.len(),
+            timers: self.timers.len(),
+            ..self.counts
+        }
+    }
+
+    /// Closes a connection of ours that nothing has used for long, or looks again later.
+    fn check_idle(&mut self, now: Instant, conn: ConnId) {
+        let Some(link) = self.links.get((self.settings.shard, conn)) else {
+            return;
+        };
+        let idle_at = link.last_used + IDLE;
+        if idle_at <= now {
+            // The shard answers with `handle_closed`.
+            self.outputs.push_back(Output::Close { conn });
+        } else {
+            self.timers.insert(idle_at, Due::Idle(conn));
+        }
     }
 }
