@@ -10,9 +10,17 @@
 #![forbid(unsafe_code)]
 
 mod api;
+pub mod checks;
+mod dialog;
+pub mod effect;
 mod endpoint;
+pub mod glare;
+pub mod reliable;
+pub mod retransmit;
+pub mod session_timer;
 pub mod token;
 pub mod transaction;
 
 pub use api::{Counts, Draft, Event, Flow, Listening, Output, Reply, Settings, Target, TxnRef};
+pub use dialog::{Dialog, address};
 pub use endpoint::Endpoint;

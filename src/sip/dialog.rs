@@ -1,0 +1,343 @@
+//! Dialogs (RFC 3261 §12): what both sides agreed on to talk again, and the requests that are built of it.
+//!
+//! The law: a dialog never reads an answer from the network by itself; whoever owns it shows it the messages that belong to it,
+//! and it says what is right. One [`Dialog`] a To-tag: an INVITE that a core forks has several. [SIP-DLG-04]
+
+use std::net::SocketAddr;
+
+use super::{Flow, Target};
+use crate::wire::{
+    sip::{Message, Method, Name, NameAddr, Start, unfold},
+    uri,
+};
+
+/// A dialog, early or confirmed.
+#[derive(Clone, Debug)]
+pub struct Dialog {
+    call_id: Vec<u8>,
+    /// From and To of our requests, tags included.
+    local: Vec<u8>,
+    remote: Vec<u8>,
+    local_tag: Vec<u8>,
+    remote_tag: Vec<u8>,
+    local_cseq: u32,
+    remote_cseq: Option<u32>,
+    /// URIs with their header parameters, brackets included, in the order in which our requests pass them.
+    route_set: Vec<Vec<u8>>,
+    remote_target: Vec<u8>,
+    secure: bool,
+    confirmed: bool,
+    caller: bool,
+    flow: Flow,
+}
+
+impl Dialog {
+    /// The dialog that a response (101 to 299, with a To-tag and a Contact) to an INVITE of ours makes (RFC 3261 §12.1.2).
+    /// `flow`: the way the response came. `None` where the response makes none.
+    #[must_use]
+    pub fn uac(invite: &Message<'_>, response: &Message<'_>, flow: Flow) -> Option<Self> {
+        let Start::Response { code, .. } = response.start() else {
+            return None;
+        };
+        if !(101..300).contains(&code) {
+            return None;
+        }
+        let (from, to) = (invite.from().ok()?, response.to().ok()?);
+        let mut route_set = routes(response);
+        route_set.reverse();
+        Some(Self {
+            call_id: invite.call_id().ok()?.to_vec(),
+            local: unfold(invite.header(Name::From)?).into_owned(),
+            remote: unfold(response.header(Name::To)?).into_owned(),
+            local_tag: from.tag().unwrap_or_default().to_vec(),
+            remote_tag: to.tag()?.to_vec(),
+            local_cseq: invite.cseq().ok()?.number,
+            remote_cseq: None,
+            route_set,
+            remote_target: contact(response)?,
+            secure: is_secure(invite),
+            confirmed: code >= 200,
+            caller: true,
+            flow,
+        })
+    }
+
+    /// The dialog that our response with `local_tag` to an INVITE of theirs makes (RFC 3261 §12.1.1). Our first request in it
+    /// gets the CSeq number 1. `None`: the INVITE has no Contact, no From tag is fine (RFC 2543).
+    #[must_use]
+    pub fn uas(invite: &Message<'_>, local_tag: &[u8], flow: Flow) -> Option<Self> {
+        let (from, to) = (invite.from().ok()?, invite.to().ok()?);
+        let mut local = unfold(invite.header(Name::To)?).into_owned();
+        if to.tag().is_none() {
+            local.extend_from_slice(b";tag=");
+            local.extend_from_slice(local_tag);
+        }
+        Some(Self {
+            call_id: invite.call_id().ok()?.to_vec(),
+            local,
+            remote: unfold(invite.header(Name::From)?).into_owned(),
+            local_tag: local_tag.to_vec(),
+            remote_tag: from.tag().unwrap_or_default().to_vec(),
+            local_cseq: 0,
+            remote_cseq: Some(invite.cseq().ok()?.number),
+            route_set: routes(invite),
+            remote_target: contact(invite)?,
+            secure: is_secure(invite),
+            confirmed: false,
+            caller: false,
+            flow,
+        })
+    }
+
+    /// A 2xx of ours or theirs has confirmed it. The route set of a caller is that of the 2xx (RFC 3261 §13.2.2.4).
+    pub fn confirm(&mut self, success: Option<&Message<'_>>) {
+        self.confirmed = true;
+        if let (Some(success), true) = (success, self.caller) {
+            self.route_set = routes(success);
+            self.route_set.reverse();
+            if let Some(target) = contact(success) {
+                self.remote_target = target;
+            }
+        }
+    }
+
+    /// Whether a 2xx has confirmed it.
+    #[must_use]
+    pub const fn is_confirmed(&self) -> bool {
+        self.confirmed
+    }
+
+    /// Whether we sent the INVITE that made it: then the Call-ID is ours too, and glare is waited for longer.
+    #[must_use]
+    pub const fn is_caller(&self) -> bool {
+        self.caller
+    }
+
+    /// Whether it is a `sips` one: then only `sips` may be its remote target (RFC 3261 §12.1.1).
+    #[must_use]
+    pub const fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// Call-ID.
+    #[must_use]
+    pub fn call_id(&self) -> &[u8] {
+        &self.call_id
+    }
+
+    /// Our tag.
+    #[must_use]
+    pub fn local_tag(&self) -> &[u8] {
+        &self.local_tag
+    }
+
+    /// Their tag; empty of an RFC 2543 caller.
+    #[must_use]
+    pub fn remote_tag(&self) -> &[u8] {
+        &self.remote_tag
+    }
+
+    /// The URI that our requests are for.
+    #[must_use]
+    pub fn remote_target(&self) -> &[u8] {
+        &self.remote_target
+    }
+
+    /// The CSeq number of our last request; 0 before the first where they sent the INVITE.
+    #[must_use]
+    pub const fn local_cseq(&self) -> u32 {
+        self.local_cseq
+    }
+
+    /// Whether a message belongs to this dialog: Call-ID and both tags (RFC 3261 §12.2.2). In requests of theirs and in
+    /// responses to ours alike.
+    #[must_use]
+    pub fn matches(&self, message: &Message<'_>) -> bool {
+        let (Ok(call_id), Ok(from), Ok(to)) = (message.call_id(), message.from(), message.to())
+        else {
+            return false;
+        };
+        let (theirs, ours) = if message.is_request() {
+            (from.tag(), to.tag())
+        } else {
+            (to.tag(), from.tag())
+        };
+        call_id == self.call_id
+            && theirs.unwrap_or_default() == self.remote_tag
+            && ours.unwrap_or_default() == self.local_tag
+    }
+
+    /// Checks the order of a request of theirs and keeps its CSeq number: a lower one than seen gets 500
+    /// (RFC 3261 §12.2.2). ACK and CANCEL bring the number of their INVITE and change nothing. [SIP-DLG-01]
+    ///
+    /// # Errors
+    /// The status to answer with.
+    pub fn check_request(&mut self, request: &Message<'_>) -> Result<(), u16> {
+        let cseq = request.cseq().map_err(|_| 400u16)?;
+        if matches!(cseq.method, Method::Ack | Method::Cancel) {
+            return Ok(());
+        }
+        if self.remote_cseq.is_some_and(|seen| cseq.number < seen) {
+            return Err(500);
+        }
+        self.remote_cseq = Some(cseq.number);
+        Ok(())
+    }
+
+    /// Takes the remote target over from a re-INVITE or UPDATE that we have answered 2xx, and from the 2xx (or reliable
+    /// provisional response) to one of ours; any other message changes nothing (RFC 3261 §12.2, RFC 6141 §4.6).
+    /// [SIP-DLG-02]
+    pub fn refresh_target(&mut self, message: &Message<'_>) {
+        let Ok(cseq) = message.cseq() else {
+            return;
+        };
+        if !matches!(cseq.method, Method::Invite | Method::Update) {
+            return;
+        }
+        if let Some(target) = contact(message)
+            && (!self.secure
+                || target
+                    .get(..5)
+                    .is_some_and(|s| s.eq_ignore_ascii_case(b"sips:")))
+        {
+            self.remote_target = target;
+        }
+    }
+
+    /// A request in this dialog: request line, Route, Max-Forwards, From, To, Call-ID and CSeq, each with CRLF; and where it
+    /// goes. The CSeq number grows by one. What is left for the caller: further headers, Content-Length, blank line, body.
+    /// (RFC 3261 §12.2.1.1; strict routes too.)
+    pub fn request(&mut self, method: Method<'_>) -> (Vec<u8>, Target) {
+        self.local_cseq += 1;
+        (self.build(method, self.local_cseq, b""), self.target())
+    }
+
+    /// The PRACK of a reliable provisional response, or any other request that needs further headers: as
+    /// [`Dialog::request`], with `headers` (each with CRLF) and no body, complete.
+    pub fn bodiless(&mut self, method: Method<'_>, headers: &[u8]) -> (Vec<u8>, Target) {
+        let (mut out, target) = self.request(method);
+        out.extend_from_slice(headers);
+        out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+        (out, target)
+    }
+
+    /// The ACK of a 2xx to the INVITE with this CSeq number, complete but for Via (RFC 3261 §13.2.2.4). [SIP-TXN-05]
+    #[must_use]
+    pub fn ack(&self, cseq: u32) -> (Vec<u8>, Target) {
+        let ack = self.build(Method::Ack, cseq, b"Content-Length: 0\r\n\r\n");
+        (ack, self.target())
+    }
+
+    fn build(&self, method: Method<'_>, cseq: u32, tail: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512 + tail.len());
+        let strict = self.strict_router();
+        let uri = strict.as_deref().unwrap_or(&self.remote_target);
+        for part in [method.as_bytes(), b" ", uri, b" SIP/2.0\r\n"] {
+            out.extend_from_slice(part);
+        }
+        let mut line = |name: &str, value: &[u8]| {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value);
+            out.extend_from_slice(b"\r\n");
+        };
+        for route in self.route_set.iter().skip(usize::from(strict.is_some())) {
+            line("Route", route);
+        }
+        if strict.is_some() {
+            line(
+                "Route",
+                &[b"<", self.remote_target.as_slice(), b">"].concat(),
+            );
+        }
+        line("Max-Forwards", b"70");
+        line("From", &self.local);
+        line("To", &self.remote);
+        line("Call-ID", &self.call_id);
+        line(
+            "CSeq",
+            &[cseq.to_string().as_bytes(), b" ", method.as_bytes()].concat(),
+        );
+        out.extend_from_slice(tail);
+        out
+    }
+
+    /// The URI of the first route where it is a strict router: it becomes the Request-URI, without what a Request-URI must
+    /// not have (RFC 3261 §12.2.1.1, §19.1.1 table 1).
+    fn strict_router(&self) -> Option<Vec<u8>> {
+        let first = NameAddr::parse_route(self.route_set.first()?).ok()?;
+        let parsed = uri::sip::Uri::parse(first.uri).ok()?;
+        if parsed.is_loose_router() {
+            return None;
+        }
+        let without_headers = first.uri.split(|b| *b == b'?').next()?;
+        let mut parts = without_headers.split(|b| *b == b';');
+        let mut out = parts.next()?.to_vec();
+        for part in parts {
+            if part
+                .get(..7)
+                .is_none_or(|p| !p.eq_ignore_ascii_case(b"method="))
+            {
+                out.push(b';');
+                out.extend_from_slice(part);
+            }
+        }
+        Some(out)
+    }
+
+    /// Where requests of this dialog go: to the first route or to the remote target, by its transport; by the dialog's own
+    /// flow where that is a stream to the same host (its peer may not listen), or where the URI holds a name that is not an
+    /// address (RFC 3261 §8.1.2, RFC 5923).
+    #[must_use]
+    pub fn target(&self) -> Target {
+        let first = self.route_set.first();
+        let route = first.and_then(|r| NameAddr::parse_route(r).ok());
+        let uri = route
+            .as_ref()
+            .map_or(self.remote_target.as_slice(), |r| r.uri);
+        match (address(uri), self.flow) {
+            (None, flow) => Target::Flow(flow),
+            (Some((addr, _)), flow @ Flow::Stream { peer, .. }) if peer.ip() == addr.ip() => {
+                Target::Flow(flow)
+            }
+            (Some((addr, true)), _) => Target::Tcp(addr),
+            (Some((addr, false)), _) => Target::Udp(addr),
+        }
+    }
+}
+
+/// The address that a SIP URI names, and whether its transport is a stream; `None` for a name (that is for DNS) or another
+/// scheme. `maddr` before host, 5060 where no port is written (RFC 3263 §4.1, §4.2).
+#[must_use]
+pub fn address(uri: &[u8]) -> Option<(SocketAddr, bool)> {
+    let uri = uri::sip::Uri::parse(uri).ok()?;
+    let ip = uri.maddr().unwrap_or(uri.host).ip()?;
+    let tcp = uri.secure
+        || uri
+            .transport()
+            .is_some_and(|t| t.eq_ignore_ascii_case(b"tcp") || t.eq_ignore_ascii_case(b"tls"));
+    Some((SocketAddr::new(ip, uri.port.unwrap_or(5060)), tcp))
+}
+
+/// The values of Record-Route, as written.
+fn routes(message: &Message<'_>) -> Vec<Vec<u8>> {
+    message
+        .values(Name::RecordRoute)
+        .map(|r| unfold(r).into_owned())
+        .collect()
+}
+
+/// The URI of the Contact.
+fn contact(message: &Message<'_>) -> Option<Vec<u8>> {
+    let contact = message.contacts().next()?.ok()?;
+    Some(contact.address()?.uri.to_vec())
+}
+
+fn is_secure(invite: &Message<'_>) -> bool {
+    match invite.start() {
+        Start::Request { uri, .. } => uri
+            .get(..5)
+            .is_some_and(|s| s.eq_ignore_ascii_case(b"sips:")),
+        Start::Response { .. } => false,
+    }
+}
