@@ -19,6 +19,7 @@ pub mod io;
 pub mod limits;
 pub mod msrp;
 pub mod policy;
+pub mod redact;
 pub mod services;
 pub mod session;
 pub mod shard;

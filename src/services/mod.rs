@@ -1,1 +1,17 @@
-//! The asynchronous side: admin HTTP, metrics; later the store writer, XCAP, IMAP, DNS. Talks to shards by mail only.
+//! The asynchronous side: admin HTTP, metrics, signals; later the store writer, XCAP, IMAP, DNS. Talks to shards by mail
+//! only, on a thread of its own where waiting is allowed.
+
+mod admin;
+mod ask;
+mod json;
+mod log;
+mod metrics;
+mod phase;
+mod rt;
+mod run;
+mod systemd;
+
+pub use ask::Shards;
+pub use log::Logging;
+pub use phase::{Control, Stop, Wishes, control};
+pub use run::{Exit, Setup, run};

@@ -1,0 +1,63 @@
+//! What an operator reads as JSON. Addresses of people are shown: it is the operator who asks, to find a person's session.
+
+use serde_json::{Value, json};
+
+use crate::shard::report::{LegView, SessionView};
+
+/// A session with its legs.
+pub(super) fn session(view: &SessionView) -> Value {
+    let SessionView {
+        id,
+        user,
+        originator,
+        state,
+        age_s,
+        pending_messages,
+        legs,
+    } = view;
+    json!({
+        "id": id,
+        "user": user,
+        "originator": originator,
+        "state": state,
+        "age_s": age_s,
+        "pending_messages": pending_messages,
+        "legs": legs.iter().map(leg).collect::<Vec<_>>(),
+    })
+}
+
+/// A leg; what is not there (no connection yet) is absent.
+fn leg(view: &LegView) -> Value {
+    let LegView {
+        leg,
+        who,
+        state,
+        why,
+        transport,
+        peer,
+        matched,
+        bytes,
+        messages,
+        outbox_bytes,
+        unanswered,
+    } = view;
+    let mut value = json!({
+        "leg": leg,
+        "role": if *leg == 0 { "originator" } else { "device" },
+        "who": who,
+        "state": state,
+        "transport": transport,
+        "bytes_from": bytes.received,
+        "bytes_to": bytes.sent,
+        "messages_from": messages.received,
+        "messages_to": messages.sent,
+        "outbox_bytes": outbox_bytes,
+        "unanswered": unanswered,
+    });
+    for (key, text) in [("why", why.as_str()), ("peer", peer), ("matched", matched)] {
+        if !text.is_empty() {
+            value[key] = text.into();
+        }
+    }
+    value
+}
