@@ -71,7 +71,7 @@ impl Pending {
     #[must_use]
     pub const fn may_update(&self, with_offer: bool) -> bool {
         let offers = self.our_offer || self.their_offer || self.our_invite || self.their_invite;
-        !self.our_update && !(with_offer && offers)
+        !(self.our_update || with_offer && offers)
     }
 
     const fn crossing() -> Conflict {

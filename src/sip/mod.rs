@@ -12,15 +12,21 @@
 mod api;
 pub mod checks;
 mod dialog;
+pub mod digest;
 pub mod effect;
 mod endpoint;
 pub mod glare;
+mod registrar;
 pub mod reliable;
 pub mod retransmit;
+pub mod route_key;
 pub mod session_timer;
+mod stream;
 pub mod token;
 pub mod transaction;
 
 pub use api::{Counts, Draft, Event, Flow, Listening, Output, Reply, Settings, Target, TxnRef};
 pub use dialog::{Dialog, address};
 pub use endpoint::Endpoint;
+pub use registrar::{Binding, Registrar, RegistrarEvent, RegistrarSettings};
+pub use stream::{Item, Stream};

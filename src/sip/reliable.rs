@@ -38,7 +38,7 @@ impl Received {
         if !(101..200).contains(&code) || !reliable {
             return Verdict::Unreliable;
         }
-        let rseq = response.one(Name::RSeq, |v| SessionExpires::parse_number(v));
+        let rseq = response.one(Name::RSeq, SessionExpires::parse_number);
         let (Ok(Some(rseq)), Ok(cseq)) = (rseq, response.cseq()) else {
             return Verdict::Ignore;
         };

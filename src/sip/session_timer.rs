@@ -223,7 +223,7 @@ impl SessionTimer {
 /// Min-SE, in seconds.
 fn min_se(message: &Message<'_>) -> Option<u32> {
     message
-        .one(Name::MinSe, |v| SessionExpires::parse_number(v))
+        .one(Name::MinSe, SessionExpires::parse_number)
         .ok()
         .flatten()
 }

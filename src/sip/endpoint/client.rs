@@ -399,7 +399,7 @@ impl Endpoint {
                     None => return,
                 }
             }
-            way => way,
+            way @ (Way::Datagram { .. } | Way::Stream { .. } | Way::Opening { .. }) => way,
         };
         let cancel = self.clients.insert(Client {
             of,

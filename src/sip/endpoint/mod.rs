@@ -33,6 +33,7 @@ use crate::{
     ids::{ClientTxnId, ConnId, ServerTxnId, ShardId},
     time::Instant,
     timer::{TimerId, Timers},
+    wire::sip::Error,
 };
 
 /// A connection of ours that nothing used for so long is closed.
@@ -163,6 +164,12 @@ impl Endpoint {
             self.links.heard(now, (home, conn), peer);
         }
         self.receive(now, flow, bytes);
+    }
+
+    /// What a stream could not frame ([`Item::Broken`](super::Item)): answered by the status of its error where it is a request
+    /// with a Via, else dropped. Closing the connection is the caller's.
+    pub fn handle_malformed(&mut self, now: Instant, flow: Flow, bytes: &[u8], error: Error) {
+        self.refuse_malformed(now, flow, bytes, error);
     }
 
     /// Sends a request in a new client transaction. Its fate comes as events of `draft.of`. An ACK has no transaction: see

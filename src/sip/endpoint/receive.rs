@@ -187,7 +187,13 @@ impl Endpoint {
     }
 
     /// A request that breaks a rule: by its own status where it can be answered, else nothing.
-    fn refuse_malformed(&mut self, now: Instant, flow: Flow, bytes: &[u8], error: Error) {
+    pub(super) fn refuse_malformed(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        bytes: &[u8],
+        error: Error,
+    ) {
         self.counts.malformed += 1;
         let Some(code) = error.status() else {
             return;

@@ -364,7 +364,9 @@ impl Endpoint {
                     self.server_failed(now, id);
                 }
             }
-            way => self.hand_out(now, way, bytes),
+            way @ (Way::Datagram { .. } | Way::Stream { .. } | Way::Opening { .. }) => {
+                self.hand_out(now, way, bytes);
+            }
         }
     }
 
