@@ -26,20 +26,42 @@ pub enum Verdict {
 
 /// Tells from `prefix`, the first bytes of a message/cpim body, what it carries; `complete` says that no more will come.
 ///
-/// The answer comes with the Content-Type line of the wrapped content, or with the end of its headers: nothing later is
-/// waited for, and not more than [`HEADERS_MAX`] bytes. Once it is not [`Verdict::NeedMore`] it stays.
+/// The answer comes with the Content-Type line of the wrapped content (for a multipart with its Content-Disposition), or
+/// with the end of its headers: nothing later is waited for, and not more than [`HEADERS_MAX`] bytes. Once it is not [`Verdict::NeedMore`] it stays.
 #[must_use]
 pub fn classify(prefix: &[u8], complete: bool) -> Verdict {
-    match find_type(prefix, complete) {
-        Found::Type(content_type) => match classify_type(content_type) {
+    let (mime, ended) = match mime_headers(prefix, complete) {
+        Mime::Whole(block) => (block, true),
+        Mime::Begun(block) => (block, false),
+        Mime::Broken => return Verdict::Other,
+        Mime::More => return Verdict::NeedMore,
+    };
+    let value = |wanted: &[u8]| {
+        MimeHeaders::new(mime)
+            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+            .map(|(_, value)| value)
+    };
+    let open = if is_last(prefix, complete) {
+        Verdict::Other
+    } else {
+        Verdict::NeedMore
+    };
+    match value(b"Content-Type") {
+        // RFC 5438 §8.3: several IMDNs in one; the disposition tells, and it may stand behind the type.
+        Some(kind) if is_multipart(kind) => match value(b"Content-Disposition") {
+            Some(d) if media_type(d).eq_ignore_ascii_case(b"notification") => Verdict::Imdn,
+            Some(_) => Verdict::Chat,
+            None if ended => Verdict::Chat,
+            None => open,
+        },
+        Some(kind) => match classify_type(kind) {
             // CPIM within CPIM: what a person forwarded.
             Verdict::NeedMore | Verdict::Chat => Verdict::Chat,
             verdict @ (Verdict::IsComposing | Verdict::Imdn | Verdict::Other) => verdict,
         },
         // RFC 2045 §5.2: what has no type is plain text.
-        Found::Untyped => Verdict::Chat,
-        Found::Broken => Verdict::Other,
-        Found::More => Verdict::NeedMore,
+        None if ended => Verdict::Chat,
+        None => open,
     }
 }
 
@@ -72,40 +94,50 @@ const ABOUT_THE_SESSION: [&[u8]; 3] = [
 /// accept-wrapped-types. `[MSRP-TYPES-03]`
 #[must_use]
 pub fn wrapped_type(body: &[u8]) -> Option<&[u8]> {
-    match find_type(body, true) {
-        Found::Type(content_type) => Some(content_type),
-        Found::Untyped | Found::Broken | Found::More => None,
+    match mime_headers(body, true) {
+        Mime::Whole(block) | Mime::Begun(block) => MimeHeaders::new(block)
+            .find(|(name, _)| name.eq_ignore_ascii_case(b"Content-Type"))
+            .map(|(_, value)| value),
+        Mime::Broken | Mime::More => None,
     }
 }
 
-enum Found<'a> {
-    /// The value of Content-Type.
-    Type(&'a [u8]),
-    /// The headers have ended without one.
-    Untyped,
-    /// There is no second block of headers, or it is too far.
+fn is_multipart(content_type: &[u8]) -> bool {
+    content_type
+        .split_at_checked(10)
+        .is_some_and(|(kind, _)| kind.eq_ignore_ascii_case(b"multipart/"))
+}
+
+/// The MIME headers of the wrapped content, as far as they are there.
+enum Mime<'a> {
+    /// All of them.
+    Whole(&'a [u8]),
+    /// Those that surely are whole; more may follow.
+    Begun(&'a [u8]),
+    /// There are none, or too far in.
     Broken,
     /// The bytes do not tell yet.
     More,
 }
 
-fn find_type(body: &[u8], complete: bool) -> Found<'_> {
+/// Whether what is there is all that will be looked at.
+fn is_last(body: &[u8], complete: bool) -> bool {
+    complete || body.len() >= HEADERS_MAX
+}
+
+fn mime_headers(body: &[u8], complete: bool) -> Mime<'_> {
     let window = &body[..body.len().min(HEADERS_MAX)];
-    let last = complete || window.len() == HEADERS_MAX;
-    let open = if last { Found::Broken } else { Found::More };
     let Some((_, mime_at)) = block(window, 0) else {
-        return open;
+        return if is_last(body, complete) {
+            Mime::Broken
+        } else {
+            Mime::More
+        };
     };
-    let (mime, ended) = match block(window, mime_at) {
-        Some((end, _)) => (&window[mime_at..end], true),
-        None if complete && body.len() < HEADERS_MAX => (&window[mime_at..], true),
-        // Lines that are whole, but for the last: the next may be a folded part of it.
-        None => (whole_headers(&window[mime_at..]), false),
-    };
-    match MimeHeaders::new(mime).find(|(name, _)| name.eq_ignore_ascii_case(b"Content-Type")) {
-        Some((_, content_type)) => Found::Type(content_type),
-        None if ended => Found::Untyped,
-        None => open,
+    match block(window, mime_at) {
+        Some((end, _)) => Mime::Whole(&window[mime_at..end]),
+        None if complete && body.len() <= HEADERS_MAX => Mime::Whole(&window[mime_at..]),
+        None => Mime::Begun(whole_headers(&window[mime_at..])),
     }
 }
 

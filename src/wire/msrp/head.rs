@@ -260,11 +260,15 @@ fn opening(head: &[u8]) -> Result<Option<&[u8]>, Error> {
     let rest = &head[MSRP.len()..];
     let len = run(&rest[..rest.len().min(33)], IDENT);
     let at = MSRP.len() + len;
-    if rest.first().is_some_and(|&b| !is(b, ALNUM)) || len > 32 {
-        return wrong(at);
+    if rest.first().is_some_and(|&b| !is(b, ALNUM)) {
+        return wrong(MSRP.len());
+    }
+    if len > 32 {
+        return wrong(MSRP.len() + 32);
     }
     match &rest[len..] {
-        [] | [b' '] => Ok(None),
+        [] => Ok(None),
+        [b' '] if len >= 4 => Ok(None),
         [b' ', c, ..] if len >= 4 && is(*c, UPPER) | c.is_ascii_digit() => Ok(Some(&rest[..len])),
         _ => wrong(at),
     }
