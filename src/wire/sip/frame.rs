@@ -298,7 +298,7 @@ mod tests {
             framer.frame(b"A sip:b SIP/2.0\r\nl:0\r\n\r\n"),
             Frame::Error(_)
         ));
-        let fits = b"A sip:bbbbbbb SIP/2.0\r\nl:0 \r\n\r\n";
+        let fits = b"A sip:bbbbbbbb SIP/2.0\r\nl:0 \r\n\r\n";
         assert_eq!(fits.len(), 32);
         assert_eq!(
             Framer::new(bounds).frame(fits),

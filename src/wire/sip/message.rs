@@ -36,12 +36,20 @@ pub enum Start<'a> {
 
 /// Where a header stands: offsets from the start of the message, all below [`HEAD_BYTES_MAX`].
 #[derive(Clone, Copy, Default)]
-struct Field {
+pub(super) struct Field {
     id: u8,
     name: u16,
     name_end: u16,
     value: u16,
     value_end: u16,
+}
+
+impl Field {
+    /// Its name and value in the bytes that it was read from.
+    pub(super) fn of<'a>(&self, bytes: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        let piece = |from: u16, to: u16| bytes.get(usize::from(from)..usize::from(to)).unwrap_or_default();
+        (piece(self.name, self.name_end), piece(self.value, self.value_end))
+    }
 }
 
 /// One complete message.
@@ -103,12 +111,7 @@ impl<'a> Message<'a> {
                 note(Rule::HeaderLine, from);
                 continue;
             };
-            let value = bytes
-                .get(usize::from(field.value)..usize::from(field.value_end))
-                .unwrap_or_default();
-            let name = bytes
-                .get(usize::from(field.name)..usize::from(field.name_end))
-                .unwrap_or_default();
+            let (name, value) = field.of(bytes);
             field.id = Name::of(name).id();
             if field.id == Name::ContentLength.id() {
                 match number::<usize>(value) {
@@ -189,28 +192,17 @@ impl<'a> Message<'a> {
         self.fields.get(..self.count).unwrap_or_default()
     }
 
-    fn piece(&self, from: u16, to: u16) -> &'a [u8] {
-        self.bytes
-            .get(usize::from(from)..usize::from(to))
-            .unwrap_or_default()
-    }
-
     /// All headers in order: name as written, value as written without white space at its ends. A value may hold folds:
     /// see [`super::unfold`].
     pub fn all(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        self.fields().iter().map(|f| {
-            (
-                self.piece(f.name, f.name_end),
-                self.piece(f.value, f.value_end),
-            )
-        })
+        self.fields().iter().map(|f| f.of(self.bytes))
     }
 
     /// All headers in order, names told apart.
     pub fn named(&self) -> impl Iterator<Item = (Name<'a>, &'a [u8])> {
         self.fields().iter().map(|f| {
-            let name = Name::by_id(f.id).unwrap_or(Name::Other(self.piece(f.name, f.name_end)));
-            (name, self.piece(f.value, f.value_end))
+            let (name, value) = f.of(self.bytes);
+            (Name::by_id(f.id).unwrap_or(Name::Other(name)), value)
         })
     }
 
@@ -219,14 +211,10 @@ impl<'a> Message<'a> {
         let id = name.id();
         self.fields()
             .iter()
-            .filter(move |f| {
-                f.id == id
-                    && (id != OTHER
-                        || self
-                            .piece(f.name, f.name_end)
-                            .eq_ignore_ascii_case(name.as_bytes()))
-            })
-            .map(|f| self.piece(f.value, f.value_end))
+            .filter(move |f| f.id == id)
+            .map(|f| f.of(self.bytes))
+            .filter(move |(n, _)| id != OTHER || n.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
     }
 
     /// The value of the first header called `name`.
@@ -476,7 +464,7 @@ impl<'a> Lines<'a> {
 }
 
 /// Divides a header line into name and value. `None` if it has no colon, or no token before it.
-fn read_field(bytes: &[u8], from: usize, to: usize) -> Option<Field> {
+pub(super) fn read_field(bytes: &[u8], from: usize, to: usize) -> Option<Field> {
     let line = bytes.get(from..to)?;
     let colon = memchr(b':', line)?;
     let name = line.get(..colon)?;

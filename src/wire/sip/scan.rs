@@ -220,16 +220,20 @@ pub fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
     let mut rest = value;
     while let Some(at) = memchr::memmem::find(rest, b"\r\n") {
         let (before, after) = rest.split_at_checked(at).unwrap_or((rest, b""));
+        let next = after.get(2..).unwrap_or_default();
         out.extend_from_slice(before);
-        while out.last().is_some_and(|b| is_space(*b)) {
-            out.pop();
+        if matches!(next.first(), Some(b' ' | b'\t')) {
+            while out.last().is_some_and(|b| is_space(*b)) {
+                out.pop();
+            }
+            out.push(b' ');
+            let text = next.iter().position(|b| !matches!(b, b' ' | b'\t')).unwrap_or(next.len());
+            rest = next.get(text..).unwrap_or_default();
+        } else {
+            // No fold: kept, for a writer to refuse.
+            out.extend_from_slice(b"\r\n");
+            rest = next;
         }
-        out.push(b' ');
-        let text = after
-            .iter()
-            .position(|b| !is_space(*b))
-            .unwrap_or(after.len());
-        rest = after.get(text..).unwrap_or_default();
     }
     out.extend_from_slice(rest);
     Cow::Owned(out)
@@ -264,6 +268,8 @@ mod tests {
         assert!(matches!(unfold(b"a b"), Cow::Borrowed(_)));
         assert_eq!(unfold(b"a \r\n\t b\r\n c").as_ref(), b"a b c");
         assert_eq!(unfold(b"a\r\n ").as_ref(), b"a ");
+        assert_eq!(unfold(b"a\r\n \r\n b").as_ref(), b"a b");
+        assert_eq!(unfold(b"a\r\nb: c").as_ref(), b"a\r\nb: c");
     }
 
     #[test]

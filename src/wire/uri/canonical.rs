@@ -32,6 +32,16 @@ pub fn canonical<'o>(uri: &[u8], out: &'o mut [u8]) -> Result<&'o [u8], Error> {
     }
 }
 
+/// The user part with its escapes undone: `%2B1201` is a number too.
+fn undo<'o>(user: &[u8], out: &'o mut [u8]) -> Option<&'o [u8]> {
+    let mut len = 0;
+    for c in unescape(user) {
+        *out.get_mut(len)? = c.byte;
+        len += 1;
+    }
+    out.get(..len)
+}
+
 /// Room that is being written; `None` from a method means that it is full.
 struct Key<'o> {
     out: &'o mut [u8],
@@ -40,8 +50,10 @@ struct Key<'o> {
 
 impl Key<'_> {
     fn sip(&mut self, uri: &sip::Uri<'_>) -> Option<()> {
+        let mut plain = [0; KEY_BYTES_MAX];
         if uri.is_phone()
-            && let Some(Ok(tel)) = uri.user.map(Tel::subscriber)
+            && let Some(user) = uri.user.and_then(|user| undo(user, &mut plain))
+            && let Ok(tel) = Tel::subscriber(user)
             && (tel.is_global() || tel.phone_context().is_some())
         {
             return self.tel(&tel);
@@ -134,6 +146,7 @@ mod tests {
                     "sip:+1-201-555-0123@other.example;USER=Phone",
                     "sips:+12015550123;npdi@ims.example.com:5061;user=phone",
                     "tel:+12015550123;phone-context=+1",
+                    "sip:%2B12015550123@ims.example.com;user=phone",
                 ][..],
             ),
             (
