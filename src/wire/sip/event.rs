@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn warnings() {
-        // RFC 3261 §20.43: three digits, an agent, a quoted text. [SIP-MSG-09]
+        // RFC 3261 §20.43: three digits, an agent, a quoted text.
         let warning =
             Warning::parse(b"399 h.example:5060 \"122 Function \\\"not\\\" allowed\"").unwrap();
         assert_eq!((warning.code, warning.agent), (399, &b"h.example:5060"[..]));

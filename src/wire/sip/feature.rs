@@ -1,7 +1,7 @@
 //! What a device can do: the feature parameters of Contact, Accept-Contact and Reject-Contact (RFC 3840 §9).
 
 use super::{Param, Params, unfold};
-use crate::wire::uri::unescape;
+use crate::wire::uri::{TOKEN, unescape};
 use std::borrow::Cow;
 
 /// The feature tags that stand without `+` (RFC 3840 §9).
@@ -193,6 +193,20 @@ pub fn icsi_equal(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
+/// Appends a service identifier as it stands in a feature parameter: what is no token there is escaped. [PREF-02]
+pub fn write_icsi(out: &mut Vec<u8>, icsi: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in icsi {
+        // `%` is a token's character, but here it begins an escape; `!` would negate.
+        if TOKEN.has(*byte) && !matches!(byte, b'%' | b'!') {
+            out.push(*byte);
+        } else {
+            let digit = |d: u8| HEX.get(usize::from(d)).copied().unwrap_or(b'0');
+            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,6 +255,15 @@ mod tests {
         assert_eq!(first(b"isfocus").boolean(), Some(false));
         assert_eq!(first(b"priority").boolean(), None);
         assert!(f.get(b"priority").unwrap().values().all(|v| v.is_numeric()));
+    }
+
+    #[test]
+    fn a_service_is_written_escaped() {
+        // [PREF-02]
+        let mut out = Vec::new();
+        write_icsi(&mut out, SESSION);
+        assert_eq!(out, b"urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session");
+        assert!(icsi_equal(&out, SESSION));
     }
 
     #[test]

@@ -449,8 +449,12 @@ impl<'a> Lines<'a> {
                 self.at = at + 2;
                 return at;
             }
-            note(Rule::LineEnd, at);
             from = at + 1;
+            if from == limit {
+                // Maybe half a line end: what is wrong is that the head ends here.
+                break;
+            }
+            note(Rule::LineEnd, at);
         }
         let rule = if self.bytes.len() > limit {
             Rule::HeadTooLarge

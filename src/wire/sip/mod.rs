@@ -32,7 +32,7 @@ pub use auth::Auth;
 pub use counts::{CSeq, DELTA_DEFAULT, RAck, Refresher, RetryAfter, SessionExpires};
 pub use error::{Error, Malformed, Rule};
 pub use event::{Event, Reason, SubscriptionState, Warning};
-pub use feature::{Feature, FeatureValue, Features, Tag, TagValue, icsi_equal};
+pub use feature::{Feature, FeatureValue, Features, Tag, TagValue, icsi_equal, write_icsi};
 pub use frame::{BODY_BYTES_MAX, Bounds, Frame, Framer};
 pub use media::{Disposition, MediaType};
 pub use message::{HEAD_BYTES_MAX, HEADERS_MAX, Message, Start};
