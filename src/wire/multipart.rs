@@ -61,7 +61,9 @@ pub struct Part<'a> {
 pub fn is_boundary(boundary: &[u8]) -> bool {
     (1..=70).contains(&boundary.len())
         && boundary.last() != Some(&b' ')
-        && boundary.iter().all(|b| b.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(b))
+        && boundary
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(b))
 }
 
 impl<'a> Multipart<'a> {
@@ -99,7 +101,12 @@ impl<'a> Multipart<'a> {
 
     /// The parts in order.
     pub fn parts(&self) -> impl Iterator<Item = Part<'a>> + use<'a> {
-        let Self { body, boundary, mut first, .. } = *self;
+        let Self {
+            body,
+            boundary,
+            mut first,
+            ..
+        } = *self;
         std::iter::from_fn(move || {
             if first.closing {
                 return None;
@@ -180,7 +187,8 @@ impl<'a> Multipart<'a> {
 
 /// The bytes of a part: the CR LF before the next delimiter is that delimiter's.
 fn between(body: &[u8], from: usize, next: usize) -> &[u8] {
-    body.get(from..next.saturating_sub(2).max(from)).unwrap_or_default()
+    body.get(from..next.saturating_sub(2).max(from))
+        .unwrap_or_default()
 }
 
 /// The next delimiter line at `from` or later: at the start of a line, the boundary, blanks, CR LF.
@@ -195,12 +203,31 @@ fn delimiter(body: &[u8], boundary: &[u8], from: usize) -> Option<Delimiter> {
         };
         if let Some(tail) = body.get(line + 2..).and_then(|r| r.strip_prefix(boundary)) {
             let closing = tail.starts_with(b"--");
-            let tail = if closing { tail.get(2..).unwrap_or_default() } else { tail };
-            let blanks = tail.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+            let tail = if closing {
+                tail.get(2..).unwrap_or_default()
+            } else {
+                tail
+            };
+            let blanks = tail
+                .iter()
+                .take_while(|b| matches!(b, b' ' | b'\t'))
+                .count();
             let end = body.len() - tail.len() + blanks;
             match tail.get(blanks..).unwrap_or_default() {
-                [b'\r', b'\n', ..] => return Some(Delimiter { from: line, to: end + 2, closing }),
-                [] if closing => return Some(Delimiter { from: line, to: end, closing }),
+                [b'\r', b'\n', ..] => {
+                    return Some(Delimiter {
+                        from: line,
+                        to: end + 2,
+                        closing,
+                    });
+                }
+                [] if closing => {
+                    return Some(Delimiter {
+                        from: line,
+                        to: end,
+                        closing,
+                    });
+                }
                 [..] => {}
             }
         }
@@ -209,12 +236,18 @@ fn delimiter(body: &[u8], boundary: &[u8], from: usize) -> Option<Delimiter> {
 }
 
 fn starts_delimiter(bytes: &[u8], boundary: &[u8]) -> bool {
-    bytes.strip_prefix(b"--").is_some_and(|rest| rest.starts_with(boundary))
+    bytes
+        .strip_prefix(b"--")
+        .is_some_and(|rest| rest.starts_with(boundary))
 }
 
 /// Whether a line of `content` begins with the delimiter: it would end the part.
 fn holds_delimiter(content: &[u8], boundary: &[u8]) -> bool {
-    memmem::find_iter(content, b"--").any(|at| content.get(at..).is_some_and(|rest| starts_delimiter(rest, boundary)))
+    memmem::find_iter(content, b"--").any(|at| {
+        content
+            .get(at..)
+            .is_some_and(|rest| starts_delimiter(rest, boundary))
+    })
 }
 
 impl<'a> Part<'a> {
@@ -243,7 +276,9 @@ impl<'a> Part<'a> {
     /// The value of its first header called `name`.
     #[must_use]
     pub fn header(&self, name: Name<'_>) -> Option<&'a [u8]> {
-        self.headers().find(|(n, _)| Name::of(n) == name).map(|(_, v)| v)
+        self.headers()
+            .find(|(n, _)| Name::of(n) == name)
+            .map(|(_, v)| v)
     }
 
     fn read_type(&self) -> Result<MediaType<'a>, Malformed> {
@@ -272,7 +307,11 @@ impl<'a> Part<'a> {
     #[must_use]
     pub fn content_id(&self) -> Option<&'a [u8]> {
         let id = self.header(Name::ContentId)?;
-        Some(id.strip_prefix(b"<").and_then(|i| i.strip_suffix(b">")).unwrap_or(id))
+        Some(
+            id.strip_prefix(b"<")
+                .and_then(|i| i.strip_suffix(b">"))
+                .unwrap_or(id),
+        )
     }
 
     /// Headers, blank line and content, as they came.
@@ -289,7 +328,10 @@ pub fn choose_boundary(seed: u64, contents: &[&[u8]]) -> String {
     loop {
         let boundary = format!("ringfork-{seed:016x}");
         // Contents are finite, so some count is in none of them.
-        if !contents.iter().any(|c| memmem::find(c, boundary.as_bytes()).is_some()) {
+        if !contents
+            .iter()
+            .any(|c| memmem::find(c, boundary.as_bytes()).is_some())
+        {
             return boundary;
         }
         seed = seed.wrapping_add(1);

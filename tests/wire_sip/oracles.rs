@@ -48,14 +48,27 @@ fn rsipstack(bytes: &[u8]) -> Option<Gist> {
         headers: message.headers().iter().count(),
         call_id: message.call_id_header().ok()?.value().to_owned(),
         cseq: message.cseq_header().ok()?.seq().ok()?,
-        from_tag: message.from_header().ok()?.tag().ok()?.map(|t| t.value().to_owned()),
-        to_tag: message.to_header().ok()?.tag().ok()?.map(|t| t.value().to_owned()),
+        from_tag: message
+            .from_header()
+            .ok()?
+            .tag()
+            .ok()?
+            .map(|t| t.value().to_owned()),
+        to_tag: message
+            .to_header()
+            .ok()?
+            .tag()
+            .ok()?
+            .map(|t| t.value().to_owned()),
     })
 }
 
 fn ezk(bytes: &[u8]) -> Option<Gist> {
     let mut lines = PullParser::new(bytes, 0);
-    let start: MessageLine = std::str::from_utf8(lines.next()?.ok()?).ok()?.parse().ok()?;
+    let start: MessageLine = std::str::from_utf8(lines.next()?.ok()?)
+        .ok()?
+        .parse()
+        .ok()?;
     let mut headers = Headers::new();
     let mut count = 0;
     for line in lines {
@@ -66,7 +79,12 @@ fn ezk(bytes: &[u8]) -> Option<Gist> {
     }
     let cseq: EzkCSeq = headers.get_named().ok()?;
     let call_id: CallID = headers.get_named().ok()?;
-    let tag = |name| headers.get::<FromTo>(name).ok().map(|h| h.tag.map(|t| t.to_string()));
+    let tag = |name| {
+        headers
+            .get::<FromTo>(name)
+            .ok()
+            .map(|h| h.tag.map(|t| t.to_string()))
+    };
     Some(Gist {
         method: start.request_method().map(ToString::to_string),
         headers: count,

@@ -29,7 +29,10 @@ fn naive(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     let blank: &[char] = &[' ', '\t', '\r', '\n'];
     let pair = |line: &String| {
         let (name, value) = line.split_once(':')?;
-        Some((name.trim_end_matches([' ', '\t']).as_bytes().to_vec(), value.trim_matches(blank).as_bytes().to_vec()))
+        Some((
+            name.trim_end_matches([' ', '\t']).as_bytes().to_vec(),
+            value.trim_matches(blank).as_bytes().to_vec(),
+        ))
     };
     lines.iter().skip(1).map(pair).collect()
 }
@@ -78,12 +81,46 @@ fn apply(bytes: &mut Vec<u8>, (kind, at, to, piece): &(u8, Index, Index, Vec<u8>
 
 fn some_uri() -> impl Strategy<Value = String> {
     let scheme = prop::sample::select(vec!["sip:", "SIP:", "sips:", "tel:", "urn:"]);
-    let user = prop::sample::select(vec!["", "alice@", "%61lice@", "Alice@", "+1-201@", "+1201@", "a:pw@", "a;b@", "a%3Bb@", "+1201", "7042", "x"]);
-    let host = prop::sample::select(vec!["", "h", "H.", "example.com", "[::1]", "[0:0::1]", "192.0.2.1", "h:5060"]);
-    let param = prop::sample::select(vec!["user=phone", "USER=phone", "transport=tcp", "Transport=TCP", "lr", "x=1", "x=%31", "maddr=h", "phone-context=+1", "ext=1-2"]);
+    let user = prop::sample::select(vec![
+        "", "alice@", "%61lice@", "Alice@", "+1-201@", "+1201@", "a:pw@", "a;b@", "a%3Bb@",
+        "+1201", "7042", "x",
+    ]);
+    let host = prop::sample::select(vec![
+        "",
+        "h",
+        "H.",
+        "example.com",
+        "[::1]",
+        "[0:0::1]",
+        "192.0.2.1",
+        "h:5060",
+    ]);
+    let param = prop::sample::select(vec![
+        "user=phone",
+        "USER=phone",
+        "transport=tcp",
+        "Transport=TCP",
+        "lr",
+        "x=1",
+        "x=%31",
+        "maddr=h",
+        "phone-context=+1",
+        "ext=1-2",
+    ]);
     let header = prop::sample::select(vec!["", "?a=b", "?A=b", "?a=b&c=d", "?c=d&a=b"]);
-    (scheme, user, host, prop::collection::vec(param, 0..3), header)
-        .prop_map(|(s, u, h, p, q)| format!("{s}{u}{h}{}{q}", p.iter().map(|p| format!(";{p}")).collect::<String>()))
+    (
+        scheme,
+        user,
+        host,
+        prop::collection::vec(param, 0..3),
+        header,
+    )
+        .prop_map(|(s, u, h, p, q)| {
+            format!(
+                "{s}{u}{h}{}{q}",
+                p.iter().map(|p| format!(";{p}")).collect::<String>()
+            )
+        })
 }
 
 proptest! {
@@ -183,10 +220,14 @@ fn what_is_written_is_read_back() {
     for entry in good() {
         let message = read(&entry.bytes).unwrap();
         let once = write_again(&message);
-        let again = read(&once).unwrap_or_else(|e| panic!("{}: {e:?}\n{}", entry.file, once.escape_ascii()));
+        let again = read(&once)
+            .unwrap_or_else(|e| panic!("{}: {e:?}\n{}", entry.file, once.escape_ascii()));
         let content = |m: &Message<'_>| -> Vec<(Vec<u8>, Vec<u8>)> {
             let of_body = |n: &Name<'_>| *n == Name::ContentLength || *n == Name::ContentType;
-            m.named().filter(|(n, _)| !of_body(n)).map(|(n, v)| (n.as_bytes().to_vec(), unfold(v).into_owned())).collect()
+            m.named()
+                .filter(|(n, _)| !of_body(n))
+                .map(|(n, v)| (n.as_bytes().to_vec(), unfold(v).into_owned()))
+                .collect()
         };
         assert_eq!(content(&message), content(&again), "{}", entry.file);
         if message.header(Name::ContentType).is_some() {
@@ -194,13 +235,21 @@ fn what_is_written_is_read_back() {
         }
         // Written in our form once, it stays so byte for byte.
         assert_eq!(write_again(&again), once, "{}", entry.file);
-        assert_eq!(Framer::default().frame(&once), Frame::Message { head_len: again.head().len(), len: once.len() });
+        assert_eq!(
+            Framer::default().frame(&once),
+            Frame::Message {
+                head_len: again.head().len(),
+                len: once.len()
+            }
+        );
     }
 }
 
 #[test]
 fn every_single_byte_may_be_wrong() {
-    let wrong = [0, b'\r', b'"', b',', b'<', b'%', b' ', b'\n', b'\\', b';', b':', 0xff, b'['];
+    let wrong = [
+        0, b'\r', b'"', b',', b'<', b'%', b' ', b'\n', b'\\', b';', b':', 0xff, b'[',
+    ];
     for (turn, entry) in good().into_iter().enumerate() {
         let mut bytes = entry.bytes.clone();
         let head = read(&bytes).unwrap().head().len();

@@ -18,8 +18,14 @@ fn parts_are_found_with_their_headers() {
     assert!(parts[0].content_type().is(b"application", b"sdp"));
     assert_eq!(parts[0].body, b"v=0\r\n");
     assert_eq!(parts[1].content_id(), Some(&b"a@b"[..]));
-    assert!(parts[1].disposition().unwrap().is(b"recipient-list") && parts[1].disposition().unwrap().is_optional());
-    assert_eq!((parts[1].headers().count(), parts[1].body), (3, &b"<x/>"[..]));
+    assert!(
+        parts[1].disposition().unwrap().is(b"recipient-list")
+            && parts[1].disposition().unwrap().is_optional()
+    );
+    assert_eq!(
+        (parts[1].headers().count(), parts[1].body),
+        (3, &b"<x/>"[..])
+    );
     assert!(parts[2].content_type().is(b"text", b"plain") && parts[2].headers().count() == 0);
     assert_eq!(parts[2].body, b"plain\r\n--b 12\r\nnot a delimiter");
 }
@@ -31,13 +37,26 @@ fn one_part_is_replaced_and_the_rest_unchanged() {
     let sdp = body.find(b"application", b"sdp").unwrap();
     let mut out = Vec::new();
     body.replace(&sdp, b"v=1\r\n", &mut out).unwrap();
-    assert_eq!(out, BODY.to_vec().into_iter().map(|b| if b == b'0' { b'1' } else { b }).collect::<Vec<_>>());
+    assert_eq!(
+        out,
+        BODY.to_vec()
+            .into_iter()
+            .map(|b| if b == b'0' { b'1' } else { b })
+            .collect::<Vec<_>>()
+    );
     out.clear();
     body.replace(&sdp, sdp.body, &mut out).unwrap();
     assert_eq!(out, BODY);
     out.clear();
-    assert_eq!(body.replace(&sdp, b"x\r\n--b 1--", &mut out), Err(Error::Unwritable));
-    let other = Multipart::parse(b"--x\r\n\r\n\r\n--x--", b"x").unwrap().parts().next().unwrap();
+    assert_eq!(
+        body.replace(&sdp, b"x\r\n--b 1--", &mut out),
+        Err(Error::Unwritable)
+    );
+    let other = Multipart::parse(b"--x\r\n\r\n\r\n--x--", b"x")
+        .unwrap()
+        .parts()
+        .next()
+        .unwrap();
     assert_eq!(body.replace(&other, b"", &mut out), Err(Error::Unwritable));
     assert!(out.is_empty());
 }
@@ -47,8 +66,13 @@ fn a_length_of_the_part_follows_its_content() {
     let body = b"--x\r\nContent-Length: 3\r\nContent-Type: a/b\r\n\r\nabc\r\n--x--\r\n";
     let multi = Multipart::parse(body, b"x").unwrap();
     let mut out = Vec::new();
-    multi.replace(&multi.parts().next().unwrap(), b"0123456789", &mut out).unwrap();
-    assert_eq!(out, b"--x\r\nContent-Length: 10\r\nContent-Type: a/b\r\n\r\n0123456789\r\n--x--\r\n");
+    multi
+        .replace(&multi.parts().next().unwrap(), b"0123456789", &mut out)
+        .unwrap();
+    assert_eq!(
+        out,
+        b"--x\r\nContent-Length: 10\r\nContent-Type: a/b\r\n\r\n0123456789\r\n--x--\r\n"
+    );
 }
 
 #[test]
@@ -57,7 +81,10 @@ fn a_part_of_a_part() {
     let mut outer = Vec::new();
     Writer::new(&mut outer, b"out")
         .part(&[], b"x")
-        .part(&[(Name::ContentType, b"multipart/alternative;boundary=\"in\"")], inner)
+        .part(
+            &[(Name::ContentType, b"multipart/alternative;boundary=\"in\"")],
+            inner,
+        )
         .end()
         .unwrap();
     let multi = Multipart::parse(&outer, b"out").unwrap();
@@ -65,18 +92,33 @@ fn a_part_of_a_part() {
     assert_eq!(sdp.body, b"v=0");
     let mut changed = Vec::new();
     multi.replace(&sdp, b"v=1", &mut changed).unwrap();
-    assert_eq!(changed.iter().zip(&outer).filter(|(a, b)| a != b).count(), 1);
+    assert_eq!(
+        changed.iter().zip(&outer).filter(|(a, b)| a != b).count(),
+        1
+    );
     // Deeper than the bound nothing is looked for.
     let mut deep = inner.to_vec();
     for depth in 0..DEPTH_MAX {
         let boundary = format!("d{depth}");
-        let media = if depth == 0 { "multipart/x;boundary=in".into() } else { format!("multipart/x;boundary=d{}", depth - 1) };
+        let media = if depth == 0 {
+            "multipart/x;boundary=in".into()
+        } else {
+            format!("multipart/x;boundary=d{}", depth - 1)
+        };
         let mut out = Vec::new();
-        Writer::new(&mut out, boundary.as_bytes()).part(&[(Name::ContentType, media.as_bytes())], &deep).end().unwrap();
+        Writer::new(&mut out, boundary.as_bytes())
+            .part(&[(Name::ContentType, media.as_bytes())], &deep)
+            .end()
+            .unwrap();
         deep = out;
     }
     let boundary = format!("d{}", DEPTH_MAX - 1);
-    assert!(Multipart::parse(&deep, boundary.as_bytes()).unwrap().find(b"application", b"sdp").is_none());
+    assert!(
+        Multipart::parse(&deep, boundary.as_bytes())
+            .unwrap()
+            .find(b"application", b"sdp")
+            .is_none()
+    );
 }
 
 #[test]
@@ -92,7 +134,10 @@ fn what_is_no_multipart() {
         (b"--x\r\n\r\na\r\n--x", Error::NoEnd),
         (b"--x\r\n\r\na\r\n--x--y", Error::NoEnd),
         (b"--x\r\nno colon\r\n\r\na\r\n--x--", Error::Header),
-        (b"--x\r\nContent-Type: none\r\n\r\na\r\n--x--", Error::Header),
+        (
+            b"--x\r\nContent-Type: none\r\n\r\na\r\n--x--",
+            Error::Header,
+        ),
         (b"--x\r\nA: b\nC: d\r\n\r\na\r\n--x--", Error::Header),
     ] {
         let found = Multipart::parse(body, b"x").map(|m| m.parts().count());
@@ -106,11 +151,23 @@ fn what_is_no_multipart() {
 #[test]
 fn parts_may_be_empty_but_not_endless() {
     let multi = Multipart::parse(b"--x\r\n\r\n--x\r\nA: b\r\n--x\r\n--x--", b"x").unwrap();
-    let parts: Vec<_> = multi.parts().map(|p| (p.headers().count(), p.body)).collect();
+    let parts: Vec<_> = multi
+        .parts()
+        .map(|p| (p.headers().count(), p.body))
+        .collect();
     assert_eq!(parts, [(0, &b""[..]), (1, b""), (0, b"")]);
     let many = |n: usize| [b"--x\r\n\r\n".repeat(n), b"--x--".to_vec()].concat();
-    assert_eq!(Multipart::parse(&many(PARTS_MAX), b"x").unwrap().parts().count(), PARTS_MAX);
-    assert!(matches!(Multipart::parse(&many(PARTS_MAX + 1), b"x"), Err(Error::TooManyParts)));
+    assert_eq!(
+        Multipart::parse(&many(PARTS_MAX), b"x")
+            .unwrap()
+            .parts()
+            .count(),
+        PARTS_MAX
+    );
+    assert!(matches!(
+        Multipart::parse(&many(PARTS_MAX + 1), b"x"),
+        Err(Error::TooManyParts)
+    ));
 }
 
 #[test]
@@ -119,16 +176,29 @@ fn a_body_is_written_with_a_boundary_of_its_own() {
     let boundary = choose_boundary(7, &[b"x", taken.as_bytes()]);
     assert!(is_boundary(boundary.as_bytes()) && boundary != taken);
     let mut out = b"kept".to_vec();
-    Writer::new(&mut out, boundary.as_bytes()).part(&[(Name::ContentType, b"text/plain")], taken.as_bytes()).end().unwrap();
+    Writer::new(&mut out, boundary.as_bytes())
+        .part(&[(Name::ContentType, b"text/plain")], taken.as_bytes())
+        .end()
+        .unwrap();
     let multi = Multipart::parse(&out[4..], boundary.as_bytes()).unwrap();
     assert_eq!(multi.parts().next().unwrap().body, taken.as_bytes());
     let part = multi.parts().next().unwrap();
     let mut copy = Vec::new();
     Writer::new(&mut copy, b"other").copy(&part).end().unwrap();
-    assert_eq!(Multipart::parse(&copy, b"other").unwrap().parts().next().unwrap().as_bytes(), part.as_bytes());
+    assert_eq!(
+        Multipart::parse(&copy, b"other")
+            .unwrap()
+            .parts()
+            .next()
+            .unwrap()
+            .as_bytes(),
+        part.as_bytes()
+    );
     for refused in [
         Writer::new(&mut copy.clone(), b"o").part(&[], b"--o").end(),
-        Writer::new(&mut copy.clone(), b"o").part(&[(Name::ContentId, b"a\r\nb: c")], b"").end(),
+        Writer::new(&mut copy.clone(), b"o")
+            .part(&[(Name::ContentId, b"a\r\nb: c")], b"")
+            .end(),
         Writer::new(&mut copy.clone(), b"o;").part(&[], b"").end(),
     ] {
         assert_eq!(refused, Err(Error::Unwritable));

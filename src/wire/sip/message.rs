@@ -47,8 +47,15 @@ pub(super) struct Field {
 impl Field {
     /// Its name and value in the bytes that it was read from.
     pub(super) fn of<'a>(&self, bytes: &'a [u8]) -> (&'a [u8], &'a [u8]) {
-        let piece = |from: u16, to: u16| bytes.get(usize::from(from)..usize::from(to)).unwrap_or_default();
-        (piece(self.name, self.name_end), piece(self.value, self.value_end))
+        let piece = |from: u16, to: u16| {
+            bytes
+                .get(usize::from(from)..usize::from(to))
+                .unwrap_or_default()
+        };
+        (
+            piece(self.name, self.name_end),
+            piece(self.value, self.value_end),
+        )
     }
 }
 

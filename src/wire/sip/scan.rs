@@ -227,7 +227,10 @@ pub fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
                 out.pop();
             }
             out.push(b' ');
-            let text = next.iter().position(|b| !matches!(b, b' ' | b'\t')).unwrap_or(next.len());
+            let text = next
+                .iter()
+                .position(|b| !matches!(b, b' ' | b'\t'))
+                .unwrap_or(next.len());
             rest = next.get(text..).unwrap_or_default();
         } else {
             // No fold: kept, for a writer to refuse.
