@@ -309,6 +309,61 @@ impl Config {
         read::read(name, text)
     }
 
+    /// What a demonstration or a test runs with: the defaults, on free ports of loopback.
+    #[must_use]
+    pub fn ephemeral() -> Self {
+        let mut config = Self::default();
+        let listeners = config.sip.listen.iter_mut().chain(&mut config.msrp.listen);
+        for addr in listeners
+            .map(|l| &mut l.addr)
+            .chain([&mut config.admin.listen])
+        {
+            addr.set_port(0);
+        }
+        config
+    }
+
+    /// The keys and sections that `new` changes and that a running server cannot take. It takes `drain_s` and `log.level`.
+    #[must_use]
+    pub fn restart_needed(&self, new: &Self) -> Vec<&'static str> {
+        // Taken apart whole, so that a further key is not forgotten here.
+        let Self {
+            mode,
+            domains,
+            shards,
+            host,
+            drain: _,
+            open,
+            sip,
+            msrp,
+            store,
+            admin,
+            policy,
+            io,
+            limits,
+            log: Log { level: _, format },
+            users,
+        } = self;
+        let rows = [
+            ("mode", *mode != new.mode),
+            ("domains", *domains != new.domains),
+            ("shards", *shards != new.shards),
+            ("host", *host != new.host),
+            ("open", *open != new.open),
+            ("sip", *sip != new.sip),
+            ("msrp", *msrp != new.msrp),
+            ("store", *store != new.store),
+            ("admin", *admin != new.admin),
+            ("policy", *policy != new.policy),
+            ("io", *io != new.io),
+            ("limits", *limits != new.limits),
+            ("log.format", *format != new.log.format),
+            ("user", *users != new.users),
+        ];
+        let changed = rows.into_iter().filter(|(_, changed)| *changed);
+        changed.map(|(key, _)| key).collect()
+    }
+
     /// The number of shards on a machine that lets us run on `cores`: as configured, else one a core, 64 at most.
     #[must_use]
     pub fn shard_count(&self, cores: usize) -> u8 {

@@ -20,6 +20,9 @@ const MILLI: Duration = Duration::from_millis(1);
 /// The longest text that is read: a configuration with a hundred thousand users is below it.
 const TEXT_BYTES_MAX: usize = 16 << 20;
 
+/// Addresses of one protocol; a shard's sockets have names of one byte.
+const LISTENERS_MAX: usize = 16;
+
 /// What an operator may write, and where we only later can do as told.
 const NOT_BUILT: &str = "is not built yet";
 
@@ -173,7 +176,12 @@ fn listeners(
         span.contains(&p.span.start) // an element was wrong, so that the list may only seem empty
     });
     if list.is_empty() && !wrong {
-        s.problem("listen", span, "nothing can reach us", allowed);
+        s.problem("listen", span.clone(), "nothing can reach us", allowed);
+    }
+    if list.len() > LISTENERS_MAX {
+        let what = format!("{} addresses", list.len());
+        let most = format!("{LISTENERS_MAX} at most: each is a socket in every shard");
+        s.problem("listen", span, what, most);
     }
     for (i, (listen, span)) in list.iter().enumerate() {
         let twice = listen.addr.port() != 0 && list[..i].iter().any(|(l, _)| l == listen);

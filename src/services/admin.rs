@@ -236,8 +236,8 @@ impl Admin {
     }
 }
 
-/// Refuses a request that a page under a foreign name makes its browser send us (DNS rebinding): on loopback we have no
-/// name but the machine's own.
+/// Refuses a request that a page under a foreign name makes its browser send us (DNS rebinding): such a name is registered
+/// somewhere, so it has a dot; on loopback we are asked by address, or by a name of this machine's own.
 fn host(request: &Request<Incoming>, loopback: bool) -> Result<(), Reply> {
     if !loopback {
         return Ok(());
@@ -250,7 +250,7 @@ fn host(request: &Request<Incoming>, loopback: bool) -> Result<(), Reply> {
         Some(v6) => v6.split(']').next().unwrap_or(""),
         None => text.rsplit_once(':').map_or(text, |(name, _)| name),
     };
-    if name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok() {
+    if !name.contains('.') || name.parse::<IpAddr>().is_ok() {
         Ok(())
     } else {
         let why = "this is the admin interface of a loopback address: ask by that address";

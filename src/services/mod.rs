@@ -3,6 +3,7 @@
 
 mod admin;
 mod ask;
+pub mod client;
 mod json;
 mod log;
 mod metrics;

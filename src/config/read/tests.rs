@@ -314,6 +314,9 @@ fn a_list_may_be_wrong_in_its_form_or_in_one_element() {
             .contains("a list")
     );
     assert!(one("[sip]\nlisten = []").2.contains("nothing can reach us"));
+    let many: Vec<_> = (1..=17).map(|n| format!("\"tcp:127.0.0.1:{n}\"")).collect();
+    let many = format!("[msrp]\nlisten = [{}]", many.join(", "));
+    assert!(one(&many).2.contains("16 at most"));
     assert!(one("domains = []").2.contains("nobody is served"));
     assert!(one("domains = [\"a_b\"]").2.contains("not allowed"));
     assert!(
@@ -396,4 +399,30 @@ fn a_problem_is_shown_in_its_line() {
 fn a_password_is_not_in_debug_output() {
     let c = Config::from_toml("t", FULL).unwrap();
     assert!(!format!("{c:?}").contains("secret"));
+}
+
+#[test]
+fn a_running_server_takes_the_drain_time_and_the_log_level_and_nothing_else() {
+    let now = Config::default();
+    let mut new = now.clone();
+    new.drain = SECOND;
+    new.log.level = Level::Debug;
+    assert!(now.restart_needed(&new).is_empty());
+    new.shards = Some(3);
+    new.sip.t1 = SECOND;
+    new.log.format = Format::Json;
+    assert_eq!(now.restart_needed(&new), ["shards", "sip", "log.format"]);
+    let other = Config::from_toml("t", FULL).unwrap();
+    assert_eq!(now.restart_needed(&other).len(), 13, "all but the mode");
+}
+
+#[test]
+fn an_ephemeral_configuration_has_no_port_of_its_own() {
+    let c = Config::ephemeral();
+    let all = c.sip.listen.iter().chain(&c.msrp.listen);
+    assert!(
+        all.map(|l| l.addr)
+            .chain([c.admin.listen])
+            .all(|a| a.port() == 0 && a.ip().is_loopback())
+    );
 }
