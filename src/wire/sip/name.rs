@@ -12,10 +12,10 @@ macro_rules! names {
 
         #[derive(Clone, Copy)]
         #[repr(u8)]
-        enum Id { $($variant,)* Other }
+        enum Number { $($variant,)* Other }
 
         /// The id of a name that is not known.
-        pub(super) const OTHER: u8 = Id::Other as u8;
+        pub(super) const OTHER: u8 = Number::Other as u8;
 
         /// Name, long form, whether its value is a list divided by commas; by id.
         const KNOWN: &[(Name<'static>, &[u8], bool)] = &[$((Name::$variant, $text, names!(@list $($list)?)),)*];
@@ -24,7 +24,7 @@ macro_rules! names {
             /// The number of a known name, [`OTHER`] of any other.
             pub(super) const fn id(&self) -> u8 {
                 match self {
-                    $(Self::$variant => Id::$variant as u8,)*
+                    $(Self::$variant => Number::$variant as u8,)*
                     Self::Other(_) => OTHER,
                 }
             }
@@ -148,7 +148,8 @@ const fn hash(name: &[u8]) -> usize {
 
 #[allow(
     clippy::cast_possible_truncation,
-    reason = "in a constant; there are fewer than 255 names, and the build fails if not"
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler: there are fewer than 255 names, and the build fails if not"
 )]
 const fn index() -> Index {
     assert!(KNOWN.len() < NONE as usize);
@@ -191,12 +192,12 @@ impl<'a> Name<'a> {
     /// Its long form; of another name what was written.
     #[must_use]
     pub fn as_bytes(&self) -> &'a [u8] {
-        match self {
-            Self::Other(bytes) => bytes,
-            known => KNOWN
-                .get(usize::from(known.id()))
-                .map_or(b"", |(_, text, _)| text),
+        if let Self::Other(bytes) = self {
+            return bytes;
         }
+        KNOWN
+            .get(usize::from(self.id()))
+            .map_or(b"", |(_, text, _)| text)
     }
 
     /// Its value is a list: several values in one line are the same as one a line (RFC 3261 §7.3.1).

@@ -134,20 +134,19 @@ pub fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
     else {
         return Cow::Borrowed(value);
     };
-    match super::unfold(inner) {
-        Cow::Borrowed(plain) if memchr::memchr(b'\\', plain).is_none() => Cow::Borrowed(plain),
-        escaped => {
-            let mut out = Vec::with_capacity(escaped.len());
-            let mut bytes = escaped.iter();
-            while let Some(byte) = bytes.next() {
-                out.push(match byte {
-                    b'\\' => *bytes.next().unwrap_or(byte),
-                    plain => *plain,
-                });
-            }
-            Cow::Owned(out)
-        }
+    let unfolded = super::unfold(inner);
+    if memchr::memchr(b'\\', &unfolded).is_none() {
+        return unfolded;
     }
+    let mut out = Vec::with_capacity(unfolded.len());
+    let mut bytes = unfolded.iter();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'\\' => *bytes.next().unwrap_or(byte),
+            plain => *plain,
+        });
+    }
+    Cow::Owned(out)
 }
 
 #[cfg(test)]

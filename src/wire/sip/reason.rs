@@ -63,11 +63,13 @@ pub const fn reason_phrase(code: u16) -> &'static str {
         603 => "Decline",
         604 => "Does Not Exist Anywhere",
         606 => "Not Acceptable",
-        ..200 => "Session Progress",
-        201..300 => "OK",
-        300..400 => "Multiple Choices",
-        400..500 => "Bad Request",
-        500..600 => "Server Internal Error",
-        600.. => "Decline",
+        _ => match code / 100 {
+            ..=1 => "Session Progress",
+            2 => "OK",
+            3 => "Multiple Choices",
+            4 => "Bad Request",
+            5 => "Server Internal Error",
+            6.. => "Decline",
+        },
     }
 }

@@ -121,10 +121,10 @@ impl<'a> Uri<'a> {
     }
 }
 
-fn split_userinfo(
-    userinfo: Option<&[u8]>,
-    at: usize,
-) -> Result<(Option<&[u8]>, Option<&[u8]>), Error> {
+/// User and password, each if it is there.
+type Userinfo<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+fn split_userinfo(userinfo: Option<&[u8]>, at: usize) -> Result<Userinfo<'_>, Error> {
     let Some(userinfo) = userinfo else {
         return Ok((None, None));
     };
