@@ -20,7 +20,7 @@ pub struct ShardId(pub u8);
 /// The place of a leg in its session's leg table: 0 is the originator, 1 and up are devices.
 ///
 /// A place is never used twice within a session, so a late event of a dead leg names nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct LegId(pub u8);
 
 impl LegId {

@@ -70,6 +70,15 @@ impl Slice {
         }
     }
 
+    /// Takes `next` in, if it lies directly behind this slice in the same memory. Whether it did.
+    pub fn join(&mut self, next: &Self) -> bool {
+        let joins = Rc::ptr_eq(&self.region, &next.region) && self.start + self.len == next.start;
+        if joins {
+            self.len += next.len;
+        }
+        joins
+    }
+
     /// Whether holding it keeps a receive buffer from being used again.
     #[must_use]
     pub fn pinned(&self) -> bool {

@@ -7,10 +7,29 @@
 //! Calling order, in a shard's turn: `command` and the `handle_*` functions as they come, each followed by draining
 //! `poll_event` and `poll_output`; `handle_timeout` when `poll_timeout` says so.
 
+mod accept;
+mod account;
+mod answer;
 mod api;
+mod bind;
+mod body;
+mod core;
 mod counters;
+mod due;
+mod ends;
+mod fan;
+mod kept;
+mod leg;
+mod link;
+mod message;
 mod names;
 mod plane;
+mod ranges;
+mod receive;
+mod session;
+mod set;
+mod slab;
+mod unanswered;
 
 pub use api::{
     Ack, Command, Direction, Event, Failure, Finish, LegOffer, LegPeer, Matching, Output, Role,

@@ -1,0 +1,324 @@
+//! What happens when time passes: held answers, kept slices, unanswered SENDs, connections that do not come up.
+
+use std::time::Duration;
+
+use super::{
+    Failure,
+    core::Core,
+    message::{Progress, in_held, in_young},
+    session::Session,
+    slab::{Handle, List},
+    unanswered::{Expects, in_leg},
+};
+use crate::{
+    buf::Outbox,
+    ids::{ConnId, LegId, SessionId},
+    time::Instant,
+};
+
+/// How long a response is awaited (RFC 4975 §7.1.1) [MSRP-TMO-01].
+pub(super) const RESPONSE: Duration = Duration::from_secs(30);
+
+/// How long the 200 of a last chunk is held back at most (settled.md R1).
+pub(super) const HOLD_ANSWER: Duration = Duration::from_secs(1);
+
+/// How long what is kept may pin receive buffers (settled.md R2).
+pub(super) const PIN: Duration = Duration::from_millis(50);
+
+/// How long an open frame waits for input before it is interrupted (settled.md 10).
+pub(super) const QUIET: Duration = Duration::from_secs(1);
+
+/// How long what an aborted leg had sent is still read (settled.md 12).
+pub(super) const ABORT: Duration = Duration::from_secs(2);
+
+/// How long a message waits for a first leg, and how long the body of one is kept that does not go on.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How soon a SEND is looked at again whose last byte has not left yet.
+const RECHECK: Duration = Duration::from_secs(1);
+
+impl Core {
+    /// When [`Core::due`] must run next.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let young = self
+            .young
+            .first(&self.messages)
+            .and_then(|h| self.messages.get(h))
+            .map(|m| m.young_since + PIN);
+        let held = self
+            .held
+            .first(&self.messages)
+            .and_then(|h| self.messages.get(h))
+            .map(|m| m.held_since + HOLD_ANSWER);
+        [young, held, self.timers.next()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Answers 200 where the answer was held for a second: the message is kept, and reported if nobody takes it.
+    pub(super) fn release_held(&mut self, now: Instant, outbox: &mut Outbox) {
+        while let Some(first) = self.held.first(&self.messages)
+            && self
+                .messages
+                .get(first)
+                .is_some_and(|m| m.held_since + HOLD_ANSWER <= now)
+        {
+            self.answer_held(now, first, 200, outbox);
+        }
+    }
+
+    /// Copies what is kept and still pins receive buffers after 50 ms (`now` beyond that), and looks whether messages that
+    /// get no response are done.
+    pub(super) fn age(&mut self, now: Instant, all: bool, outbox: Option<&Outbox>) {
+        for _ in 0..self.young.len() {
+            let Some(first) = self.young.first(&self.messages) else {
+                return;
+            };
+            if !self
+                .messages
+                .get(first)
+                .is_some_and(|m| all || m.young_since + PIN <= now)
+            {
+                return;
+            }
+            self.young.remove(&mut self.messages, first, in_young);
+            if let Some(outbox) = outbox {
+                self.settle_taken(first, outbox);
+            }
+            let Some(m) = self.messages.get_mut(first) else {
+                continue;
+            };
+            m.kept.copy_out();
+            if let Some(rest) = &mut m.rest
+                && rest.bytes.pinned()
+            {
+                rest.bytes = crate::buf::Slice::copied(&rest.bytes);
+            }
+            for p in &mut m.pending {
+                if p.rest.bytes.pinned() {
+                    p.rest.bytes = crate::buf::Slice::copied(&p.rest.bytes);
+                }
+            }
+            // Its socket has not taken it: look again with the next ones.
+            let again = m
+                .shares
+                .iter()
+                .any(|s| s.progress == Progress::Sent && s.put > 0);
+            if again {
+                self.mark_young(now, first);
+            }
+        }
+    }
+
+    /// Runs what a session waits for.
+    pub(super) fn session_due(&mut self, now: Instant, session: SessionId, outbox: &mut Outbox) {
+        let Some(s) = self.sessions.get_mut(session) else {
+            return;
+        };
+        s.timer = None;
+        let legs = s.legs.len();
+        for place in 0..legs {
+            let leg = LegId(u8::try_from(place).unwrap_or(u8::MAX));
+            self.leg_due(now, session, leg, outbox);
+        }
+        self.messages_due(now, session, outbox);
+        if let Some(next) = self
+            .sessions
+            .get(session)
+            .and_then(|s| self.session_next(s))
+        {
+            // What is due and still stands is a SEND whose last byte has not left: it is looked at again later.
+            let next = if next <= now { now + RECHECK } else { next };
+            self.arm(session, next);
+        }
+    }
+
+    fn leg_due(&mut self, now: Instant, session: SessionId, leg: LegId, outbox: &mut Outbox) {
+        let Some(l) = self.leg_mut(session, leg) else {
+            return;
+        };
+        if l.abort_by.is_some_and(|by| by <= now) {
+            self.end_leg(now, session, leg, outbox);
+            return;
+        }
+        if l.bind_by.is_some_and(|by| by <= now) {
+            l.bind_by = None;
+            self.fail_leg(now, session, leg, Failure::NotConnected, outbox);
+            return;
+        }
+        let stall = self.settings.stall;
+        if let Some(l) = self.leg(session, leg)
+            && l.stalled_since.is_some_and(|since| since + stall <= now)
+        {
+            self.fail_leg(now, session, leg, Failure::Slow, outbox);
+            return;
+        }
+        self.unanswered_due(now, session, leg, outbox);
+    }
+
+    /// A SEND that had no response for 30 s since its last byte left: the leg has failed [MSRP-TMO-01]. Where no response is
+    /// awaited it is only forgotten [MSRP-TMO-02].
+    fn unanswered_due(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        leg: LegId,
+        outbox: &mut Outbox,
+    ) {
+        while let Some(l) = self.leg(session, leg)
+            && let Some(first) = l.unanswered.first(&self.sent)
+            && let Some(sent) = self.sent.get(first)
+            && sent.at + RESPONSE <= now
+        {
+            match sent.expects {
+                Expects::Error | Expects::Nothing => self.drop_sent(first),
+                Expects::Response => {
+                    if outbox.left(sent.conn) < sent.put {
+                        // Not even out. A peer that takes nothing at all for as long is as dead.
+                        let since = l.drained.unwrap_or(sent.at).max(sent.at);
+                        if since + RESPONSE > now {
+                            return;
+                        }
+                    }
+                    self.fail_leg(now, session, leg, Failure::Timeout, outbox);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Messages that found no leg to go to for 30 s, and bodies kept of messages that do not go on.
+    fn messages_due(&mut self, now: Instant, session: SessionId, outbox: &mut Outbox) {
+        let mut at = self
+            .sessions
+            .get(session)
+            .and_then(|s| s.messages.first(&self.messages));
+        while let Some(handle) = at {
+            at = List::after(&mut self.messages, handle, super::message::in_session);
+            let Some(m) = self.messages.get(handle) else {
+                continue;
+            };
+            if m.complete && m.chosen && m.shares.is_empty() && m.began + PATIENCE <= now {
+                self.fail_message(now, handle, 408, outbox);
+            } else if !m.complete && m.touched + PATIENCE <= now && m.kept.bytes() > 0 {
+                self.drop_kept(handle);
+            }
+        }
+    }
+
+    /// When a session must be looked at next.
+    fn session_next(&self, s: &Session) -> Option<Instant> {
+        let legs = s.all().filter_map(|l| {
+            let response = l
+                .unanswered
+                .first(&self.sent)
+                .and_then(|h| self.sent.get(h))
+                .map(|sent| sent.at + RESPONSE);
+            let stalled = l.stalled_since.map(|since| since + self.settings.stall);
+            [response, stalled, l.bind_by, l.abort_by]
+                .into_iter()
+                .flatten()
+                .min()
+        });
+        // The first message is the oldest: if it has found a leg, so have the others.
+        let unclaimed = s
+            .messages
+            .first(&self.messages)
+            .and_then(|h| self.messages.get(h))
+            .filter(|m| m.complete && m.shares.is_empty())
+            .map(|m| m.began + PATIENCE);
+        let idle = s
+            .incomplete
+            .iter()
+            .filter_map(|(_, _, h)| self.messages.get(*h))
+            .filter(|m| !m.complete && m.kept.bytes() > 0)
+            .map(|m| m.touched + PATIENCE);
+        legs.chain(unclaimed).chain(idle).min()
+    }
+
+    /// A connection has taken more: the 30 s of what has left run from now, a leg that was stalled may go on.
+    pub(super) fn drained(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        session: SessionId,
+        leg: LegId,
+        outbox: &mut Outbox,
+    ) {
+        let left = outbox.left(conn);
+        let Some(l) = self.leg_mut(session, leg) else {
+            return;
+        };
+        let before = l.drained_at;
+        l.drained_at = left;
+        l.drained = Some(now);
+        let unanswered = l.unanswered;
+        let mut at = unanswered.last(&self.sent);
+        while let Some(handle) = at
+            && let Some(sent) = self.sent.get_mut(handle)
+            && sent.put > before
+        {
+            if sent.put <= left {
+                sent.at = now;
+            }
+            at = List::before(&mut self.sent, handle, in_leg);
+        }
+        self.ease(now, session, leg, outbox);
+    }
+
+    /// Whether a leg that was over its bounds is well below them: reading goes on, what waits is sent.
+    pub(super) fn ease(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        leg: LegId,
+        outbox: &mut Outbox,
+    ) {
+        let (bytes, sends) = (self.settings.outbox_bytes, self.settings.unanswered_max);
+        let Some(l) = self.leg_mut(session, leg) else {
+            return;
+        };
+        let Some(conn) = l.conn else { return };
+        if outbox.backlog(conn) > bytes / 2 || l.unanswered.len() > sends / 2 {
+            return;
+        }
+        if l.stalled_since.take().is_some() {
+            self.deferred
+                .push_back(super::core::Deferred::Resume { session });
+        }
+        if self.leg(session, leg).is_some_and(|l| l.waiting > 0) {
+            self.send_waiting(now, session, leg, outbox);
+        }
+    }
+
+    /// Answers the last chunk whose response was held back.
+    pub(super) fn answer_held(
+        &mut self,
+        now: Instant,
+        message: Handle,
+        code: u16,
+        outbox: &mut Outbox,
+    ) {
+        self.held.remove(&mut self.messages, message, in_held);
+        let Some(m) = self.messages.get_mut(message) else {
+            return;
+        };
+        m.accepted = code == 200;
+        let Some(held) = m.held.take() else { return };
+        let (session, from) = (m.session, m.from);
+        let hop = std::mem::take(&mut m.hop);
+        self.respond_as(
+            now,
+            held.conn,
+            &held.tid,
+            code,
+            &hop,
+            (session, from),
+            outbox,
+        );
+        if let Some(m) = self.messages.get_mut(message) {
+            m.hop = hop;
+        }
+    }
+}

@@ -1,0 +1,770 @@
+//! Passing on: which legs a message goes to, and its chunks on each of them.
+//!
+//! A SEND on a leg is the leg's ready-made head with a transaction id of its own, then what was received behind From-Path,
+//! shared, then the leg's end-line. Byte-Range is written anew only where the chunk on the leg is not the one that came.
+
+use arrayvec::ArrayVec;
+
+use super::{
+    core::{Core, Deferred},
+    leg::{State, owner},
+    message::{Progress, Rest, Share},
+    slab::{Handle, List},
+    unanswered::Expects,
+};
+use crate::{
+    buf::{Outbox, Slice, Tid},
+    ids::{ConnId, LegId, SessionId},
+    time::Instant,
+    wire::{
+        cpim::Verdict,
+        msrp::{ByteRange, FailureReport, write},
+    },
+};
+
+/// Above this a chunk must be interruptible: its range ends in `*` [MSRP-CHUNK-01].
+const INTERRUPTIBLE: u64 = 2048;
+
+/// What is kept is put out in chunks of this size.
+const KEPT_CHUNK: u64 = 64 * 1024;
+
+/// Messages are kept up to this size while they are passed on (settled.md R2).
+pub(super) const KEEP_MAX: usize = 64 * 1024;
+
+/// A chunk that is there from its first byte to its last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunk<'a> {
+    /// Position of its first byte, and its bytes.
+    pub(super) start: u64,
+    pub(super) len: u64,
+    /// The Byte-Range that stands in `rest`.
+    pub(super) declared: Option<ByteRange>,
+    pub(super) rest: &'a Rest,
+    pub(super) flag: u8,
+    /// Ids that its body holds as if they ended it.
+    pub(super) avoid: &'a [(u64, Tid)],
+}
+
+impl Chunk<'_> {
+    /// The Byte-Range to write in place of the one that came, if that must be. [MSRP-CHUNK-09]
+    fn range(&self, total: Option<u64>) -> Option<ByteRange> {
+        let last = self.start + self.len - 1;
+        let end = (self.len <= INTERRUPTIBLE).then_some(last);
+        // The chunk with `$` says how long the message is, whatever was thought before.
+        let total = if self.flag == b'$' { Some(last) } else { total };
+        match self.declared {
+            Some(declared) if self.flag == b'$' && declared.total.is_some_and(|t| t != last) => {
+                Some(ByteRange {
+                    start: self.start,
+                    end,
+                    total,
+                })
+            }
+            None if self.flag == b'$' && self.len <= INTERRUPTIBLE => None,
+            None => Some(ByteRange {
+                start: self.start,
+                end,
+                total,
+            }),
+            Some(ByteRange { end: None, .. }) => None,
+            Some(declared) if declared.end == end => None,
+            Some(declared) => Some(ByteRange {
+                start: self.start,
+                end,
+                total: declared.total,
+            }),
+        }
+    }
+}
+
+/// A written Byte-Range line: `Byte-Range: `, three numbers of at most 20 digits, two separators, CRLF.
+type RangeLine = ArrayVec<u8, 80>;
+
+impl Core {
+    /// Chooses the legs that a message goes to, once its type is known. With no leg to go to yet it waits.
+    ///
+    /// # Errors
+    /// The code to refuse it with, if no leg can take it.
+    pub(super) fn choose(&mut self, now: Instant, message: Handle) -> Result<(), u16> {
+        let Some(m) = self.messages.get_mut(message) else {
+            return Err(481);
+        };
+        m.chosen = true;
+        let (session, from) = (m.session, m.from);
+        let mut shares = std::mem::take(&mut m.shares);
+        let legs = self.sessions.get(session).map_or(0, |s| s.legs.len());
+        for place in 0..legs {
+            let leg = LegId(u8::try_from(place).unwrap_or(u8::MAX));
+            if (from == LegId::ORIGINATOR) != (leg == LegId::ORIGINATOR)
+                && let Some(share) = self.share(message, session, leg)
+            {
+                shares.push(share);
+            }
+        }
+        let Some(m) = self.messages.get_mut(message) else {
+            return Err(481);
+        };
+        m.shares = shares;
+        self.counters.messages_out += m.shares.len() as u64;
+        if m.shares.is_empty() {
+            self.arm(session, now + super::due::PATIENCE);
+            return Ok(());
+        }
+        match m.failure() {
+            Some(code) => Err(code),
+            None => Ok(()),
+        }
+    }
+
+    /// What a message is to one leg. `None`: the leg takes no part.
+    fn share(&mut self, message: Handle, session: SessionId, leg: LegId) -> Option<Share> {
+        let Self {
+            sessions, messages, ..
+        } = self;
+        let m = messages.get(message)?;
+        let s = sessions.get_mut(session)?;
+        let paused = !s.paused.is_empty();
+        let l = s.leg_mut(leg)?;
+        let progress = match l.state {
+            State::Started | State::Failed | State::Offered
+                if leg == LegId::ORIGINATOR || l.takes_part() =>
+            {
+                if m.kind == Some(Verdict::Chat) && !l.direction().peer_receives {
+                    Progress::Failed(403)
+                } else if l.peer.is_some() && !l.takes(&m.type_key) {
+                    Progress::Failed(415)
+                } else if m.total.is_some_and(|t| {
+                    l.peer
+                        .as_ref()
+                        .and_then(|p| p.max_size)
+                        .is_some_and(|x| t > x)
+                }) {
+                    Progress::Failed(413)
+                } else if l.stalled_since.is_some() && !paused {
+                    // settled.md R3: reading cannot stop, so what is new is refused.
+                    Progress::Failed(408)
+                } else if l.conn.is_none() || l.peer.is_none() || l.waiting > 0 {
+                    Progress::Waiting
+                } else {
+                    Progress::Sending
+                }
+            }
+            State::Started | State::Failed | State::Offered | State::Aborted | State::Ended => {
+                return None;
+            }
+        };
+        Some(Share {
+            leg,
+            progress,
+            open: Handle::NONE,
+            outstanding: 0,
+            begun: false,
+            position: 1,
+            put: 0,
+        })
+    }
+
+    /// A leg takes part from now on: messages that found no leg so far go to it.
+    pub(super) fn claim(&mut self, session: SessionId, leg: LegId) {
+        if leg == LegId::ORIGINATOR {
+            return;
+        }
+        let mut at = self
+            .sessions
+            .get(session)
+            .and_then(|s| s.messages.first(&self.messages));
+        while let Some(handle) = at {
+            at = List::after(&mut self.messages, handle, super::message::in_session);
+            let unclaimed = self
+                .messages
+                .get(handle)
+                .is_some_and(|m| m.chosen && m.shares.is_empty() && m.is_from_originator());
+            if !unclaimed {
+                continue;
+            }
+            let Some(mut share) = self.share(handle, session, leg) else {
+                continue;
+            };
+            // What has begun without a leg goes out whole, once it is.
+            if share.progress == Progress::Sending {
+                share.progress = Progress::Waiting;
+            }
+            let Some(m) = self.messages.get_mut(handle) else {
+                continue;
+            };
+            let counts = m.complete && share.progress == Progress::Waiting;
+            m.shares.push(share);
+            self.counters.messages_out += 1;
+            if counts && let Some(l) = self.leg_mut(session, leg) {
+                l.waiting += 1;
+            }
+        }
+    }
+
+    /// Puts a whole chunk out on every leg that is sending the message.
+    pub(super) fn forward(
+        &mut self,
+        now: Instant,
+        message: Handle,
+        chunk: &Chunk<'_>,
+        parts: &[Slice],
+        outbox: &mut Outbox,
+    ) {
+        let Some(m) = self.messages.get_mut(message) else {
+            return;
+        };
+        m.forwarded = chunk.start + chunk.len;
+        let (count, total) = (m.shares.len(), m.total);
+        let mut line = RangeLine::new();
+        if let Some(range) = chunk.range(total) {
+            self.range_line(range, &mut line);
+        }
+        for i in 0..count {
+            let Some(share) = self.messages.get(message).and_then(|m| m.shares.get(i)) else {
+                return;
+            };
+            if share.progress != Progress::Sending {
+                continue;
+            }
+            self.send_chunk(now, message, i, chunk, &line, parts, outbox);
+        }
+        self.check_bounds(now, message, outbox);
+    }
+
+    /// Puts a whole chunk out on one leg.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a chunk on a leg")]
+    fn send_chunk(
+        &mut self,
+        now: Instant,
+        message: Handle,
+        share: usize,
+        chunk: &Chunk<'_>,
+        line: &[u8],
+        parts: &[Slice],
+        outbox: &mut Outbox,
+    ) {
+        let Some(conn) =
+            self.begin_frame(now, message, share, chunk.rest, line, chunk.avoid, outbox)
+        else {
+            return;
+        };
+        for part in parts {
+            outbox.shared(conn, part.clone());
+        }
+        self.counters.bytes_out += chunk.len;
+        self.end_frame(now, message, share, chunk.flag, outbox);
+    }
+
+    /// Begins a SEND on a leg: everything up to its body.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a head on a leg")]
+    fn begin_frame(
+        &mut self,
+        now: Instant,
+        message: Handle,
+        share: usize,
+        rest: &Rest,
+        line: &[u8],
+        avoid: &[(u64, Tid)],
+        outbox: &mut Outbox,
+    ) -> Option<ConnId> {
+        let m = self.messages.get(message)?;
+        let (session, leg) = (m.session, m.shares.get(share)?.leg);
+        let expects = match m.failure_report {
+            FailureReport::Yes => Expects::Response,
+            FailureReport::Partial => Expects::Error,
+            FailureReport::No => Expects::Nothing,
+        };
+        let conn = self.leg(session, leg)?.conn?;
+        if outbox.open(conn).is_some() {
+            self.interrupt(now, conn, outbox);
+        }
+        let (handle, tid) = self.new_sent(avoid);
+        let Self {
+            sessions,
+            messages,
+            sent,
+            counters,
+            ..
+        } = self;
+        let l = sessions.get(session)?.leg(leg)?;
+        let entry = sent.get_mut(handle)?;
+        entry.tid = tid;
+        entry.conn = conn;
+        entry.session = session;
+        entry.leg = leg;
+        entry.message = Some(message);
+        entry.share = u16::try_from(share).unwrap_or(u16::MAX);
+        entry.expects = expects;
+        entry.open = true;
+        let share = messages.get_mut(message)?.shares.get_mut(share)?;
+        share.open = handle;
+        share.begun = true;
+        if expects == Expects::Response {
+            share.outstanding += 1;
+        }
+        outbox.begin(conn, owner(session, leg), tid, &[b"MSRP ", &tid, &l.head]);
+        put_rest(conn, rest, line, outbox);
+        outbox.body(conn);
+        counters.chunks_out += 1;
+        Some(conn)
+    }
+
+    /// Ends the SEND that is open on a leg.
+    fn end_frame(
+        &mut self,
+        now: Instant,
+        message: Handle,
+        share: usize,
+        flag: u8,
+        outbox: &mut Outbox,
+    ) {
+        let Some(m) = self.messages.get_mut(message) else {
+            return;
+        };
+        let session = m.session;
+        let Some(share) = m.shares.get_mut(share) else {
+            return;
+        };
+        let handle = std::mem::replace(&mut share.open, Handle::NONE);
+        let leg = share.leg;
+        if let Some((conn, _)) = self.line_of(session, leg) {
+            outbox.end(conn, flag);
+        }
+        self.sent_ended(now, handle, outbox);
+    }
+
+    fn range_line(&mut self, range: ByteRange, line: &mut RangeLine) {
+        let mut text = std::mem::take(&mut self.scratch);
+        text.clear();
+        write::range_line(&mut text, range);
+        line.clear();
+        // A line that did not fit would be a bug: three numbers of 20 digits do.
+        line.extend(text.iter().copied().take(line.capacity()));
+        self.scratch = text;
+    }
+
+    /// Whether the share's SEND stands open on its connection.
+    fn is_open(&self, share: &Share, session: SessionId, outbox: &Outbox) -> bool {
+        let Some(sent) = self.sent.get(share.open) else {
+            return false;
+        };
+        outbox.open(sent.conn) == Some((owner(session, share.leg), sent.tid))
+    }
+
+    /// Puts the next body bytes of a chunk that is passed on as it comes out on every leg that is sending it; `position` is
+    /// that of their first. Where a leg's transaction id stands in them as if it ended the frame, the frame is interrupted
+    /// before it. [MSRP-FRAME-05]
+    #[expect(clippy::too_many_arguments, reason = "a piece and where it belongs")]
+    pub(super) fn stream(
+        &mut self,
+        now: Instant,
+        message: Handle,
+        rest: &Rest,
+        as_it_is: Option<u64>,
+        position: u64,
+        piece: &Slice,
+        lookalikes: &[(u64, Tid)],
+        outbox: &mut Outbox,
+    ) {
+        let end = position + piece.len() as u64;
+        let mut at = position;
+        for &(place, tid) in lookalikes {
+            if place < at || place >= end {
+                continue;
+            }
+            let Some(sent) = self.find_sent(&tid).and_then(|h| self.sent.get(h)) else {
+                continue;
+            };
+            if !sent.open || sent.message != Some(message) {
+                continue;
+            }
+            let conn = sent.conn;
+            let before = piece.part(offset(at - position), offset(place - position));
+            self.stream_piece(
+                now, message, rest, as_it_is, at, &before, lookalikes, outbox,
+            );
+            at = place;
+            if outbox.open(conn).is_some_and(|(_, open)| open == tid) {
+                self.interrupt(now, conn, outbox);
+            }
+        }
+        let last = piece.part(offset(at - position), piece.len());
+        self.stream_piece(now, message, rest, as_it_is, at, &last, lookalikes, outbox);
+        if let Some(m) = self.messages.get_mut(message) {
+            m.forwarded = end;
+        }
+        self.check_bounds(now, message, outbox);
+    }
+
+    /// `as_it_is`: the position at which the head that came may be used unchanged.
+    #[expect(clippy::too_many_arguments, reason = "a piece and where it belongs")]
+    fn stream_piece(
+        &mut self,
+        now: Instant,
+        message: Handle,
+        rest: &Rest,
+        as_it_is: Option<u64>,
+        position: u64,
+        piece: &Slice,
+        avoid: &[(u64, Tid)],
+        outbox: &mut Outbox,
+    ) {
+        if piece.is_empty() {
+            return;
+        }
+        let Some(m) = self.messages.get_mut(message) else {
+            return;
+        };
+        m.forwarded = position;
+        let (session, count, total) = (m.session, m.shares.len(), m.total);
+        for i in 0..count {
+            let Some(share) = self
+                .messages
+                .get(message)
+                .and_then(|m| m.shares.get(i).copied())
+            else {
+                return;
+            };
+            if share.progress != Progress::Sending {
+                continue;
+            }
+            let conn = if self.is_open(&share, session, outbox) {
+                self.line_of(session, share.leg).map(|(conn, _)| conn)
+            } else {
+                let mut line = RangeLine::new();
+                if as_it_is != Some(position) {
+                    let range = ByteRange {
+                        start: position,
+                        end: None,
+                        total,
+                    };
+                    self.range_line(range, &mut line);
+                }
+                self.begin_frame(now, message, i, rest, &line, avoid, outbox)
+            };
+            if let Some(conn) = conn {
+                outbox.shared(conn, piece.clone());
+                self.counters.bytes_out += piece.len() as u64;
+            }
+        }
+    }
+
+    /// Ends a chunk that was passed on as it came. Where it was interrupted and nothing has followed, an empty chunk says how
+    /// the message goes on.
+    pub(super) fn end_stream(
+        &mut self,
+        now: Instant,
+        message: Handle,
+        rest: &Rest,
+        flag: u8,
+        outbox: &mut Outbox,
+    ) {
+        let Some(m) = self.messages.get(message) else {
+            return;
+        };
+        let (session, count) = (m.session, m.shares.len());
+        for i in 0..count {
+            let Some(share) = self
+                .messages
+                .get(message)
+                .and_then(|m| m.shares.get(i).copied())
+            else {
+                return;
+            };
+            if share.progress != Progress::Sending {
+                continue;
+            }
+            if self.is_open(&share, session, outbox) {
+                self.end_frame(now, message, i, flag, outbox);
+            } else if flag != b'+' {
+                self.send_empty(now, message, i, rest, flag, outbox);
+            }
+        }
+        self.check_bounds(now, message, outbox);
+    }
+
+    /// Puts out a chunk without bytes (`101-100/300`): the message ends, or is aborted, where nothing more is to be sent.
+    fn send_empty(
+        &mut self,
+        now: Instant,
+        message: Handle,
+        share: usize,
+        rest: &Rest,
+        flag: u8,
+        outbox: &mut Outbox,
+    ) {
+        let Some(m) = self.messages.get(message) else {
+            return;
+        };
+        let range = ByteRange {
+            start: m.forwarded.max(1),
+            end: Some(m.forwarded.max(1) - 1),
+            total: m.total,
+        };
+        let mut line = RangeLine::new();
+        self.range_line(range, &mut line);
+        if self
+            .begin_frame(now, message, share, rest, &line, &[], outbox)
+            .is_some()
+        {
+            self.end_frame(now, message, share, flag, outbox);
+        }
+    }
+
+    /// Aborts a message on every leg where something of it was put out [MSRP-CHUNK-07].
+    pub(super) fn abort_shares(&mut self, now: Instant, message: Handle, outbox: &mut Outbox) {
+        let Some(m) = self.messages.get(message) else {
+            return;
+        };
+        let (session, count, rest) = (m.session, m.shares.len(), m.rest.clone());
+        for i in 0..count {
+            let Some(share) = self
+                .messages
+                .get(message)
+                .and_then(|m| m.shares.get(i).copied())
+            else {
+                return;
+            };
+            if share.progress != Progress::Sending {
+                continue;
+            }
+            if self.is_open(&share, session, outbox) {
+                self.end_frame(now, message, i, b'#', outbox);
+            } else if share.begun
+                && let Some(rest) = &rest
+            {
+                self.send_empty(now, message, i, rest, b'#', outbox);
+            }
+        }
+    }
+
+    /// All of a message has come and, where a leg is sending it, is put out.
+    pub(super) fn completed(&mut self, now: Instant, message: Handle, outbox: &mut Outbox) {
+        let Some(m) = self.messages.get_mut(message) else {
+            return;
+        };
+        m.complete = true;
+        let session = m.session;
+        let whole = m.keeping;
+        let expects_response = m.failure_report == FailureReport::Yes;
+        let mut may_send: ArrayVec<LegId, 256> = ArrayVec::new();
+        let mut shares = std::mem::take(&mut m.shares);
+        for share in &mut shares {
+            let Some(l) = self.leg_mut(session, share.leg) else {
+                continue;
+            };
+            match share.progress {
+                Progress::Sending => {
+                    share.progress = Progress::Sent;
+                    share.put = l.conn.map_or(0, |conn| outbox.put(conn));
+                    if expects_response {
+                        share.put = 0;
+                    }
+                }
+                Progress::Waiting if whole => {
+                    l.waiting += 1;
+                    if l.conn.is_some() {
+                        may_send.push(share.leg);
+                    }
+                }
+                Progress::Waiting => share.progress = Progress::Failed(408),
+                Progress::Sent | Progress::Acked | Progress::Failed(_) => {}
+            }
+        }
+        if let Some(m) = self.messages.get_mut(message) {
+            m.shares = shares;
+        }
+        for leg in may_send {
+            self.send_waiting(now, session, leg, outbox);
+        }
+    }
+
+    /// Sends the messages that wait whole for a leg, in their order, as far as its bounds allow.
+    pub(super) fn send_waiting(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        leg: LegId,
+        outbox: &mut Outbox,
+    ) {
+        let mut at = self
+            .sessions
+            .get(session)
+            .and_then(|s| s.messages.first(&self.messages));
+        while let Some(message) = at {
+            at = List::after(&mut self.messages, message, super::message::in_session);
+            let Some(m) = self.messages.get_mut(message) else {
+                continue;
+            };
+            let waits = m.complete
+                && m.share_of(leg)
+                    .is_some_and(|s| s.progress == Progress::Waiting);
+            if waits && !self.send_kept(now, message, leg, outbox) {
+                return;
+            }
+        }
+    }
+
+    /// Sends what is kept of a message on a leg that waits for it. False: the leg takes no more just now.
+    fn send_kept(
+        &mut self,
+        now: Instant,
+        message: Handle,
+        leg: LegId,
+        outbox: &mut Outbox,
+    ) -> bool {
+        loop {
+            let bound = self.settings.outbox_bytes / 2;
+            let Some(m) = self.messages.get(message) else {
+                return true;
+            };
+            let session = m.session;
+            let Some(conn) = self
+                .leg(session, leg)
+                .filter(|l| l.peer.is_some())
+                .and_then(|l| l.conn)
+            else {
+                return false;
+            };
+            if outbox.backlog(conn) > bound {
+                return false;
+            }
+            let Some(share) = m.shares.iter().position(|s| s.leg == leg) else {
+                return true;
+            };
+            let position = m.shares[share].position;
+            let last = m.received.end() - 1;
+            let end = last.min(position + KEPT_CHUNK - 1);
+            let (Some(rest), true) = (m.rest.clone(), m.kept.bytes() as u64 == last) else {
+                self.fail_share(now, message, share, 408, outbox);
+                self.settle(now, message, outbox);
+                return true;
+            };
+            let mut parts: Vec<Slice> = Vec::new();
+            m.kept.each(position, end + 1, |s| parts.push(s));
+            let range = ByteRange {
+                start: position,
+                end: (end + 1 - position <= INTERRUPTIBLE).then_some(end),
+                total: Some(last),
+            };
+            let mut line = RangeLine::new();
+            self.range_line(range, &mut line);
+            let chunk = Chunk {
+                start: position,
+                len: end + 1 - position,
+                declared: None,
+                rest: &rest,
+                flag: if end == last { b'$' } else { b'+' },
+                avoid: &[],
+            };
+            self.send_chunk(now, message, share, &chunk, &line, &parts, outbox);
+            let put = outbox.put(conn);
+            let Some(m) = self.messages.get_mut(message) else {
+                return true;
+            };
+            let report = m.failure_report;
+            let Some(s) = m.shares.get_mut(share) else {
+                return true;
+            };
+            s.position = end + 1;
+            if end == last {
+                s.progress = Progress::Sent;
+                s.put = if report == FailureReport::Yes { 0 } else { put };
+                if report != FailureReport::Yes {
+                    self.mark_young(now, message);
+                }
+                if let Some(l) = self.leg_mut(session, leg) {
+                    l.waiting = l.waiting.saturating_sub(1);
+                }
+                return true;
+            }
+        }
+    }
+
+    /// Looks whether the legs that a message goes to are within their bounds. [MSRP-CHUNK-11]
+    fn check_bounds(&mut self, now: Instant, message: Handle, outbox: &mut Outbox) {
+        let Some(m) = self.messages.get(message) else {
+            return;
+        };
+        let (session, count) = (m.session, m.shares.len());
+        for i in 0..count {
+            let Some(leg) = self
+                .messages
+                .get(message)
+                .and_then(|m| m.shares.get(i))
+                .map(|s| s.leg)
+            else {
+                return;
+            };
+            let Some(l) = self.leg(session, leg) else {
+                continue;
+            };
+            let Some(conn) = l.conn else { continue };
+            let backlog = outbox.backlog(conn);
+            if backlog > self.settings.outbox_bytes
+                || l.unanswered.len() > self.settings.unanswered_max
+            {
+                self.over_bounds(now, session, leg, backlog, outbox);
+            }
+        }
+    }
+
+    /// A leg lags too far behind: one of several is dropped, the only one stops what feeds it (settled.md R3).
+    fn over_bounds(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        leg: LegId,
+        backlog: usize,
+        outbox: &mut Outbox,
+    ) {
+        let several = leg != LegId::ORIGINATOR
+            && self
+                .sessions
+                .get(session)
+                .is_some_and(|s| s.has_other_device(leg));
+        let hard = backlog > 2 * self.settings.outbox_bytes
+            || self
+                .leg(session, leg)
+                .is_some_and(|l| l.unanswered.len() > 2 * self.settings.unanswered_max);
+        if several || hard {
+            self.fail_leg(now, session, leg, super::Failure::Slow, outbox);
+            return;
+        }
+        let stall = self.settings.stall;
+        if let Some(l) = self.leg_mut(session, leg)
+            && l.stalled_since.is_none()
+        {
+            l.stalled_since = Some(now);
+            self.arm(session, now + stall);
+            self.deferred.push_back(Deferred::Stall { session, leg });
+        }
+    }
+}
+
+/// Puts out what was received behind From-Path, with `line` in place of its Byte-Range if there is one.
+fn put_rest(conn: ConnId, rest: &Rest, line: &[u8], outbox: &mut Outbox) {
+    if line.is_empty() {
+        outbox.shared(conn, rest.bytes.clone());
+        return;
+    }
+    match rest.range {
+        Some((from, to)) => {
+            outbox.shared(conn, rest.bytes.part(0, from));
+            outbox.own(conn, line);
+            outbox.shared(conn, rest.bytes.part(to, rest.bytes.len()));
+        }
+        None => {
+            outbox.own(conn, line);
+            outbox.shared(conn, rest.bytes.clone());
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "an offset within a slice, whose length is a u32"
+)]
+fn offset(n: u64) -> usize {
+    n as usize
+}

@@ -1,0 +1,192 @@
+//! A leg: the MSRP session with one peer, as our SDP and its SDP say it.
+
+use arrayvec::ArrayVec;
+
+use super::{Direction, LegOffer, LegPeer, Matching, accept, slab::List};
+use crate::{
+    ids::{ConnId, LegId, SessionId},
+    time::Instant,
+    wire::uri::msrp::{Uri, uris},
+};
+
+/// Where a leg is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Our half is known: a connection may name it.
+    Offered,
+    /// Both halves are known: it takes part.
+    Started,
+    /// Its media failed; `Start` or `Update` brings it back.
+    Failed,
+    /// Torn down: what its peer had sent is still read, for 2 s at most (settled.md 12).
+    Aborted,
+    /// Over: requests get 481.
+    Ended,
+}
+
+/// Types that a peer has refused with 415 and that are not sent to it again [MSRP-RSP-06].
+const REFUSED_MAX: usize = 8;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Leg {
+    pub(super) id: LegId,
+    pub(super) state: State,
+    pub(super) offer: LegOffer,
+    pub(super) peer: Option<LegPeer>,
+    /// ` SEND`, To-Path and From-Path: the ready-made part of each SEND to it, behind the transaction id.
+    pub(super) head: Vec<u8>,
+    pub(super) conn: Option<ConnId>,
+    /// A connection is being opened for it.
+    pub(super) connecting: bool,
+    /// SENDs put out and not answered, in the order of their ends.
+    pub(super) unanswered: List,
+    /// Messages that wait whole for this leg, and their bytes.
+    pub(super) waiting: u32,
+    /// Until its connection must be up.
+    pub(super) bind_by: Option<Instant>,
+    pub(super) abort_by: Option<Instant>,
+    /// Since when it, the only one, is over its bounds (settled.md R3).
+    pub(super) stalled_since: Option<Instant>,
+    /// Its user was active on it.
+    pub(super) active: bool,
+    /// Its media was lost once and brought back: resent messages are recognised [MSRP-CONN-05].
+    pub(super) restored: bool,
+    /// What `left` of its outbox was when its connection last drained.
+    pub(super) drained_at: u64,
+    pub(super) drained: Option<Instant>,
+    accepted: Vec<u8>,
+    accepted_says: bool,
+    refused: ArrayVec<Vec<u8>, REFUSED_MAX>,
+}
+
+impl Leg {
+    pub(super) fn new(id: LegId, offer: LegOffer) -> Self {
+        Self {
+            id,
+            state: State::Offered,
+            offer,
+            peer: None,
+            head: Vec::new(),
+            conn: None,
+            connecting: false,
+            unanswered: List::default(),
+            waiting: 0,
+            bind_by: None,
+            abort_by: None,
+            stalled_since: None,
+            active: false,
+            restored: false,
+            drained_at: 0,
+            drained: None,
+            accepted: Vec::new(),
+            accepted_says: false,
+            refused: ArrayVec::new(),
+        }
+    }
+
+    /// The peer's half, and what is made ready from it.
+    pub(super) fn set_peer(&mut self, peer: LegPeer) {
+        self.head.clear();
+        for part in [
+            b" SEND\r\nTo-Path: ",
+            &peer.path[..],
+            b"\r\nFrom-Path: ",
+            &self.offer.own_uri,
+            b"\r\n",
+        ] {
+            self.head.extend_from_slice(part);
+        }
+        self.accepted.clear();
+        self.refused.clear();
+        self.peer = Some(peer);
+    }
+
+    /// Whether a To-Path that names this leg by its session-id is the one that we gave out [MSRP-URI-02].
+    pub(super) fn is_named_by(&self, uri: &Uri<'_>) -> bool {
+        let Ok(own) = Uri::parse(&self.offer.own_uri) else {
+            return false;
+        };
+        match self.peer.as_ref().map(|p| p.matching) {
+            Some(Matching::Strict) => own.is_same(uri),
+            // Until the peer's SDP is there, nobody knows what lies between: the session-id alone cannot be guessed.
+            Some(Matching::SessionId) | None => own.has_session_id_of(uri),
+        }
+    }
+
+    /// Whether a From-Path is that of the peer: byte for byte, or its last URI names the same session.
+    pub(super) fn is_peer(&self, from_path: &[u8]) -> bool {
+        let Some(peer) = &self.peer else {
+            return true;
+        };
+        if peer.path == from_path {
+            return true;
+        }
+        match (uris(from_path).last(), uris(&peer.path).last()) {
+            (Some(Ok(theirs)), Some(Ok(known))) => match peer.matching {
+                Matching::Strict => known.is_same(&theirs),
+                Matching::SessionId => known.has_session_id_of(&theirs),
+            },
+            _ => false,
+        }
+    }
+
+    pub(super) fn direction(&self) -> Direction {
+        self.peer.as_ref().map_or(
+            Direction {
+                peer_sends: true,
+                peer_receives: true,
+            },
+            |p| p.direction,
+        )
+    }
+
+    /// Whether the peer takes content of the type that `key` says: media type, NUL, wrapped type [MSRP-TYPES-03].
+    pub(super) fn takes(&mut self, key: &[u8]) -> bool {
+        if !self.accepted.is_empty() && self.accepted == key {
+            return self.accepted_says;
+        }
+        let Some(peer) = &self.peer else {
+            return false;
+        };
+        let says = !self.refused.iter().any(|r| r == key)
+            && accept::key(key, &peer.accept_types, &peer.accept_wrapped_types);
+        self.accepted.clear();
+        self.accepted.extend_from_slice(key);
+        self.accepted_says = says;
+        says
+    }
+
+    /// The peer answered 415: nothing of this type is sent to it again. With too many types the oldest is forgotten.
+    pub(super) fn refuse_type(&mut self, key: &[u8]) {
+        if self.refused.is_full() {
+            self.refused.remove(0);
+        }
+        self.refused.push(key.to_vec());
+        self.accepted.clear();
+    }
+
+    /// Whether it is one of those that messages go to, now or once its connection is up.
+    pub(super) fn takes_part(&self) -> bool {
+        self.state == State::Started
+    }
+
+    pub(super) fn state_name(&self) -> &'static str {
+        match (self.state, self.conn) {
+            (State::Offered, _) => "offered",
+            (State::Started, Some(_)) => "bound",
+            (State::Started, None) if self.connecting => "connecting",
+            (State::Started, None) => "waiting",
+            (State::Failed, _) => "failed",
+            (State::Aborted, _) => "aborted",
+            (State::Ended, _) => "ended",
+        }
+    }
+}
+
+/// The mark of a leg's frames in an outbox; equal for all of one leg, different for any two legs.
+pub(super) fn owner(session: SessionId, leg: LegId) -> crate::buf::Owner {
+    use slotmap::Key;
+    // The generation stands in the upper half; its top byte is free until a slot was used 2^24 times.
+    session.data().as_ffi() ^ (u64::from(leg.0) << 56)
+}

@@ -1,0 +1,227 @@
+//! A connection: where the reading of its bytes stands, and which legs are bound to it.
+
+use std::net::SocketAddr;
+
+use arrayvec::ArrayVec;
+
+use super::{message::Rest, slab::Handle};
+use crate::{
+    buf::{Slice, TID_LEN, Tid},
+    ids::{LegId, SessionId, ShardId},
+    time::Instant,
+    timer::TimerId,
+    wire::msrp::{ByteRange, EndScan, FailureReport},
+};
+
+/// Body bytes that wait for their end before a frame goes out in pieces (settled.md 10).
+pub(super) const HOLD_MAX: usize = 8 * 1024;
+
+/// Pieces that wait so; more are put together into one.
+const PIECES_MAX: usize = 64;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// We open it.
+    Connecting,
+    /// It is up.
+    Open,
+    /// We have asked to close it; what still comes is not read.
+    Closing,
+    /// Another shard has it.
+    HandedOver,
+}
+
+/// What becomes of the body that is being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Nothing: it was refused, or is informational.
+    Discard,
+    /// It waits for its end, or for its content type.
+    Hold,
+    /// It is passed on as it comes.
+    Through,
+    /// It is another shard's.
+    Foreign(ShardId),
+}
+
+/// The frame that is being read.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) tid: ArrayVec<u8, 32>,
+    /// To-Path of the response.
+    pub(super) hop: Vec<u8>,
+    pub(super) failure_report: FailureReport,
+    pub(super) mode: Mode,
+    pub(super) session: SessionId,
+    pub(super) leg: LegId,
+    pub(super) message: Handle,
+    pub(super) declared: Option<ByteRange>,
+    /// Position of its first byte.
+    pub(super) start: u64,
+    /// Body bytes so far.
+    pub(super) len: u64,
+    pub(super) rest: Option<Rest>,
+    /// Body bytes that wait.
+    pub(super) parts: Vec<Slice>,
+    pub(super) held: usize,
+    pub(super) scan: EndScan,
+    /// Places in the body where a transaction id of ours could be taken for the end: position in the body, id.
+    pub(super) lookalikes: Vec<(u64, Tid)>,
+    /// A message that was delivered before: answered, not passed on [MSRP-CONN-05].
+    pub(super) again: bool,
+}
+
+impl Frame {
+    fn new() -> Self {
+        Self {
+            tid: ArrayVec::new(),
+            hop: Vec::new(),
+            failure_report: FailureReport::Yes,
+            mode: Mode::Discard,
+            session: SessionId::default(),
+            leg: LegId::default(),
+            message: Handle::NONE,
+            declared: None,
+            start: 1,
+            len: 0,
+            rest: None,
+            parts: Vec::new(),
+            held: 0,
+            scan: EndScan::new(),
+            lookalikes: Vec::new(),
+            again: false,
+        }
+    }
+
+    /// Makes ready for the next frame; nothing of the last one is held.
+    pub(super) fn begin(&mut self, tid: &[u8], hop: &[u8], mode: Mode) {
+        self.clear();
+        self.tid.extend(tid.iter().copied().take(32));
+        self.hop.extend_from_slice(hop);
+        self.mode = mode;
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.tid.clear();
+        self.hop.clear();
+        self.failure_report = FailureReport::Yes;
+        self.mode = Mode::Discard;
+        self.message = Handle::NONE;
+        self.declared = None;
+        self.start = 1;
+        self.len = 0;
+        self.rest = None;
+        self.parts.clear();
+        self.held = 0;
+        self.scan = EndScan::new();
+        self.lookalikes.clear();
+        self.again = false;
+    }
+
+    /// Remembers a look-alike long enough to be an id of ours.
+    pub(super) fn look_alike(lookalikes: &mut Vec<(u64, Tid)>, at: u64, ident: &[u8]) {
+        if let Some(tid) = ident.get(..TID_LEN).and_then(|i| Tid::try_from(i).ok()) {
+            lookalikes.push((at, tid));
+        }
+    }
+
+    /// Lets a piece of the body wait. Many small pieces are put together, so that a body that trickles in holds little.
+    pub(super) fn hold(&mut self, piece: Slice) {
+        self.held += piece.len();
+        if let Some(last) = self.parts.last_mut()
+            && last.join(&piece)
+        {
+            return;
+        }
+        if self.parts.len() == PIECES_MAX {
+            self.join_parts();
+        }
+        self.parts.push(piece);
+    }
+
+    fn join_parts(&mut self) {
+        let mut all = Vec::with_capacity(self.held);
+        for part in &self.parts {
+            all.extend_from_slice(part);
+        }
+        self.parts.clear();
+        self.parts.push(Slice::copied(&all));
+    }
+
+    /// Copies what waits out of the receive buffers.
+    pub(super) fn copy_out(&mut self) {
+        if self.parts.iter().any(Slice::pinned) {
+            self.join_parts();
+        }
+        self.copy_head_out();
+    }
+
+    /// Copies the head out of the receive buffer: the frame will last.
+    pub(super) fn copy_head_out(&mut self) {
+        if let Some(rest) = &mut self.rest
+            && rest.bytes.pinned()
+        {
+            rest.bytes = Slice::copied(&rest.bytes);
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) phase: Phase,
+    /// Where we have connected to: it is used again for other sessions there [MSRP-CONN-01].
+    pub(super) to: Option<SocketAddr>,
+    /// The legs that are bound to it.
+    pub(super) bound: Vec<(SessionId, LegId)>,
+    /// The legs that wait for it to come up.
+    pub(super) waiting: Vec<(SessionId, LegId)>,
+    /// It has named a session of this shard.
+    pub(super) settled: bool,
+    /// The last To-Path and the leg that it names.
+    pub(super) memo: Vec<u8>,
+    pub(super) memo_leg: Option<(SessionId, LegId)>,
+    /// A head that has not ended, and how far it was searched.
+    pub(super) head: Vec<u8>,
+    pub(super) scanned: usize,
+    /// A body is being read.
+    pub(super) in_body: bool,
+    pub(super) frame: Frame,
+    /// Since when no session uses it.
+    pub(super) unused_since: Option<Instant>,
+    pub(super) input_at: Instant,
+    pub(super) timer: Option<(TimerId, Instant)>,
+    pub(super) paused: bool,
+}
+
+impl Link {
+    pub(super) fn new(now: Instant, phase: Phase) -> Self {
+        Self {
+            phase,
+            to: None,
+            bound: Vec::new(),
+            waiting: Vec::new(),
+            settled: false,
+            memo: Vec::new(),
+            memo_leg: None,
+            head: Vec::new(),
+            scanned: 0,
+            in_body: false,
+            frame: Frame::new(),
+            unused_since: Some(now),
+            input_at: now,
+            timer: None,
+            paused: false,
+        }
+    }
+
+    /// A leg is bound to it.
+    pub(super) fn bind(&mut self, session: SessionId, leg: LegId) {
+        if !self.bound.contains(&(session, leg)) {
+            self.bound.push((session, leg));
+        }
+        self.settled = true;
+        self.unused_since = None;
+    }
+}

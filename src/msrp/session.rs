@@ -1,0 +1,93 @@
+//! A session: its leg table, its messages under way, what it remembers of those that are done.
+
+use std::collections::VecDeque;
+
+use super::{
+    leg::{Leg, State},
+    ranges::Ranges,
+    set::LegSet,
+    slab::{Handle, List},
+};
+use crate::{
+    ids::{ConnId, LegId},
+    time::Instant,
+    timer::TimerId,
+    wire::msrp::FailureReport,
+};
+
+/// Done messages that a session remembers, for late REPORTs and resent messages; the oldest is forgotten.
+const DONE_MAX: usize = 32;
+
+/// Messages of one leg that are not complete; a further one is refused with 413.
+pub(super) const INCOMPLETE_MAX: usize = 64;
+
+/// A message that is done: what a late REPORT needs.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// Hash of its Message-ID.
+    pub(super) id: u64,
+    pub(super) from: LegId,
+    pub(super) success_report: bool,
+    pub(super) failure_report: FailureReport,
+    pub(super) total: u64,
+    pub(super) acked: LegSet,
+    pub(super) reported: Ranges,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    /// By the place that a `LegId` says. A place is used once.
+    pub(super) legs: Vec<Option<Box<Leg>>>,
+    /// Messages under way, in the order in which they began.
+    pub(super) messages: List,
+    /// Those that further chunks may come of: hash of the Message-ID, leg, message.
+    pub(super) incomplete: Vec<(u64, LegId, Handle)>,
+    pub(super) settle_on_activity: bool,
+    pub(super) done: VecDeque<Done>,
+    pub(super) timer: Option<(TimerId, Instant)>,
+    /// Connections of it whose reading is stopped.
+    pub(super) paused: Vec<ConnId>,
+}
+
+impl Session {
+    pub(super) fn leg(&self, leg: LegId) -> Option<&Leg> {
+        self.legs.get(usize::from(leg.0))?.as_deref()
+    }
+
+    pub(super) fn leg_mut(&mut self, leg: LegId) -> Option<&mut Leg> {
+        self.legs.get_mut(usize::from(leg.0))?.as_deref_mut()
+    }
+
+    /// The legs that are there, in the order of their places.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Leg> {
+        self.legs.iter().filter_map(|l| l.as_deref())
+    }
+
+    /// Puts a leg into its place; a place that is taken keeps its leg.
+    pub(super) fn insert(&mut self, leg: Leg) {
+        let place = usize::from(leg.id.0);
+        if self.legs.len() <= place {
+            self.legs.resize_with(place + 1, || None);
+        }
+        if let Some(slot) = self.legs.get_mut(place)
+            && slot.is_none()
+        {
+            *slot = Some(Box::new(leg));
+        }
+    }
+
+    /// Whether another device leg than `leg` takes part.
+    pub(super) fn has_other_device(&self, leg: LegId) -> bool {
+        self.all()
+            .any(|l| l.id != leg && l.id != LegId::ORIGINATOR && l.state == State::Started)
+    }
+
+    /// Remembers a done message.
+    pub(super) fn remember(&mut self, done: Done) {
+        if self.done.len() == DONE_MAX {
+            self.done.pop_front();
+        }
+        self.done.push_back(done);
+    }
+}
