@@ -151,7 +151,7 @@ impl BufferRing {
             entries,
             tail: 0,
             buffers,
-            shares: vec![Vec::with_capacity(16); usize::from(count)],
+            shares: (0..count).map(|_| Vec::with_capacity(8)).collect(),
             retired: Vec::with_capacity(usize::from(count)),
             registered: true,
         };

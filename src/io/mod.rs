@@ -13,6 +13,7 @@ mod errno;
 mod hub;
 pub mod listen;
 mod mem;
+pub mod probe;
 mod ring;
 pub mod seed;
 mod settings;

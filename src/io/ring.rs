@@ -14,6 +14,7 @@ const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const REGISTER_RING_FDS: libc::c_uint = 20;
+const UNREGISTER_RING_FDS: libc::c_uint = 21;
 
 /// `struct io_uring_getevents_arg`.
 #[repr(C)]
@@ -68,7 +69,7 @@ impl Ring {
         builder.setup_taskrun_flag().dontfork();
         let uring = builder.build(settings.sq_entries)?;
         let registered = if features.has(Feature::RegisteredRing) {
-            Some(register(uring.as_raw_fd())?)
+            Some(ring_fd(uring.as_raw_fd(), REGISTER_RING_FDS, u32::MAX)?)
         } else {
             None
         };
@@ -211,19 +212,32 @@ impl Ring {
     }
 }
 
-/// Registers the ring's own descriptor for this thread; returns its index.
-fn register(fd: i32) -> io::Result<u32> {
+impl Drop for Ring {
+    /// A registered ring lives on when its descriptor is closed: it is taken out first.
+    fn drop(&mut self) {
+        if let Some(index) = self.registered {
+            let _ = ring_fd(self.uring.as_raw_fd(), UNREGISTER_RING_FDS, index);
+        }
+    }
+}
+
+/// Registers the ring's own descriptor for this thread (index `u32::MAX`: a free one is found) or takes it out; returns
+/// the index.
+fn ring_fd(fd: i32, operation: libc::c_uint, index: u32) -> io::Result<u32> {
     let mut update = RingFd {
-        offset: u32::MAX,
+        offset: index,
         reserved: 0,
-        fd: u64::from(fd.unsigned_abs()),
+        fd: match operation {
+            REGISTER_RING_FDS => u64::from(fd.unsigned_abs()),
+            _ => 0,
+        },
     };
     // SAFETY: one update, which the kernel reads and writes the index into.
     let outcome = unsafe {
         libc::syscall(
             libc::SYS_io_uring_register,
             fd,
-            REGISTER_RING_FDS,
+            operation,
             &raw mut update,
             1,
         )

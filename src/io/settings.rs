@@ -2,6 +2,8 @@
 
 use std::{str::FromStr, time::Duration};
 
+use crate::limits::Limits;
+
 /// Something that kernels later than 6.1 have, or that a container may forbid: self-tested at start, used when there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -130,8 +132,9 @@ pub struct Settings {
     pub stream_buffers: (u16, u32),
     /// Receive buffers where there is no incremental ring: every receive takes one, so they are smaller and more.
     pub classic_buffers: (u16, u32),
-    /// Buffers for datagrams (a power of two); 64 KiB and a header each.
-    pub datagram_buffers: u16,
+    /// Buffers for datagrams (a power of two), and bytes of each: a header, the source and the largest datagram. What is
+    /// larger is counted and dropped.
+    pub datagram_buffers: (u16, u32),
     /// Bytes that the world is given from one connection in a turn.
     pub fair_bytes: u32,
     /// Received bytes of one connection that may wait for their turn; above it the receive is stopped.
@@ -156,7 +159,7 @@ impl Default for Settings {
             connections: 16_384,
             stream_buffers: (128, 256 << 10),
             classic_buffers: (2048, 16 << 10),
-            datagram_buffers: 64,
+            datagram_buffers: (64, (64 << 10) + 64),
             fair_bytes: 64 << 10,
             queued_bytes: 256 << 10,
             iovecs: 8192,
@@ -169,16 +172,59 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Descriptors that a process of `shards` shards may need at most: for every connection one, and a few of its own.
+    /// As the configuration's limits say, the rest by default.
     #[must_use]
-    pub fn descriptors(&self, shards: u32) -> u64 {
-        u64::from(shards) * (u64::from(self.connections) + 16) + 64
+    pub fn new(limits: &Limits, off: Features) -> Self {
+        let default = Self::default();
+        let bytes = limits.receive_buffers * limits.receive_buffer_bytes;
+        let small = default.classic_buffers.1;
+        let of = |n: usize| u16::try_from(n).unwrap_or(1 << 15);
+        Self {
+            connections: u32::try_from(limits.connections).unwrap_or(u32::MAX),
+            stream_buffers: (
+                of(limits.receive_buffers),
+                u32::try_from(limits.receive_buffer_bytes).unwrap_or(u32::MAX),
+            ),
+            // As many bytes, in a power of two of smaller buffers.
+            classic_buffers: (
+                1 << (bytes / small as usize).clamp(8, 1 << 15).ilog2(),
+                small,
+            ),
+            datagram_buffers: (of(limits.datagram_buffers), default.datagram_buffers.1),
+            off,
+            ..default
+        }
+    }
+
+    /// Bytes of one shard's ring and receive memory.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let of = |(n, size): (u16, u32)| u64::from(n) * u64::from(size);
+        of(self.stream_buffers).max(of(self.classic_buffers))
+            + of(self.datagram_buffers)
+            + u64::from(self.sq_entries) * 64
+            + u64::from(self.cq_entries) * 16
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_configured_limits_give_rings_of_the_same_memory() {
+        let settings = Settings::new(
+            &Limits::new(&crate::config::Config::default(), 1),
+            Features::NONE,
+        );
+        let bytes = |(n, size): (u16, u32)| {
+            assert!(n.is_power_of_two());
+            usize::from(n) * size as usize
+        };
+        assert_eq!(bytes(settings.stream_buffers), 32 << 20);
+        assert_eq!(bytes(settings.classic_buffers), 32 << 20);
+        assert_eq!(settings.connections, 16_384);
+    }
 
     #[test]
     fn every_feature_is_found_by_its_name_and_no_other() {

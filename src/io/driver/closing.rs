@@ -246,7 +246,12 @@ impl Io {
                 return Ok(());
             }
             Phase::Dying { reset: true } => reset_on_close(&conn.fd),
-            _ => {}
+            Phase::Connecting
+            | Phase::Open
+            | Phase::Ending(_)
+            | Phase::Flushing
+            | Phase::Lingering
+            | Phase::Dying { reset: false } => {}
         }
         self.counters.closed += 1;
         // A descriptor is coming free: those who wait may come in. The accept is submitted after the close.

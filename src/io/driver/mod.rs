@@ -56,8 +56,6 @@ use crate::{
 const STREAMS: u16 = 0;
 /// Buffer group of the datagram sockets.
 const DATAGRAMS: u16 = 1;
-/// Bytes of a datagram buffer: a header, the source, and the largest datagram.
-const DATAGRAM_BYTES: u32 = (64 << 10) + 64;
 
 /// Where a driver stands among its like: everything that is the same for all of a process but the number.
 #[derive(Clone, Debug)]
@@ -136,20 +134,16 @@ impl<W: World> Driver<W> {
             settings.classic_buffers
         };
         let streams = BufferRing::register(ring.uring(), STREAMS, sizes, incremental)?;
-        let datagrams = BufferRing::register(
-            ring.uring(),
-            DATAGRAMS,
-            (settings.datagram_buffers, DATAGRAM_BYTES),
-            false,
-        )?;
+        let datagrams =
+            BufferRing::register(ring.uring(), DATAGRAMS, settings.datagram_buffers, false)?;
         if features.has(Feature::FixedFiles) {
             ring.uring()
                 .submitter()
                 .register_files_sparse(settings.connections)?;
         }
         // SAFETY: the ring's descriptor is open as long as `ring`.
-        post.hub
-            .attach(post.shard, unsafe { BorrowedFd::borrow_raw(ring.fd()) })?;
+        let ring_fd = unsafe { BorrowedFd::borrow_raw(ring.fd()) };
+        post.hub.attach(post.shard, ring_fd)?;
         let mut io = Io {
             now: post.clock.now(),
             turn: 0,
@@ -421,8 +415,7 @@ impl Io {
     }
 }
 
-#[expect(clippy::cast_sign_loss, reason = "flag bits")]
-const POLLIN: u32 = libc::POLLIN as u32;
+const POLLIN: u32 = libc::POLLIN.cast_unsigned() as u32;
 
 impl Drop for Io {
     /// Cancels everything in flight and waits for it, so that the memory that operations use outlives them.

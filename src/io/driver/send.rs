@@ -365,5 +365,4 @@ impl Io {
     }
 }
 
-#[expect(clippy::cast_sign_loss, reason = "flag bits")]
-const POLLOUT: u32 = libc::POLLOUT as u32;
+const POLLOUT: u32 = libc::POLLOUT.cast_unsigned() as u32;
