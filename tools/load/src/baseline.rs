@@ -1,0 +1,133 @@
+//! Server and byte forwarder in turn: the same traffic, the same minutes, the same machine. Only the ratio means anything.
+
+use serde_json::{Value, json};
+
+use crate::{
+    report::{busy, round3},
+    tally::{Tally, as_f64},
+};
+
+/// Rounds of both, in the order in which they ran.
+#[derive(Default)]
+pub(crate) struct Rounds {
+    pub(crate) server: Vec<Tally>,
+    pub(crate) forwarder: Vec<Tally>,
+}
+
+impl Rounds {
+    /// Median deliveries a second of the server over the forwarder's.
+    pub(crate) fn ratio(&self) -> f64 {
+        median(self.server.iter().map(Tally::deliveries_per_s))
+            / median(self.forwarder.iter().map(Tally::deliveries_per_s))
+    }
+
+    /// The ratio of each pair of neighbours.
+    fn pair_ratios(&self) -> Vec<f64> {
+        let pairs = self.server.iter().zip(&self.forwarder);
+        pairs
+            .map(|(s, f)| s.deliveries_per_s() / f.deliveries_per_s())
+            .collect()
+    }
+
+    /// For `"baseline"` in the report.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "rounds": self.server.len(),
+            "ratio": round3(self.ratio()),
+            "pair_ratios": self.pair_ratios().into_iter().map(round3).collect::<Vec<_>>(),
+            "server": side(&self.server),
+            "forwarder": side(&self.forwarder),
+        })
+    }
+
+    /// For people.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = [("server   ", &self.server), ("forwarder", &self.forwarder)]
+            .into_iter()
+            .map(|(name, side)| {
+                let rates: Vec<String> = side
+                    .iter()
+                    .map(|t| format!("{:.0}k", t.deliveries_per_s() / 1000.0))
+                    .collect();
+                let median_of = |f: &dyn Fn(&Tally) -> Option<f64>| median(side.iter().filter_map(f));
+                format!(
+                    "{name} {:>9.0} deliveries/s ({}), {:.0} ns CPU a delivery, busy {:.2}, generator busy {:.2}",
+                    median(side.iter().map(Tally::deliveries_per_s)),
+                    rates.join(" "),
+                    median_of(&Tally::server_cpu_per_delivery),
+                    median_of(&|t| Some(as_f64(t.server_cpu_ns?) / 1e9 / t.seconds())),
+                    median_of(&|t| Some(as_f64(t.own_cpu_ns?) / 1e9 / t.seconds())),
+                )
+            })
+            .collect();
+        lines.push(format!("ratio {:.3}", self.ratio()));
+        lines
+    }
+}
+
+fn side(rounds: &[Tally]) -> Value {
+    json!({
+        "deliveries_per_s": round3(median(rounds.iter().map(Tally::deliveries_per_s))),
+        "rounds": rounds.iter().map(round).collect::<Vec<_>>(),
+    })
+}
+
+/// One round, for the record.
+pub(crate) fn round(t: &Tally) -> Value {
+    let mut all = serde_json::Map::new();
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            all.insert(name.to_owned(), value);
+        }
+    };
+    put("deliveries_per_s", Some(round3(t.deliveries_per_s())));
+    put("seconds", Some(round3(t.seconds())));
+    put("delivered", Some(json!(t.delivered)));
+    put("lost", Some(json!(t.lost())));
+    put(
+        "cpu_ns_per_delivery",
+        t.server_cpu_per_delivery().map(round3),
+    );
+    put("busy", busy(t.server_cpu_ns, t));
+    put("generator_busy", busy(t.own_cpu_ns, t));
+    put("delivery_us", t.delivery.json());
+    Value::Object(all)
+}
+
+/// The middle one; the mean of the two in the middle if their number is even. NaN of none.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut all: Vec<f64> = values.collect();
+    all.sort_by(f64::total_cmp);
+    match all.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => all[n / 2],
+        n => f64::midpoint(all[n / 2 - 1], all[n / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert!((median([3.0, 1.0, 2.0].into_iter()) - 2.0).abs() < 1e-9);
+        assert!((median([4.0, 1.0, 2.0, 3.0].into_iter()) - 2.5).abs() < 1e-9);
+        assert!(median([].into_iter()).is_nan());
+    }
+
+    #[test]
+    fn the_ratio_is_that_of_the_medians_so_one_bad_round_does_not_decide() {
+        let round = |per_s: u64| {
+            let mut t = Tally::new(0..1_000_000_000);
+            t.delivered_in_window = per_s;
+            t
+        };
+        let rounds = Rounds {
+            server: [90, 10, 80].map(round).into(),
+            forwarder: [100, 100, 500].map(round).into(),
+        };
+        assert!((rounds.ratio() - 0.8).abs() < 1e-9);
+        assert_eq!(rounds.json()["pair_ratios"], json!([0.9, 0.1, 0.16]));
+    }
+}

@@ -1,0 +1,197 @@
+//! Between control and data plane: two queues and an eventfd. Control asks, the data plane answers.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::mpsc::{self, Receiver, Sender, TryRecvError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    fd::OwnedFd,
+};
+
+use crate::{
+    clock::{Clock, nanos},
+    leg::LegSpec,
+    pin,
+    plane::{self, Command, Event, Plane, Settings},
+    round::Plan,
+    tally::Tally,
+    trouble::Trouble,
+};
+
+/// How often control looks for an answer: often while sessions are set up, rarely while the data plane measures on the same
+/// core.
+const LOOK: Duration = Duration::from_millis(1);
+const LOOK_RARELY: Duration = Duration::from_millis(20);
+
+/// Asks the data plane. Cheap to clone.
+pub(crate) struct Asker {
+    commands: Sender<Command>,
+    wake: OwnedFd,
+}
+
+impl Asker {
+    fn ask(&self, command: Command) -> Result<(), Trouble> {
+        let gone = |_| Trouble::failed("the data plane has ended");
+        self.commands.send(command).map_err(|_| gone(()))?;
+        plane::wake(&self.wake)?;
+        Ok(())
+    }
+
+    /// Sets up a leg. The answer comes as an event.
+    pub(crate) fn leg(&self, spec: LegSpec) -> Result<(), Trouble> {
+        self.ask(Command::Leg(Box::new(spec)))
+    }
+}
+
+/// The data plane's thread, from outside.
+pub(crate) struct Link {
+    asker: Option<Asker>,
+    events: Receiver<Event>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+    listens: SocketAddr,
+    clock: Clock,
+}
+
+impl Link {
+    /// Starts the data plane; `listen` is where peers may connect to it, `core` where it stays.
+    pub(crate) fn start(
+        settings: Settings,
+        clock: Clock,
+        listen: SocketAddr,
+        core: Option<usize>,
+    ) -> Result<Self, Trouble> {
+        let listener = plane::listen(listen)?;
+        let listens = listener.local_addr()?;
+        let wake =
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io::Error::from)?;
+        let theirs = wake.try_clone()?;
+        let (commands, orders) = mpsc::channel();
+        let (answers, events) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("data".to_owned())
+            .spawn(move || {
+                if let Some(core) = core {
+                    pin::this_thread(core)?;
+                }
+                // Made here: what the kernel fills with events stays on one thread.
+                Plane::new(settings, clock, listener, theirs, orders, answers)?.run()
+            })?;
+        Ok(Self {
+            asker: Some(Asker { commands, wake }),
+            events,
+            thread: Some(thread),
+            listens,
+            clock,
+        })
+    }
+
+    /// Where peers connect to.
+    pub(crate) fn listens(&self) -> SocketAddr {
+        self.listens
+    }
+
+    /// Sets up a leg. The answer comes as an event.
+    pub(crate) fn leg(&self, spec: LegSpec) -> Result<(), Trouble> {
+        self.ask(Command::Leg(Box::new(spec)))
+    }
+
+    fn ask(&self, command: Command) -> Result<(), Trouble> {
+        match &self.asker {
+            Some(a) => a.ask(command),
+            None => Err(Trouble::failed("the data plane has ended")),
+        }
+    }
+
+    /// What the data plane has said, if anything.
+    fn event(&mut self) -> Result<Option<Event>, Trouble> {
+        match self.events.try_recv() {
+            Ok(event) => Ok(Some(event)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => {
+                self.asker = None;
+                let why = match self.thread.take().map(JoinHandle::join) {
+                    Some(Ok(Err(e))) => e.to_string(),
+                    Some(Err(_)) => "it panicked".to_owned(),
+                    Some(Ok(Ok(()))) | None => "it ended".to_owned(),
+                };
+                Err(Trouble::failed(format!("data plane: {why}")))
+            }
+        }
+    }
+
+    /// Waits until `legs` legs have come up; the first that does not is an error.
+    pub(crate) async fn legs_up(&mut self, legs: usize, within: Duration) -> Result<(), Trouble> {
+        let end = self.clock.now() + nanos(within);
+        let mut up = 0;
+        while up < legs {
+            match self.event()? {
+                Some(Event::Up) => up += 1,
+                Some(Event::Down(session, role, why)) => {
+                    return Err(Trouble::unreachable(format!(
+                        "session {session}, {role:?}: no MSRP connection: {why}"
+                    )));
+                }
+                Some(Event::Done(_) | Event::Closed) => {}
+                None if self.clock.now() > end => {
+                    return Err(Trouble::unreachable(format!(
+                        "only {up} of {legs} MSRP connections were bound within {within:?}"
+                    )));
+                }
+                None => tokio::time::sleep(LOOK).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out a round.
+    pub(crate) async fn run(&mut self, plan: Plan) -> Result<Tally, Trouble> {
+        self.ask(Command::Run(Box::new(plan)))?;
+        loop {
+            match self.event()? {
+                Some(Event::Done(tally)) => return Ok(*tally),
+                // The round's tally has it.
+                Some(Event::Up | Event::Down(..) | Event::Closed) => {}
+                None => tokio::time::sleep(LOOK_RARELY).await,
+            }
+        }
+    }
+
+    /// Closes all connections.
+    pub(crate) async fn close(&mut self) -> Result<(), Trouble> {
+        self.ask(Command::Close)?;
+        loop {
+            match self.event()? {
+                Some(Event::Closed) => return Ok(()),
+                Some(Event::Up | Event::Down(..) | Event::Done(_)) => {}
+                None => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
+    /// A second way to ask, for who answers INVITEs.
+    pub(crate) fn asker(&self) -> Result<Asker, Trouble> {
+        match &self.asker {
+            Some(a) => Ok(Asker {
+                commands: a.commands.clone(),
+                wake: a.wake.try_clone()?,
+            }),
+            None => Err(Trouble::failed("the data plane has ended")),
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(asker) = self.asker.take() {
+            drop(asker.commands);
+            // With nobody left to ask, waking it ends it. A clone of the asker that is still alive would keep it: then the
+            // end of the process does.
+            let _ = plane::wake(&asker.wake);
+        }
+    }
+}

@@ -1,0 +1,619 @@
+//! The data plane: one thread with an epoll loop of its own that holds every MSRP connection of the run, senders and
+//! devices alike, and carries out rounds.
+//!
+//! Set-up and control are elsewhere (tokio-uring, see `sip_client`) and talk to it by two queues. It is a plain loop
+//! because it has to drive 1.3 times what a shard can do from one core: many connections with small reads are the hard case,
+//! and a loop that reads 256 KiB at a time, answers what it read in one write and holds no buffer for an idle connection
+//! does it. A turn: wait, read each ready connection once, answer, refill, write; then what the clock asks for.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, ErrorKind, Read},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::mpsc::{Receiver, Sender as Queue},
+    time::Duration,
+};
+
+use ringfork::wire::msrp::{self, Parse};
+use rustix::fd::OwnedFd;
+
+use crate::{
+    body::{Bodies, BodyReader, Padding},
+    clock::{Clock, Nanos},
+    device::{Arrivals, Device},
+    epoll::{Interest, Poller, Ready},
+    leg::{How, LegSpec, Role},
+    names,
+    out::Out,
+    proc,
+    round::{Load, Phase, Plan, Round},
+    sender::Sender,
+    tally::Tally,
+};
+
+/// What one read may take: at saturation, hundreds of frames.
+const READ_BYTES: usize = 256 * 1024;
+/// How long a connection of ours may take to come up.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Bytes that a connection may send before it has named its session.
+const UNCLAIMED_BYTES_MAX: usize = 64 * 1024;
+
+const WAKE: u64 = u64::MAX;
+const LISTENER: u64 = u64::MAX - 1;
+
+/// What the data plane is asked to do.
+pub(crate) enum Command {
+    /// Set up a leg; answered by [`Event::Up`] or [`Event::Down`].
+    Leg(Box<LegSpec>),
+    /// Carry out a round; answered by [`Event::Done`].
+    Run(Box<Plan>),
+    /// Close the connections of all sessions; answered by [`Event::Closed`].
+    Close,
+}
+
+/// What the data plane has to say.
+pub(crate) enum Event {
+    /// The leg's connection is there and bound.
+    Up,
+    /// The leg's connection has ended, or never came up.
+    Down(u32, Role, String),
+    /// The round is over.
+    Done(Box<Tally>),
+    Closed,
+}
+
+/// What all rounds have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) body_bytes: usize,
+    /// Devices a session: how many deliveries a message is expected to make.
+    pub(crate) devices: u16,
+    pub(crate) seed: u64,
+    /// Distinguishes this run's Message-IDs from those of another.
+    pub(crate) run: u32,
+}
+
+struct Conn {
+    tcp: TcpStream,
+    out: Out,
+    interest: Interest,
+    who: Who,
+}
+
+enum Who {
+    /// It came to our listener and has not named its session yet: what it said so far.
+    Unclaimed(Vec<u8>),
+    Sender(u32, Box<Sender>),
+    Device(u32, u16, Box<Device>),
+}
+
+impl Who {
+    fn leg(&self) -> Option<(u32, Role)> {
+        match self {
+            Self::Unclaimed(_) => None,
+            Self::Sender(session, _) => Some((*session, Role::Sender)),
+            Self::Device(session, device, _) => Some((*session, Role::Device(*device))),
+        }
+    }
+
+    fn is_bound(&self) -> bool {
+        match self {
+            Self::Unclaimed(_) => false,
+            Self::Sender(_, s) => s.is_bound(),
+            Self::Device(_, _, d) => d.is_bound(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Session {
+    sender: Option<usize>,
+    devices: Vec<usize>,
+    /// Sequence numbers given out.
+    sent: u32,
+}
+
+/// The thread's world.
+pub(crate) struct Plane {
+    settings: Settings,
+    clock: Clock,
+    poller: Poller,
+    listener: TcpListener,
+    wake: OwnedFd,
+    commands: Receiver<Command>,
+    events: Queue<Event>,
+    conns: Vec<Option<Conn>>,
+    sessions: Vec<Session>,
+    /// Legs whose connection the peer opens, by our path.
+    awaited: BTreeMap<String, LegSpec>,
+    padding: Padding,
+    round: Option<Round>,
+    tally: Tally,
+    scratch: Vec<u8>,
+}
+
+impl Plane {
+    /// `wake` is the eventfd that says that there are commands.
+    pub(crate) fn new(
+        settings: Settings,
+        clock: Clock,
+        listener: TcpListener,
+        wake: OwnedFd,
+        commands: Receiver<Command>,
+        events: Queue<Event>,
+    ) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        listener.set_nonblocking(true)?;
+        poller.add(&listener, LISTENER, Interest::READ)?;
+        poller.add(&wake, WAKE, Interest::READ)?;
+        let padding_len = bodies(0, settings.body_bytes)?.padding_len();
+        let padding = Padding::new(padding_len, settings.seed);
+        Ok(Self {
+            settings,
+            clock,
+            poller,
+            listener,
+            wake,
+            commands,
+            events,
+            conns: Vec::new(),
+            sessions: Vec::new(),
+            awaited: BTreeMap::new(),
+            padding,
+            round: None,
+            tally: Tally::new(0..0),
+            scratch: vec![0; READ_BYTES],
+        })
+    }
+
+    /// Runs until the other side of its queues has gone.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        loop {
+            let timeout = self.round.as_ref().map(|r| r.timeout(self.clock.now()));
+            let n = self.poller.wait(timeout)?;
+            for i in 0..n {
+                let ready = self.poller.ready(i);
+                match ready.token {
+                    WAKE => {
+                        if !self.obey()? {
+                            return Ok(());
+                        }
+                    }
+                    LISTENER => self.accept()?,
+                    _ => self.serve(ready),
+                }
+            }
+            self.keep_time();
+        }
+    }
+
+    /// Carries out what has been asked for; false once nobody can ask any more.
+    fn obey(&mut self) -> io::Result<bool> {
+        let mut count = [0; 8];
+        rustix::io::read(&self.wake, &mut count)?;
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Leg(spec)) => self.set_up(*spec),
+                Ok(Command::Run(plan)) => self.begin(*plan),
+                Ok(Command::Close) => {
+                    self.conns.clear();
+                    self.sessions.clear();
+                    self.awaited.clear();
+                    self.tell(Event::Closed);
+                }
+                Err(std::sync::mpsc::TryRecvError::Empty) => return Ok(true),
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => return Ok(false),
+            }
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody listens any more: the next look at the commands ends the thread.
+        let _ = self.events.send(event);
+    }
+
+    fn set_up(&mut self, spec: LegSpec) {
+        let (session, role) = (spec.session, spec.role);
+        if let Err(e) = self.try_set_up(spec) {
+            self.tell(Event::Down(session, role, e.to_string()));
+        }
+    }
+
+    fn try_set_up(&mut self, spec: LegSpec) -> io::Result<()> {
+        match spec.how {
+            How::Active { to, bind } => {
+                let tcp = TcpStream::connect_timeout(&to, CONNECT)?;
+                let mut who = self.who(&spec)?;
+                let mut out = Out::default();
+                if bind {
+                    spec.bind_request(out.tail());
+                } else {
+                    match &mut who {
+                        Who::Sender(_, s) => s.bind(),
+                        Who::Device(_, _, d) => d.bind(),
+                        Who::Unclaimed(_) => {}
+                    }
+                }
+                let id = self.open(tcp, who, out)?;
+                self.enter(id);
+                self.flush(id);
+                if !bind {
+                    self.tell(Event::Up);
+                }
+                Ok(())
+            }
+            How::Passive => {
+                let early = self.conns.iter().position(|c| match c {
+                    Some(Conn {
+                        who: Who::Unclaimed(said),
+                        ..
+                    }) => to_path(said).is_some_and(|p| p == spec.own_path.as_bytes()),
+                    _ => false,
+                });
+                self.awaited.insert(spec.own_path.clone(), spec);
+                if let Some(id) = early {
+                    self.claim(id)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn who(&self, spec: &LegSpec) -> io::Result<Who> {
+        let bodies = bodies(spec.session, self.settings.body_bytes)?;
+        Ok(match spec.role {
+            Role::Sender => Who::Sender(
+                spec.session,
+                Box::new(Sender::new(spec, bodies, self.settings.run)),
+            ),
+            Role::Device(device) => Who::Device(
+                spec.session,
+                device,
+                Box::new(Device::new(
+                    spec.session,
+                    &spec.own_path,
+                    BodyReader::new(&bodies),
+                )),
+            ),
+        })
+    }
+
+    fn open(&mut self, tcp: TcpStream, who: Who, out: Out) -> io::Result<usize> {
+        tcp.set_nonblocking(true)?;
+        tcp.set_nodelay(true)?;
+        let id = self.conns.len();
+        self.poller.add(&tcp, id as u64, Interest::READ)?;
+        self.conns.push(Some(Conn {
+            tcp,
+            out,
+            interest: Interest::READ,
+            who,
+        }));
+        Ok(id)
+    }
+
+    /// Writes a connection into its session.
+    fn enter(&mut self, id: usize) {
+        let Some((session, role)) = self.conns[id].as_ref().and_then(|c| c.who.leg()) else {
+            return;
+        };
+        let at = session as usize;
+        if self.sessions.len() <= at {
+            self.sessions.resize(at + 1, Session::default());
+        }
+        match role {
+            Role::Sender => self.sessions[at].sender = Some(id),
+            Role::Device(_) => self.sessions[at].devices.push(id),
+        }
+    }
+
+    fn accept(&mut self) -> io::Result<()> {
+        loop {
+            match self.listener.accept() {
+                Ok((tcp, _)) => {
+                    self.open(tcp, Who::Unclaimed(Vec::new()), Out::default())?;
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Gives a connection that has named its session to its leg, if that is known by now.
+    fn claim(&mut self, id: usize) -> io::Result<()> {
+        let Some(Some(Conn {
+            who: Who::Unclaimed(said),
+            ..
+        })) = self.conns.get_mut(id)
+        else {
+            return Ok(());
+        };
+        let Some(spec) = to_path(said)
+            .and_then(|p| std::str::from_utf8(p).ok())
+            .and_then(|p| self.awaited.remove(p))
+        else {
+            return Ok(());
+        };
+        let said = std::mem::take(said);
+        let who = self.who(&spec)?;
+        if let Some(conn) = &mut self.conns[id] {
+            conn.who = who;
+        }
+        self.enter(id);
+        self.receive(id, &said);
+        Ok(())
+    }
+
+    fn serve(&mut self, ready: Ready) {
+        // A token is an index that we handed out ourselves.
+        let id = usize::try_from(ready.token).unwrap_or(usize::MAX);
+        if ready.write {
+            self.flush(id);
+        }
+        if ready.read {
+            self.read(id);
+        }
+    }
+
+    fn read(&mut self, id: usize) {
+        let Some(Some(conn)) = self.conns.get(id) else {
+            return;
+        };
+        match (&conn.tcp).read(&mut self.scratch) {
+            Ok(0) => self.end(id, "closed by the peer"),
+            Ok(n) => {
+                let scratch = std::mem::take(&mut self.scratch);
+                self.receive(id, &scratch[..n]);
+                self.scratch = scratch;
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(e) => self.end(id, &e.to_string()),
+        }
+    }
+
+    /// What was read on a connection goes to its leg; what the leg has to say goes out at once.
+    fn receive(&mut self, id: usize, bytes: &[u8]) {
+        let Some(Some(conn)) = self.conns.get_mut(id) else {
+            return;
+        };
+        let now = self.clock.now();
+        let bound = conn.who.is_bound();
+        let broken = match &mut conn.who {
+            Who::Unclaimed(said) => {
+                said.extend_from_slice(bytes);
+                let too_much = said.len() > UNCLAIMED_BYTES_MAX;
+                return if too_much {
+                    self.end(id, "it names no session");
+                } else if let Err(e) = self.claim(id) {
+                    self.end(id, &e.to_string());
+                };
+            }
+            Who::Sender(_, s) => s.receive(bytes, conn.out.tail(), &mut self.tally),
+            Who::Device(session, _, d) => d.receive(
+                bytes,
+                conn.out.tail(),
+                &mut Arrivals {
+                    now,
+                    sent: self.sessions[*session as usize].sent,
+                    tally: &mut self.tally,
+                },
+            ),
+        };
+        if let Some(round) = &mut self.round {
+            round.last_arrival = now;
+        }
+        if !bound && conn.who.is_bound() {
+            self.tell(Event::Up);
+        }
+        if let Err(b) = broken {
+            return self.end(id, &b.0);
+        }
+        self.refill(id, now);
+        self.flush(id);
+    }
+
+    /// Closed loop: the sender's window.
+    fn refill(&mut self, id: usize, now: Nanos) {
+        let (Some(Some(conn)), Some(round)) = (self.conns.get_mut(id), &self.round) else {
+            return;
+        };
+        let Load::Saturate { window } = round.plan.load else {
+            return;
+        };
+        if let Who::Sender(session, s) = &mut conn.who
+            && round.phase != Phase::Drain
+            && round.plan.sessions.contains(session)
+        {
+            let waiting = conn.out.len();
+            let n = s.fill(window, now, &self.padding, waiting, conn.out.tail());
+            self.sessions[*session as usize].sent = s.sent();
+            self.tally.sent += u64::from(n);
+            self.tally.expected += u64::from(n) * u64::from(self.settings.devices);
+        }
+    }
+
+    fn flush(&mut self, id: usize) {
+        let Some(Some(conn)) = self.conns.get_mut(id) else {
+            return;
+        };
+        if let Err(e) = conn.out.flush(&conn.tcp) {
+            return self.end(id, &e.to_string());
+        }
+        let interest = Interest {
+            read: true,
+            write: !conn.out.is_empty(),
+        };
+        if interest != conn.interest {
+            conn.interest = interest;
+            if let Err(e) = self.poller.modify(&conn.tcp, id as u64, interest) {
+                self.end(id, &e.to_string());
+            }
+        }
+    }
+
+    fn end(&mut self, id: usize, why: &str) {
+        let Some(conn) = self.conns.get_mut(id).and_then(Option::take) else {
+            return;
+        };
+        let Some((session, role)) = conn.who.leg() else {
+            return;
+        };
+        if self
+            .round
+            .as_ref()
+            .is_some_and(|r| r.plan.sessions.contains(&session))
+        {
+            self.tally
+                .broken(format!("session {session} {role:?}: {why}"));
+        }
+        self.tell(Event::Down(session, role, why.to_owned()));
+    }
+
+    fn begin(&mut self, plan: Plan) {
+        let now = self.clock.now();
+        let round = Round::new(plan, now);
+        let stray = std::mem::replace(&mut self.tally, Tally::new(round.window()));
+        self.tally.carry_over(&stray);
+        let sessions = round.plan.sessions.clone();
+        let window = round.plan.load;
+        self.round = Some(round);
+        for session in sessions {
+            let Some(s) = self.sessions.get(session as usize) else {
+                continue;
+            };
+            let (sender, next) = (s.sender, s.sent);
+            for id in s.devices.clone() {
+                if let Some(Conn {
+                    who: Who::Device(_, _, d),
+                    ..
+                }) = &mut self.conns[id]
+                {
+                    d.expect_from(next);
+                }
+            }
+            let Some(id) = sender else { continue };
+            if let Some(Conn {
+                who: Who::Sender(_, s),
+                ..
+            }) = &mut self.conns[id]
+            {
+                s.begin_round();
+            }
+            if matches!(window, Load::Saturate { .. }) {
+                self.refill(id, now);
+                self.flush(id);
+            }
+        }
+    }
+
+    /// What the clock asks for: the open loop's events, the ends of phases, the end of the round.
+    fn keep_time(&mut self) {
+        let now = self.clock.now();
+        self.send_due(now);
+        let Some(round) = &mut self.round else {
+            return;
+        };
+        let phase = round.phase_at(now);
+        if phase != round.phase {
+            let cpu = |server: Option<u32>| {
+                (
+                    proc::thread_cpu_ns().ok(),
+                    server.and_then(|pid| proc::cpu_ns(pid).ok()),
+                )
+            };
+            let (own, server) = cpu(round.plan.server);
+            match phase {
+                Phase::Warmup => {}
+                // The reading at the start is kept where the difference will stand.
+                Phase::Steady => (self.tally.own_cpu_ns, self.tally.server_cpu_ns) = (own, server),
+                Phase::Drain => {
+                    let spent =
+                        |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?));
+                    self.tally.own_cpu_ns = spent(self.tally.own_cpu_ns, own);
+                    self.tally.server_cpu_ns = spent(self.tally.server_cpu_ns, server);
+                }
+            }
+            round.phase = phase;
+        }
+        if round.phase == Phase::Drain && (self.tally.is_complete() || round.is_given_up(now)) {
+            self.round = None;
+            let done = std::mem::replace(&mut self.tally, Tally::new(0..0));
+            self.tell(Event::Done(Box::new(done)));
+        }
+    }
+
+    fn send_due(&mut self, now: Nanos) {
+        let Some(round) = &mut self.round else {
+            return;
+        };
+        let mut touched: Vec<usize> = Vec::new();
+        while let Some((session, at)) = round.take_event(now) {
+            let entry = &mut self.sessions[session as usize];
+            let Some(id) = entry.sender else { continue };
+            let Some(Conn {
+                who: Who::Sender(_, s),
+                out,
+                ..
+            }) = &mut self.conns[id]
+            else {
+                continue;
+            };
+            s.send(at, &self.padding, out.tail());
+            entry.sent = s.sent();
+            self.tally.sent += 1;
+            self.tally.expected += u64::from(self.settings.devices);
+            if self.tally.window.contains(&at) {
+                self.tally.lag.record(now - at);
+            }
+            if touched.last() != Some(&id) {
+                touched.push(id);
+            }
+        }
+        for id in touched {
+            self.flush(id);
+        }
+    }
+}
+
+/// The bodies of a session.
+fn bodies(session: u32, bytes: usize) -> io::Result<Bodies> {
+    Bodies::new(
+        session,
+        &names::caller(session),
+        &names::user(session),
+        bytes,
+    )
+    .map_err(|least| {
+        io::Error::new(
+            ErrorKind::InvalidInput,
+            format!("a body of {bytes} bytes has no room for its marks: at least {least}"),
+        )
+    })
+}
+
+/// Least number of bytes that a body may have.
+pub(crate) fn body_bytes_min() -> usize {
+    Bodies::new(0, &names::caller(0), &names::user(0), 0)
+        .err()
+        .unwrap_or(0)
+}
+
+/// To-Path of the first message, once its head is there.
+fn to_path(said: &[u8]) -> Option<&[u8]> {
+    match msrp::parse(said, 0) {
+        Ok(Parse::Complete { head, .. }) => Some(head.to_path),
+        Ok(Parse::Partial { .. }) | Err(_) => None,
+    }
+}
+
+/// An eventfd and what it is for: between control and data plane.
+pub(crate) fn wake(fd: &OwnedFd) -> io::Result<()> {
+    rustix::io::write(fd, &1_u64.to_ne_bytes())?;
+    Ok(())
+}
+
+/// The listener for connections that the peers open.
+pub(crate) fn listen(on: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(on)
+}

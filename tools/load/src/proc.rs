@@ -1,0 +1,135 @@
+//! What the kernel says about processes and sockets: CPU, memory. Linux `/proc`, read when asked.
+
+use std::{fs, io};
+
+/// CPU time of all threads of a process, in nanoseconds.
+pub(crate) fn cpu_ns(pid: u32) -> io::Result<u64> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread that has just ended is no error; its time is lost, which is little.
+        sum += fs::read_to_string(task?.path().join("schedstat"))
+            .ok()
+            .and_then(|s| first_number(&s))
+            .unwrap_or(0);
+    }
+    Ok(sum)
+}
+
+/// CPU time of the calling thread, in nanoseconds.
+pub(crate) fn thread_cpu_ns() -> io::Result<u64> {
+    first_number(&fs::read_to_string("/proc/thread-self/schedstat")?).ok_or_else(unreadable)
+}
+
+/// Memory of a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Memory {
+    /// Resident, in bytes.
+    pub(crate) rss: u64,
+    /// Resident with shared pages divided among their users, in bytes.
+    pub(crate) pss: u64,
+    /// Most that was ever resident, in bytes.
+    pub(crate) peak: u64,
+}
+
+/// Memory of a process.
+pub(crate) fn memory(pid: u32) -> io::Result<Memory> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let kib = |text: &str, key: &str| field(text, key).map(|n| n * 1024).ok_or_else(unreadable);
+    Ok(Memory {
+        rss: kib(&status, "VmRSS:")?,
+        pss: kib(&rollup, "Pss:")?,
+        peak: kib(&status, "VmHWM:")?,
+    })
+}
+
+/// Sockets of the machine, all processes together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Sockets {
+    /// TCP sockets in use.
+    pub(crate) tcp: u64,
+    /// Bytes of buffered data that the kernel counts for TCP, both directions. The sockets themselves are in the kernel's slabs.
+    pub(crate) tcp_buffered: u64,
+    /// Bytes in the kernel's reclaimable and unreclaimable slabs, of the whole machine: sockets, inodes, files.
+    pub(crate) slab: u64,
+}
+
+/// Sockets of the machine.
+pub(crate) fn sockets() -> io::Result<Sockets> {
+    const PAGE: u64 = 4096;
+    let stat = fs::read_to_string("/proc/net/sockstat")?;
+    let tcp = stat
+        .lines()
+        .find_map(|l| l.strip_prefix("TCP:"))
+        .ok_or_else(unreadable)?;
+    let word = |key: &str| {
+        let mut words = tcp.split_whitespace();
+        words.find(|w| *w == key)?;
+        words.next()?.parse::<u64>().ok()
+    };
+    let meminfo = fs::read_to_string("/proc/meminfo")?;
+    Ok(Sockets {
+        tcp: word("inuse").ok_or_else(unreadable)?,
+        tcp_buffered: word("mem").ok_or_else(unreadable)? * PAGE,
+        slab: field(&meminfo, "Slab:").ok_or_else(unreadable)? * 1024,
+    })
+}
+
+/// Kernel release.
+pub(crate) fn kernel() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map(|s| s.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// The processor's name and how many there are.
+pub(crate) fn processors() -> (String, usize) {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let names: Vec<&str> = info
+        .lines()
+        .filter_map(|l| l.strip_prefix("model name"))
+        .filter_map(|l| l.split_once(':').map(|(_, name)| name.trim()))
+        .collect();
+    (
+        names.first().copied().unwrap_or("unknown").to_owned(),
+        names.len(),
+    )
+}
+
+fn field(text: &str, key: &str) -> Option<u64> {
+    text.lines()
+        .find_map(|l| l.strip_prefix(key))
+        .and_then(first_number)
+}
+
+fn first_number(s: &str) -> Option<u64> {
+    s.split_whitespace().next()?.parse().ok()
+}
+
+fn unreadable() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "/proc is not as expected")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_process_has_memory_sockets_and_spends_time() {
+        let pid = std::process::id();
+        let m = memory(pid).unwrap();
+        assert!(m.rss > 0 && m.pss > 0 && m.peak >= m.rss);
+        let before = thread_cpu_ns().unwrap();
+        let mut x = 1_u64;
+        for i in 0..20_000_000_u64 {
+            x = std::hint::black_box(x.wrapping_mul(i | 1));
+        }
+        assert!(thread_cpu_ns().unwrap() > before, "{x}");
+        assert!(cpu_ns(pid).unwrap() > 0);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(sockets().unwrap().tcp > 0);
+        drop(listener);
+        assert!(processors().1 > 0);
+        assert!(!kernel().is_empty());
+    }
+}

@@ -1,0 +1,102 @@
+//! What was measured, kept: one file a run, with all that is needed to judge and to repeat it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+
+use crate::proc;
+
+/// Writes `DIR/<date>-<time>-<commit>-<scenario>.json`: machine, kernel, date, commit, command, the report, and every round
+/// in the order in which it ran.
+pub(crate) fn write(dir: &Path, report: &Value, rounds: &[Value]) -> io::Result<PathBuf> {
+    let (processor, count) = proc::processors();
+    let date = date(now());
+    let commit = commit();
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    let all = json!({
+        "date": date,
+        "commit": commit,
+        "machine": {"processor": processor, "processors": count},
+        "kernel": proc::kernel(),
+        "command": format!("ringfork-load {}", command.join(" ")),
+        "report": report,
+        "rounds": rounds,
+    });
+    fs::create_dir_all(dir)?;
+    let scenario = report["scenario"].as_str().unwrap_or("run");
+    let name: String = format!("{date}-{commit}-{scenario}.json")
+        .chars()
+        .map(|c| if c == ':' { '-' } else { c })
+        .collect();
+    let path = dir.join(name);
+    let mut text = serde_json::to_string_pretty(&all)?;
+    text.push('\n');
+    fs::write(&path, text)?;
+    Ok(path)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a record carries the date")]
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
+}
+
+/// The commit of the tree that the command runs in, with `+` if there are changes beside it.
+fn commit() -> String {
+    let git = |args: &[&str]| {
+        let out = Command::new("git").args(args).output().ok()?;
+        out.status
+            .success()
+            .then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    };
+    let Some(id) = git(&["rev-parse", "--short", "HEAD"]) else {
+        return "unknown".to_owned();
+    };
+    match git(&["status", "--porcelain", "--untracked-files=no"]) {
+        Some(changes) if changes.is_empty() => id,
+        _ => format!("{id}+"),
+    }
+}
+
+/// UTC, as `2026-01-31T23:59:59Z` (RFC 3339).
+fn date(unix: u64) -> String {
+    let (days, second) = (unix / 86_400, unix % 86_400);
+    // Days since 0000-03-01, in eras of 400 years: the leap day so comes last in its year.
+    let z = days + 719_468;
+    let (era, of_era) = (z / 146_097, z % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        assert_eq!(date(0), "1970-01-01T00:00:00Z");
+        assert_eq!(date(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(date(1_795_230_245), "2026-11-21T03:04:05Z");
+        assert_eq!(date(4_102_444_799), "2099-12-31T23:59:59Z");
+    }
+}

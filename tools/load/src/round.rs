@@ -1,0 +1,191 @@
+//! A round: warm-up, steady state, then waiting for what is still under way. Knows when what is due, sends nothing.
+
+use std::{ops::Range, time::Duration};
+
+use crate::clock::{Nanos, nanos};
+
+/// How much is sent.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Load {
+    /// Open loop: this many messages a second over all sessions, each with an intended time that nothing moves.
+    Rate(f64),
+    /// Closed loop: each sender keeps this many SENDs unanswered. Called saturation; its latencies are queueing times.
+    Saturate { window: u32 },
+}
+
+/// What a round is to be.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Plan {
+    /// The sessions that take part.
+    pub(crate) sessions: Range<u32>,
+    pub(crate) load: Load,
+    pub(crate) warmup: Duration,
+    pub(crate) steady: Duration,
+    /// How long nothing may come, after the last message was sent, before what is missing is lost.
+    pub(crate) patience: Duration,
+    /// The server's process, if it is on this machine.
+    pub(crate) server: Option<u32>,
+}
+
+/// Where a round stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    Warmup,
+    Steady,
+    /// Nothing more is sent.
+    Drain,
+}
+
+/// A round that runs.
+pub(crate) struct Round {
+    pub(crate) plan: Plan,
+    pub(crate) phase: Phase,
+    start: Nanos,
+    /// Events of the open loop that are done.
+    events: u64,
+    /// When something last arrived, for patience.
+    pub(crate) last_arrival: Nanos,
+}
+
+impl Round {
+    /// Begins at `now`.
+    pub(crate) fn new(plan: Plan, now: Nanos) -> Self {
+        Self {
+            plan,
+            phase: Phase::Warmup,
+            start: now,
+            events: 0,
+            last_arrival: now,
+        }
+    }
+
+    /// The steady state.
+    pub(crate) fn window(&self) -> Range<Nanos> {
+        let from = self.start + nanos(self.plan.warmup);
+        from..from + nanos(self.plan.steady)
+    }
+
+    /// The phase at `now`.
+    pub(crate) fn phase_at(&self, now: Nanos) -> Phase {
+        let w = self.window();
+        if now < w.start {
+            Phase::Warmup
+        } else if now < w.end {
+            Phase::Steady
+        } else {
+            Phase::Drain
+        }
+    }
+
+    /// Whether patience is at its end.
+    pub(crate) fn is_given_up(&self, now: Nanos) -> bool {
+        let since = self.last_arrival.max(self.window().end);
+        now.saturating_sub(since) > nanos(self.plan.patience)
+    }
+
+    /// Open loop: when the next event is meant to be, as long as the round sends.
+    pub(crate) fn next_event(&self) -> Option<Nanos> {
+        let Load::Rate(rate) = self.plan.load else {
+            return None;
+        };
+        let at = self.start + offset(self.events, rate);
+        (at < self.window().end && self.phase != Phase::Drain).then_some(at)
+    }
+
+    /// Open loop: the session of the next event, which is due at `now` at the latest, and its intended time.
+    pub(crate) fn take_event(&mut self, now: Nanos) -> Option<(u32, Nanos)> {
+        let at = self.next_event().filter(|&at| at <= now)?;
+        let n = u64::from(self.plan.sessions.end - self.plan.sessions.start);
+        // A remainder by a u32 fits into one.
+        let session = self.plan.sessions.start + u32::try_from(self.events % n).unwrap_or(0);
+        self.events += 1;
+        Some((session, at))
+    }
+
+    /// How long the loop may sleep.
+    pub(crate) fn timeout(&self, now: Nanos) -> Duration {
+        /// A sleep ends this much late or more: what is due sooner is waited for awake.
+        const AWAKE: Nanos = 150_000;
+        const LONGEST: Nanos = 10_000_000;
+        let phase_end = match self.phase {
+            Phase::Warmup => self.window().start,
+            Phase::Steady => self.window().end,
+            Phase::Drain => now + LONGEST,
+        };
+        let until = self.next_event().map_or(phase_end, |at| at.min(phase_end));
+        Duration::from_nanos(until.saturating_sub(now).saturating_sub(AWAKE).min(LONGEST))
+    }
+}
+
+/// When event `n` is meant to be, counted from the start. From the count, not from the event before: errors do not add up.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a positive time of hours at most, in nanoseconds: below 2^53"
+)]
+fn offset(n: u64, rate: f64) -> Nanos {
+    (n as f64 / rate * 1e9) as Nanos
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(load: Load) -> Plan {
+        Plan {
+            sessions: 3..6,
+            load,
+            warmup: Duration::from_secs(1),
+            steady: Duration::from_secs(2),
+            patience: Duration::from_secs(3),
+            server: None,
+        }
+    }
+
+    #[test]
+    fn events_keep_their_intended_times_however_late_they_are_taken() {
+        let mut r = Round::new(plan(Load::Rate(1000.0)), 500);
+        assert_eq!(r.take_event(499), None);
+        assert_eq!(r.take_event(500), Some((3, 500)));
+        assert_eq!(r.take_event(500), None);
+        let late = 500 + 10_000_000;
+        let taken: Vec<_> = std::iter::from_fn(|| r.take_event(late)).collect();
+        assert_eq!(taken.len(), 10);
+        assert_eq!(taken[0], (4, 500 + 1_000_000));
+        assert_eq!(taken[9], (4, late));
+    }
+
+    #[test]
+    fn a_round_sends_as_many_as_its_rate_and_length_say() {
+        let mut r = Round::new(plan(Load::Rate(333.0)), 0);
+        let n = std::iter::from_fn(|| r.take_event(u64::MAX)).count();
+        assert_eq!(n, 999);
+        assert_eq!(r.next_event(), None);
+    }
+
+    #[test]
+    fn phases_follow_each_other_and_patience_counts_from_the_last_arrival() {
+        let mut r = Round::new(plan(Load::Saturate { window: 1 }), 0);
+        let s = 1_000_000_000;
+        assert_eq!(r.phase_at(s - 1), Phase::Warmup);
+        assert_eq!(r.phase_at(s), Phase::Steady);
+        assert_eq!(r.phase_at(3 * s), Phase::Drain);
+        r.phase = Phase::Drain;
+        assert!(!r.is_given_up(6 * s));
+        assert!(r.is_given_up(6 * s + 1));
+        r.last_arrival = 4 * s;
+        assert!(!r.is_given_up(7 * s));
+        assert!(r.is_given_up(7 * s + 1));
+    }
+
+    #[test]
+    fn the_loop_never_sleeps_past_an_event() {
+        let r = Round::new(plan(Load::Rate(1.0)), 0);
+        assert_eq!(r.timeout(0), Duration::ZERO);
+        let mut r = Round::new(plan(Load::Rate(1.0)), 0);
+        r.take_event(0);
+        assert!(r.timeout(999_900_000) == Duration::ZERO);
+        assert!(r.timeout(990_000_000) < Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,349 @@
+//! A sender's leg: writes SENDs, counts what is answered.
+
+use ringfork::wire::msrp::{
+    ByteRange, FailureReport,
+    write::{self, Send},
+};
+
+use crate::{
+    body::{Bodies, CONTENT_TYPE, Padding, hex8, unhex8},
+    clock::Nanos,
+    layout::ResponseLayout,
+    leg::{BIND_TID, Current, LegSpec},
+    order::{Fit, Order},
+    stream::{Broken, Part, Stream},
+    tally::Tally,
+};
+
+/// Bytes that may wait for the socket before no more is written: above it, the peer is not reading.
+const OUT_BYTES_MAX: usize = 1024 * 1024;
+
+/// The state of one sender.
+pub(crate) struct Sender {
+    session: u32,
+    own_path: Vec<u8>,
+    bodies: Bodies,
+    /// A whole head, and where in it the digits of the sequence number are.
+    head: Vec<u8>,
+    tid_at: usize,
+    id_at: usize,
+    next: u32,
+    /// SENDs that have no answer yet.
+    outstanding: u32,
+    answers: Order,
+    layout: Option<ResponseLayout>,
+    stream: Stream,
+    current: Option<Current>,
+    text: Vec<u8>,
+    bound: bool,
+}
+
+impl Sender {
+    /// `run` is in each Message-ID, so that two runs against one server share none.
+    pub(crate) fn new(spec: &LegSpec, bodies: Bodies, run: u32) -> Self {
+        let tid = tid(spec.session, 0);
+        let id = [b"m", &hex8(run)[..], &hex8(spec.session), &hex8(0)].concat();
+        let mut head = Vec::new();
+        write::send(
+            &mut head,
+            &tid,
+            spec.peer_path.as_bytes(),
+            spec.own_path.as_bytes(),
+            &Send {
+                message_id: &id,
+                byte_range: Some(ByteRange {
+                    start: 1,
+                    end: Some(bodies.len() as u64),
+                    total: Some(bodies.len() as u64),
+                }),
+                success_report: false,
+                failure_report: FailureReport::Yes,
+            },
+            CONTENT_TYPE,
+        );
+        let at = |what: &[u8]| {
+            head.windows(what.len())
+                .position(|w| w == what)
+                .map_or(0, |at| at + what.len() - 8)
+        };
+        Self {
+            session: spec.session,
+            own_path: spec.own_path.as_bytes().to_vec(),
+            tid_at: at(&tid),
+            id_at: at(&id),
+            head,
+            bodies,
+            next: 0,
+            outstanding: 0,
+            answers: Order::default(),
+            layout: None,
+            stream: Stream::default(),
+            current: None,
+            text: Vec::new(),
+            bound: false,
+        }
+    }
+
+    /// Sequence numbers given out so far.
+    pub(crate) fn sent(&self) -> u32 {
+        self.next
+    }
+
+    /// Begins a round: answers to what was sent before no longer count.
+    pub(crate) fn begin_round(&mut self) {
+        self.outstanding = 0;
+        self.answers = Order::from(self.next);
+    }
+
+    pub(crate) fn is_bound(&self) -> bool {
+        self.bound
+    }
+
+    pub(crate) fn bind(&mut self) {
+        self.bound = true;
+    }
+
+    /// Appends one SEND that was meant for `at`.
+    pub(crate) fn send(&mut self, at: Nanos, padding: &Padding, out: &mut Vec<u8>) {
+        let seq = hex8(self.next);
+        self.head[self.tid_at..self.tid_at + 8].copy_from_slice(&seq);
+        self.head[self.id_at..self.id_at + 8].copy_from_slice(&seq);
+        out.reserve(self.head.len() + self.bodies.len() + 64);
+        out.extend_from_slice(&self.head);
+        self.bodies.write(out, self.next, at, padding);
+        write::end_line(out, &tid(self.session, self.next), b'$');
+        self.next += 1;
+        self.outstanding += 1;
+    }
+
+    /// Closed loop: fills the window of `window` unanswered SENDs, as long as the peer reads. Returns how many it sent.
+    pub(crate) fn fill(
+        &mut self,
+        window: u32,
+        at: Nanos,
+        padding: &Padding,
+        waiting: usize,
+        out: &mut Vec<u8>,
+    ) -> u32 {
+        let from = self.next;
+        let end = out.len() + OUT_BYTES_MAX.saturating_sub(waiting);
+        while self.outstanding < window && (out.len() < end || waiting == 0 && from == self.next) {
+            self.send(at, padding, out);
+        }
+        self.next - from
+    }
+
+    /// Takes what was read; answers to requests of the peer go to `out`.
+    pub(crate) fn receive(
+        &mut self,
+        mut bytes: &[u8],
+        out: &mut Vec<u8>,
+        tally: &mut Tally,
+    ) -> Result<(), Broken> {
+        while !bytes.is_empty() {
+            if self.stream.at_start()
+                && let Some((tid, len)) = self.layout.as_ref().and_then(|l| l.fits(bytes))
+            {
+                // Only a 200 is ever learned.
+                self.answered(tid, 200, tally);
+                bytes = &bytes[len..];
+                continue;
+            }
+            let n = self.long_way(bytes, out, tally)?;
+            bytes = &bytes[n..];
+        }
+        Ok(())
+    }
+
+    fn long_way(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        tally: &mut Tally,
+    ) -> Result<usize, Broken> {
+        let mut stream = std::mem::take(&mut self.stream);
+        let taken = stream.message(bytes, &mut |part| match part {
+            Part::Head(head, text) => {
+                if head.to_path != self.own_path {
+                    return Err(Broken(format!(
+                        "sender of session {}: To-Path {} is not ours",
+                        self.session,
+                        String::from_utf8_lossy(head.to_path)
+                    )));
+                }
+                self.current = Some(Current::of(head));
+                self.text.clear();
+                self.text.extend_from_slice(text);
+                Ok(())
+            }
+            Part::Body(_) => Ok(()),
+            Part::End(_) => {
+                self.end(out, tally);
+                Ok(())
+            }
+        })?;
+        self.stream = stream;
+        Ok(taken)
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>, tally: &mut Tally) {
+        match self.current.take() {
+            None => {}
+            Some(Current::Response { tid, code }) if tid == BIND_TID => {
+                if code == 200 {
+                    self.bound = true;
+                } else {
+                    tally.refused(code);
+                }
+            }
+            Some(Current::Response { tid, code }) => {
+                self.answered(&tid, code, tally);
+                if code == 200 {
+                    self.layout = ResponseLayout::learn(&self.text, &tid);
+                }
+            }
+            Some(Current::Report(200)) => {}
+            Some(Current::Report(code)) => tally.reported(code),
+            Some(Current::Bare(ask)) => {
+                self.bound = true;
+                ask.answer(200, &self.own_path, out);
+            }
+            // The devices of this tool say nothing by themselves.
+            Some(Current::Send { ask, .. }) => {
+                tally.unexpected += 1;
+                ask.answer(200, &self.own_path, out);
+            }
+            Some(Current::Other(ask)) => {
+                tally.unexpected += 1;
+                ask.answer(501, &self.own_path, out);
+            }
+        }
+    }
+
+    fn answered(&mut self, tid: &[u8], code: u16, tally: &mut Tally) {
+        let ours = tid.len() == 17 && tid[..9] == self.head[self.tid_at - 9..self.tid_at];
+        let fit = if ours {
+            self.answers.take(unhex8(&tid[9..]), self.next)
+        } else {
+            Fit::Never
+        };
+        match fit {
+            // Answers may come in any order.
+            Fit::New | Fit::Late => {
+                self.outstanding -= self.outstanding.min(1);
+                if code == 200 {
+                    tally.answered += 1;
+                } else {
+                    tally.refused(code);
+                }
+            }
+            Fit::Again | Fit::Never => tally.unexpected += 1,
+        }
+    }
+}
+
+fn tid(session: u32, seq: u32) -> [u8; 17] {
+    let mut tid = [b't'; 17];
+    tid[1..9].copy_from_slice(&hex8(session));
+    tid[9..].copy_from_slice(&hex8(seq));
+    tid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leg::{How, Role};
+
+    fn bench() -> (Sender, Padding, Tally) {
+        let bodies = Bodies::new(3, "sip:a@example.net", "sip:b@example.com", 200).unwrap();
+        let padding = Padding::new(bodies.padding_len(), 1);
+        let spec = LegSpec {
+            session: 3,
+            role: Role::Sender,
+            how: How::Passive,
+            own_path: "msrp://s.example:1/y;tcp".to_owned(),
+            peer_path: "msrp://r.example:1/z;tcp".to_owned(),
+        };
+        (Sender::new(&spec, bodies, 7), padding, Tally::new(0..100))
+    }
+
+    fn answer(tid: &[u8], code: u16) -> Vec<u8> {
+        let mut out = Vec::new();
+        write::response(
+            &mut out,
+            tid,
+            code,
+            b"msrp://s.example:1/y;tcp",
+            b"msrp://r.example:1/z;tcp",
+        );
+        out
+    }
+
+    #[test]
+    fn a_window_is_filled_and_refilled_as_answers_come() {
+        let (mut s, padding, mut tally) = bench();
+        let mut out = Vec::new();
+        assert_eq!(s.fill(4, 0, &padding, 0, &mut out), 4);
+        assert_eq!(s.fill(4, 0, &padding, out.len(), &mut out), 0);
+        // One the long way, then two the short way, one of them in two pieces.
+        let answers = [
+            answer(&tid(3, 0), 200),
+            answer(&tid(3, 1), 200),
+            answer(&tid(3, 3), 200),
+        ]
+        .concat();
+        s.receive(&answers[..250], &mut out, &mut tally).unwrap();
+        s.receive(&answers[250..], &mut out, &mut tally).unwrap();
+        assert_eq!(tally.answered, 3);
+        assert_eq!(s.fill(4, 0, &padding, 0, &mut out), 3);
+        s.receive(&answer(&tid(3, 2), 200), &mut out, &mut tally)
+            .unwrap();
+        assert_eq!(
+            (tally.answered, tally.unexpected),
+            (4, 0),
+            "answers may overtake each other"
+        );
+    }
+
+    #[test]
+    fn answers_that_are_none_of_ours_or_come_twice_are_unexpected() {
+        let (mut s, padding, mut tally) = bench();
+        let mut out = Vec::new();
+        s.fill(2, 0, &padding, 0, &mut out);
+        for tid in [tid(3, 0), tid(3, 0), tid(3, 2), tid(4, 1)] {
+            s.receive(&answer(&tid, 200), &mut out, &mut tally).unwrap();
+        }
+        assert_eq!((tally.answered, tally.unexpected), (1, 3));
+        s.receive(&answer(&tid(3, 1), 408), &mut out, &mut tally)
+            .unwrap();
+        assert_eq!(tally.refused.get(&408), Some(&1));
+    }
+
+    #[test]
+    fn what_is_written_is_one_message_a_send_with_ids_of_its_own() {
+        let (mut s, padding, _) = bench();
+        let mut out = Vec::new();
+        s.send(1, &padding, &mut out);
+        s.send(2, &padding, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.starts_with(
+                "MSRP t0000000300000000 SEND\r\nTo-Path: msrp://r.example:1/z;tcp\r\n"
+            )
+        );
+        assert!(
+            text.contains("\r\nMessage-ID: m000000070000000300000001\r\nByte-Range: 1-200/200\r\n")
+        );
+        assert!(text.contains("\r\n-------t0000000300000000$\r\nMSRP t0000000300000001 SEND\r\n"));
+        assert!(text.ends_with("\r\n-------t0000000300000001$\r\n"));
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_is_not_flooded() {
+        let (mut s, padding, _) = bench();
+        let mut out = Vec::new();
+        assert_eq!(s.fill(10, 0, &padding, OUT_BYTES_MAX, &mut out), 0);
+        assert!(s.fill(u32::MAX, 0, &padding, 0, &mut out) > 1000);
+        assert!(out.len() < OUT_BYTES_MAX + 1000);
+    }
+}
