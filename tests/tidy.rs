@@ -41,7 +41,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "session", "config", "limits",
         ],
     ),
-    ("io", &["time", "ids", "buf", "shard"]),
+    ("io", &["time", "ids", "buf", "limits", "shard"]),
     (
         "services",
         &[

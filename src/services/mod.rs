@@ -4,6 +4,7 @@
 mod admin;
 mod ask;
 pub mod client;
+pub mod host;
 mod json;
 mod log;
 mod metrics;
