@@ -6,5 +6,6 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod features;
 
 pub use api::{Effect, LegView, SessionView, Settings};
