@@ -81,7 +81,10 @@ mod tests {
     #[test]
     fn the_first_cpm_product_counts() {
         let of = |s: &str| Release::of_user_agent(s.as_bytes()).map(|r| r.to_string());
-        assert_eq!(of("term-x/1 cpm-CLIENT/oma2.2 CPM-serv/OMA1.0"), Some("2.2".into()));
+        assert_eq!(
+            of("term-x/1 cpm-CLIENT/oma2.2 CPM-serv/OMA1.0"),
+            Some("2.2".into())
+        );
         assert_eq!(of("CPM-client/OM"), None);
         assert_eq!(of("CPM-client/é€2.2"), None);
         assert_eq!(of(""), None);

@@ -109,3 +109,52 @@ pub struct LegView {
     /// Why it is in that state: `"Call completed elsewhere"`, `"486 Busy Here"`, `"matched by session-id: CEMA"`, ...
     pub why: String,
 }
+
+/// What the Participating Function has done (counts) and what is there now (gauges, which return to 0).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Gauge: sessions.
+    pub sessions: usize,
+    /// Gauge: legs that are not over, originators' included.
+    pub legs: usize,
+    /// Gauge: confirmed dialogs.
+    pub dialogs: usize,
+    /// Gauge: requests that are passed on and wait for their answer.
+    pub relays: usize,
+    /// Initial INVITEs that came.
+    pub invites: u64,
+    /// Of them, refused before any device was asked.
+    pub rejected: u64,
+    /// Of them, become sessions.
+    pub sessions_begun: u64,
+    /// Sessions that one device at least has taken.
+    pub established: u64,
+    /// Sessions that no device has taken.
+    pub failed: u64,
+    /// Sessions that their originator took back before that.
+    pub cancelled: u64,
+    /// Sessions that settled on one device.
+    pub settled: u64,
+    /// INVITEs to devices.
+    pub forked: u64,
+    /// Of them, accepted.
+    pub accepted: u64,
+    /// Of them, refused, or never answered.
+    pub refused: u64,
+    /// Of them, given up because they rang too long.
+    pub no_answer: u64,
+    /// Device legs that ended because the user was active on another device.
+    pub elsewhere: u64,
+    /// Device legs that ended because the device is not registered any more.
+    pub unregistered: u64,
+    /// Legs whose media failed.
+    pub media_lost: u64,
+    /// Messages that no device took.
+    pub undelivered: u64,
+    /// 2xx that nobody waited for: acknowledged and ended.
+    pub strays: u64,
+    /// Sessions that would be deferred, were there a store.
+    pub would_defer: u64,
+    /// Sessions that would go to another service, were one configured.
+    pub would_interwork: u64,
+}

@@ -5,36 +5,14 @@
 //! only one names constrains nothing. An ICSI is compared decoded, and a value with a further dotted part counts as its
 //! parent (cpm-notes.md §13) [PREF-01] [PREF-02].
 
+use crate::wire::sip::{FeatureValue, Features, TagValue};
+
 /// The feature tag that lists the communication services of a device.
 const ICSI: &str = "+g.3gpp.icsi-ref";
 
-/// The base tags of RFC 3840 §9: these and names that begin with a plus are feature parameters, others are not.
-const BASE: [&str; 20] = [
-    "audio",
-    "automata",
-    "class",
-    "duplex",
-    "data",
-    "control",
-    "mobility",
-    "description",
-    "events",
-    "priority",
-    "methods",
-    "extensions",
-    "schemes",
-    "application",
-    "video",
-    "language",
-    "type",
-    "isfocus",
-    "actor",
-    "text",
-];
-
 /// What a Contact's parameters say, or one value of Accept-Contact or Reject-Contact asks for.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct FeatureSet {
+pub(super) struct FeatureSet {
     tags: Vec<(String, Vec<Term>)>,
 }
 
@@ -57,43 +35,43 @@ enum Value {
 }
 
 impl FeatureSet {
-    /// The feature parameters among header parameters; values as on the wire, quoted or not.
-    pub fn of_params<'a>(
-        params: impl IntoIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-    ) -> Self {
+    /// What these feature parameters say.
+    pub(super) fn of(features: Features<'_>) -> Self {
         let mut set = Self::default();
-        for (name, value) in params {
-            let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-            if name.starts_with('+') || BASE.contains(&name.as_str()) {
-                set.add(name, value);
-            }
+        for feature in features.iter() {
+            let name = String::from_utf8_lossy(feature.tag.0).to_ascii_lowercase();
+            let terms = match feature.value() {
+                FeatureValue::Text(text) => vec![Term::text(&text)],
+                FeatureValue::True | FeatureValue::List => {
+                    feature.values().map(|v| Term::listed(&name, v)).collect()
+                }
+            };
+            set.add(name, terms);
         }
         set
     }
 
     /// A set of one tag with one token.
-    pub fn of_token(tag: &str, token: &str) -> Self {
-        let mut set = Self::default();
-        set.add(tag.to_owned(), Some(token.as_bytes()));
-        set
+    pub(super) fn of_token(tag: &str, token: &str) -> Self {
+        let term = Term {
+            not: false,
+            value: Value::Token(token.to_ascii_lowercase()),
+        };
+        Self {
+            tags: vec![(tag.to_owned(), vec![term])],
+        }
     }
 
-    fn add(&mut self, name: String, value: Option<&[u8]>) {
-        let text = value.map_or_else(|| "TRUE".to_owned(), unquoted);
-        let terms = if text.starts_with('<') {
-            vec![Term::text(&text)]
-        } else {
-            text.split(',').map(|v| Term::listed(&name, v)).collect()
-        };
-        // RFC 3841 §7.2.3: `+video` beside `video` does not count.
-        let bare = name.strip_prefix('+').filter(|b| BASE.contains(b));
-        if !self.tags.iter().any(|(n, _)| *n == name || Some(n.as_str()) == bare) {
-            self.tags.push((name, terms));
+    /// Terms of a tag that stands twice are alternatives, as if they stood in one list (some devices repeat the ICSI).
+    fn add(&mut self, name: String, terms: Vec<Term>) {
+        match self.tags.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, had)) => had.extend(terms),
+            None => self.tags.push((name, terms)),
         }
     }
 
     /// Whether no feature is named: such a contact is immune to caller preferences (RFC 3841 §7.2.3).
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.tags.is_empty()
     }
 
@@ -104,8 +82,8 @@ impl FeatureSet {
             .map(|(_, terms)| terms.as_slice())
     }
 
-    /// The services of the device, decoded, in lower case.
-    pub fn services(&self) -> impl Iterator<Item = &str> {
+    /// The services of the device, as [`service`] gives them.
+    pub(super) fn services(&self) -> impl Iterator<Item = &str> {
         self.terms(ICSI)
             .unwrap_or_default()
             .iter()
@@ -117,12 +95,12 @@ impl FeatureSet {
     }
 
     /// Whether the device lists the service `urn`, or a sub-class of it.
-    pub fn offers(&self, urn: &str) -> bool {
+    pub(super) fn offers(&self, urn: &str) -> bool {
         self.services().any(|icsi| is_a(icsi, urn))
     }
 
     /// RFC 2533: whether the two have something in common. `self` asks, `contact` is asked.
-    pub fn matches(&self, contact: &Self) -> bool {
+    pub(super) fn matches(&self, contact: &Self) -> bool {
         self.tags.iter().all(|(tag, asked)| {
             contact.terms(tag).is_none_or(|had| {
                 asked
@@ -133,7 +111,7 @@ impl FeatureSet {
     }
 
     /// How many of our tags the contact names at all: RFC 3841 §7.2.4's score, in thousandths.
-    pub fn score(&self, contact: &Self) -> u32 {
+    pub(super) fn score(&self, contact: &Self) -> u32 {
         let all = u32::try_from(self.tags.len()).unwrap_or(u32::MAX);
         if all == 0 {
             return SCORE_FULL;
@@ -148,32 +126,35 @@ impl FeatureSet {
     }
 
     /// Whether the contact names every tag of ours: else a Reject-Contact does not apply to it.
-    pub fn all_named_by(&self, contact: &Self) -> bool {
-        self.tags.iter().all(|(tag, _)| contact.terms(tag).is_some())
+    pub(super) fn all_named_by(&self, contact: &Self) -> bool {
+        self.tags
+            .iter()
+            .all(|(tag, _)| contact.terms(tag).is_some())
     }
 }
 
 /// The score of a contact that names every tag asked for.
-pub const SCORE_FULL: u32 = 1000;
+pub(super) const SCORE_FULL: u32 = 1000;
 
 impl Term {
-    fn text(value: &str) -> Self {
-        let inner = value.strip_prefix('<').unwrap_or(value);
+    fn text(text: &[u8]) -> Self {
         Self {
             not: false,
-            value: Value::Text(inner.strip_suffix('>').unwrap_or(inner).to_owned()),
+            value: Value::Text(String::from_utf8_lossy(text).into_owned()),
         }
     }
 
-    fn listed(tag: &str, value: &str) -> Self {
-        let value = value.trim();
-        let (not, value) = value.strip_prefix('!').map_or((false, value), |v| (true, v));
+    fn listed(tag: &str, listed: TagValue<'_>) -> Self {
+        let text = String::from_utf8_lossy(listed.text);
         let value = if tag == ICSI {
-            Value::Token(service(value))
+            Value::Token(service(&text))
         } else {
-            number(value).unwrap_or_else(|| Value::Token(value.to_ascii_lowercase()))
+            number(&text).unwrap_or_else(|| Value::Token(text.to_ascii_lowercase()))
         };
-        Self { not, value }
+        Self {
+            not: listed.negated,
+            value,
+        }
     }
 
     fn meets(&self, had: &Self, icsi: bool) -> bool {
@@ -195,24 +176,27 @@ impl Term {
     }
 }
 
-/// A service identifier for comparing: percent-decoded, without case, `.group` behind a service counted as the service in
-/// what is asked for (DISPATCH-08: it is tolerated and treated as its parent; a device's own `.group` is a sub-class anyway).
-pub fn service(value: &str) -> String {
+/// A service identifier for comparing: percent-decoded, the scheme part (`urn:urn-7:`) in lower case.
+pub(super) fn service(value: &str) -> String {
     let mut out = Vec::with_capacity(value.len());
     let mut bytes = value.as_bytes();
+    let mut colons = 0;
     while let [first, rest @ ..] = bytes {
-        bytes = match bytes {
+        let byte;
+        (byte, bytes) = match bytes {
             [b'%', h, l, rest @ ..] if h.is_ascii_hexdigit() && l.is_ascii_hexdigit() => {
-                out.push(hex(*h) << 4 | hex(*l));
-                rest
+                (hex(*h) << 4 | hex(*l), rest)
             }
-            _ => {
-                out.push(*first);
-                rest
-            }
+            _ => (*first, rest),
         };
+        out.push(if colons < 2 {
+            byte.to_ascii_lowercase()
+        } else {
+            byte
+        });
+        colons += u32::from(byte == b':');
     }
-    String::from_utf8_lossy(&out).to_ascii_lowercase()
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 const fn hex(digit: u8) -> u8 {
@@ -223,8 +207,9 @@ const fn hex(digit: u8) -> u8 {
     }
 }
 
-/// Whether the service `had` is `asked` or a dotted sub-class of it. Both as [`service`] gives them.
-pub fn is_a(had: &str, asked: &str) -> bool {
+/// Whether the service `had` is `asked` or a dotted sub-class of it. Both as [`service`] gives them. `.group` behind what is
+/// asked is tolerated and treated as its parent: it should stand in P-Asserted-Service only (DISPATCH-08).
+pub(super) fn is_a(had: &str, asked: &str) -> bool {
     let asked = asked.strip_suffix(".group").unwrap_or(asked);
     had.strip_prefix(asked)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -248,37 +233,22 @@ fn number(value: &str) -> Option<Value> {
     Some(Value::Number(parse(from)?, parse(to)?))
 }
 
-/// A parameter value without its quotes and escapes.
-fn unquoted(value: &[u8]) -> String {
-    let value = String::from_utf8_lossy(value);
-    let Some(inner) = value
-        .trim()
-        .strip_prefix('"')
-        .map(|v| v.strip_suffix('"').unwrap_or(v))
-    else {
-        return value.trim().to_owned();
-    };
-    let mut out = String::with_capacity(inner.len());
-    let mut chars = inner.chars();
-    while let Some(c) = chars.next() {
-        out.push(if c == '\\' { chars.next().unwrap_or(c) } else { c });
-    }
-    out.trim().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::sip::Params;
 
     const SESSION: &str = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.session";
 
-    /// `;`-separated, no `;` inside quotes: enough for these tests.
     fn set(params: &str) -> FeatureSet {
-        FeatureSet::of_params(params.split(';').filter(|p| !p.is_empty()).map(|p| {
-            p.split_once('=').map_or((p.as_bytes(), None), |(n, v)| {
-                (n.as_bytes(), Some(v.as_bytes()))
-            })
-        }))
+        let params = format!(";{params}");
+        let params = Params::parse(if params == ";" {
+            b""
+        } else {
+            params.as_bytes()
+        })
+        .unwrap();
+        FeatureSet::of(Features::of(params))
     }
 
     // [PREF-02]
@@ -287,7 +257,7 @@ mod tests {
         for had in [
             "+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session\"",
             "+g.3gpp.icsi-ref=\"urn%3aurn-7%3a3gpp-service.ims.icsi.oma.cpm.session\"",
-            "+G.3GPP.ICSI-REF=\"URN:urn-7:3gpp-service.ims.icsi.oma.cpm.session\"",
+            "+G.3GPP.ICSI-REF=\"URN:Urn-7:3gpp-service.ims.icsi.oma.cpm.session\"",
             "+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.mmtel,urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session\"",
             "+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session.group\"",
         ] {
@@ -307,7 +277,8 @@ mod tests {
     // [PREF-01]
     #[test]
     fn a_group_tag_asked_for_is_its_parent() {
-        let asked = set("+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session.group\"");
+        let asked =
+            set("+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session.group\"");
         let had = set("+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session\"");
         assert!(asked.matches(&had));
     }
@@ -328,8 +299,14 @@ mod tests {
         let second = set("video");
         let third = set("methods=\"INVITE\"");
         let rejected = |c: &FeatureSet| reject.all_named_by(c) && reject.matches(c);
-        assert_eq!(contacts.each_ref().map(rejected), [false, false, true, false, false]);
-        assert_eq!(contacts.each_ref().map(|c| first.matches(c)), [true, false, true, true, true]);
+        assert_eq!(
+            contacts.each_ref().map(rejected),
+            [false, false, true, false, false]
+        );
+        assert_eq!(
+            contacts.each_ref().map(|c| first.matches(c)),
+            [true, false, true, true, true]
+        );
         assert_eq!(second.score(&contacts[0]), SCORE_FULL);
         assert_eq!(second.score(&contacts[3]), 0);
         assert!(contacts.iter().all(|c| third.matches(c)));
@@ -339,7 +316,11 @@ mod tests {
     #[test]
     fn values_meet_by_their_kind() {
         let check = |asked: &str, had: &str, meets: bool| {
-            assert_eq!(set(asked).matches(&set(had)), meets, "{asked} against {had}");
+            assert_eq!(
+                set(asked).matches(&set(had)),
+                meets,
+                "{asked} against {had}"
+            );
         };
         check("mobility=\"FIXED\"", "mobility=\"fixed\"", true);
         check("mobility=\"!fixed\"", "mobility=\"fixed\"", false);
@@ -353,8 +334,16 @@ mod tests {
         check("priority=\"#1:3\"", "priority=\"#3:8\"", true);
         check("priority=\"#1:x\"", "priority=\"#3:8\"", false);
         check("description=\"<A>\"", "description=\"<a>\"", false);
-        check("description=\"<A, \\\"b>\"", "description=\"<A, \\\"b>\"", true);
-        check("+sip.instance=\"<urn:uuid:1>\"", "+sip.instance=\"<urn:uuid:2>\"", false);
+        check(
+            "description=\"<A, \\\"b>\"",
+            "description=\"<A, \\\"b>\"",
+            true,
+        );
+        check(
+            "+sip.instance=\"<urn:uuid:1>\"",
+            "+sip.instance=\"<urn:uuid:2>\"",
+            false,
+        );
         check("video", "video=\"FALSE\"", false);
         check("video", "audio", true);
         check("q=0.5;unknown=\"x\"", "unknown=\"y\"", true);

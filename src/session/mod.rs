@@ -5,7 +5,27 @@
 //! the shard applies in order, within the same turn.
 #![forbid(unsafe_code)]
 
+mod activity;
 mod api;
+mod body;
+mod bye;
+mod dispatch;
 mod features;
+mod fork;
+mod function;
+mod headers;
+mod media;
+mod outcome;
+mod reinvite;
+mod relay;
+mod responses;
+mod sdp;
+mod state;
+mod suitable;
+mod terminating;
+mod timers;
+mod turn;
+mod usage;
 
-pub use api::{Effect, LegView, SessionView, Settings};
+pub use api::{Counters, Effect, LegView, SessionView, Settings};
+pub use function::Function;

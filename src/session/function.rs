@@ -1,0 +1,280 @@
+//! The Participating Function of a shard: its sessions, what they wait for, and who is told what.
+//!
+//! Calling order: `handle_*` as things come, then drain `poll_effect`; `handle_timeout` when `poll_timeout` says so.
+
+use std::collections::HashMap;
+
+use foldhash::quality::RandomState;
+use slotmap::{SecondaryMap, SlotMap};
+
+use super::{
+    Counters, Effect, SessionView, Settings,
+    relay::Relay,
+    state::{DeviceState, Originator, Session},
+    turn::Turn,
+};
+use crate::{
+    ids::{LegId, ServerTxnId, SessionId},
+    msrp::{self, Command},
+    policy::Policy,
+    sip::{Event, Registrar, RegistrarEvent},
+    time::Instant,
+    timer::{TimerId, Timers},
+};
+
+/// The leg of requests that belong to no session: OPTIONS that is passed on.
+pub(super) const RELAY: LegId = LegId(254);
+/// The leg of the BYE that ends a dialog which nobody waits for; its answer is not looked at.
+pub(super) const STRAY: LegId = LegId(255);
+
+/// Requests that are passed on at once, at most: each lives 30 s at the longest. Over it 503.
+pub(super) const RELAYS_MAX: usize = 1000;
+
+/// Reason of the BYE to everyone when the shard goes down.
+const DOWN: &str = "Reason: SIP;cause=503;text=\"Service going down\"\r\n";
+/// Reason of the BYE to everyone when an operator ends a session.
+const OPERATOR: &str = "Reason: SIP;cause=480;text=\"Ended by the operator\"\r\n";
+
+/// Every CPM session of a shard.
+#[derive(Debug)]
+pub struct Function {
+    pub(super) turn: Turn,
+    pub(super) sessions: SlotMap<SessionId, Session>,
+    pub(super) relays: SlotMap<SessionId, Relay>,
+    /// The INVITEs that began sessions, while they wait: what a CANCEL meets.
+    pub(super) invites: HashMap<ServerTxnId, (SessionId, LegId), RandomState>,
+    /// The sessions of a served user.
+    by_user: HashMap<Vec<u8>, Vec<SessionId>, RandomState>,
+    timers: Timers<Due>,
+    armed: SecondaryMap<SessionId, (Instant, TimerId)>,
+    pub(super) draining: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Session(SessionId),
+    Relay(SessionId),
+}
+
+impl Function {
+    /// A Participating Function without sessions. All chance comes from `seed`.
+    #[must_use]
+    pub fn new(settings: Settings, policy: Policy, seed: [u8; 32]) -> Self {
+        Self {
+            turn: Turn::new(settings, policy, seed),
+            sessions: SlotMap::with_key(),
+            relays: SlotMap::with_key(),
+            invites: HashMap::default(),
+            by_user: HashMap::default(),
+            timers: Timers::new(),
+            armed: SecondaryMap::new(),
+            draining: false,
+        }
+    }
+
+    /// The endpoint has something to say: a request, a response, or that none came.
+    pub fn handle_sip(&mut self, now: Instant, event: &Event, registrar: &mut Registrar) {
+        self.turn.now = now;
+        match event {
+            Event::Request { txn, flow, message } => {
+                self.on_request(*txn, *flow, message, registrar);
+            }
+            Event::Ack { flow, message } => self.on_ack(*flow, message),
+            Event::Cancelled { txn, message } => self.on_cancel(*txn, message),
+            Event::ServerFailed { txn } => self.on_server_failed(*txn),
+            Event::Response { of, flow, message } => self.on_response(*of, *flow, message),
+            Event::TimedOut { of } => self.on_failed(*of, 408, "it did not answer at all"),
+            Event::Unreachable { of } => self.on_failed(*of, 503, "it could not be reached"),
+        }
+    }
+
+    /// The data plane has something to say.
+    pub fn handle_media(&mut self, now: Instant, event: &msrp::Event) {
+        self.turn.now = now;
+        let (msrp::Event::Bound { session, .. }
+        | msrp::Event::Activity { session, .. }
+        | msrp::Event::Failed { session, .. }
+        | msrp::Event::Undelivered { session, .. }) = event;
+        self.with(*session, |session, turn| session.on_media(turn, event));
+    }
+
+    /// A device has come or gone. One that is gone leaves the session that it is in; one that has come joins none by itself
+    /// [REG-08].
+    pub fn handle_registration(&mut self, now: Instant, event: &RegistrarEvent) {
+        self.turn.now = now;
+        match event {
+            RegistrarEvent::Bound { .. } => {}
+            RegistrarEvent::Gone { aor, contact, .. } => {
+                let sessions = self.by_user.get(aor.as_ref()).cloned().unwrap_or_default();
+                for id in sessions {
+                    self.with(id, |session, turn| session.on_unregistered(turn, contact));
+                }
+            }
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.turn.now = now;
+        while let Some(due) = self.timers.poll(now) {
+            match due {
+                Due::Session(id) => {
+                    self.armed.remove(id);
+                    self.with(id, Session::on_time);
+                }
+                Due::Relay(id) => self.on_relay_late(id),
+            }
+        }
+    }
+
+    /// When `handle_timeout` must be called next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.turn.effects.pop_front()
+    }
+
+    /// Ends every session by BYE, refuses new ones with 503.
+    pub fn drain(&mut self, now: Instant) {
+        self.turn.now = now;
+        self.draining = true;
+        let ids: Vec<SessionId> = self.sessions.keys().collect();
+        for id in ids {
+            self.with(id, |session, turn| {
+                session.end_all(turn, 503, DOWN.as_bytes(), "the service is going down");
+            });
+        }
+    }
+
+    /// Ends a session by BYE to everyone. `false`: there is none of that name.
+    pub fn end(&mut self, now: Instant, session: SessionId) -> bool {
+        self.turn.now = now;
+        self.with(session, |session, turn| {
+            session.end_all(turn, 480, OPERATOR.as_bytes(), "ended by the operator");
+        })
+    }
+
+    /// Every session, as an operator sees it.
+    #[must_use]
+    pub fn views(&self) -> Vec<SessionView> {
+        self.sessions.values().map(Session::view).collect()
+    }
+
+    /// What was done so far, and what is there now.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.turn.counters;
+        counters.sessions = self.sessions.len();
+        counters.relays = self.relays.len();
+        for session in self.sessions.values() {
+            let up = match session.up {
+                Originator::Inviting(_) => (1, 0),
+                Originator::Up(_) | Originator::Parting(..) | Originator::Leaving(_) => (1, 1),
+                Originator::Gone => (0, 0),
+            };
+            counters.legs += up.0;
+            counters.dialogs += up.1;
+            for device in &session.devices {
+                let (leg, dialog) = match device.state {
+                    DeviceState::Inviting(_) | DeviceState::Cancelling(..) => (1, 0),
+                    DeviceState::Accepted(_) | DeviceState::Ending(_) => (1, 1),
+                    DeviceState::Ended => (0, 0),
+                };
+                counters.legs += leg;
+                counters.dialogs += dialog;
+            }
+        }
+        counters
+    }
+
+    /// Whether nothing is held: no session, no request that is passed on, no timer.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+            && self.relays.is_empty()
+            && self.invites.is_empty()
+            && self.by_user.is_empty()
+            && self.timers.is_empty()
+    }
+
+    /// Whether there is no room for another session.
+    pub(super) fn is_full(&self) -> bool {
+        self.draining || self.sessions.len() >= self.turn.settings.sessions_max
+    }
+
+    /// Lets a session do something, then sees to what that means: BYEs that may be answered, its timer, its end.
+    pub(super) fn with(&mut self, id: SessionId, f: impl FnOnce(&mut Session, &mut Turn)) -> bool {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return false;
+        };
+        f(session, &mut self.turn);
+        self.settle(id);
+        true
+    }
+
+    /// See [`Function::with`].
+    pub(super) fn settle(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        session.release_held(&mut self.turn);
+        if session.is_over() {
+            self.remove(id);
+            return;
+        }
+        let next = session.at();
+        let armed = self.armed.get(id).copied();
+        if armed.map(|(at, _)| at) == next {
+            return;
+        }
+        if let Some((_, timer)) = self.armed.remove(id) {
+            self.timers.cancel(timer);
+        }
+        if let Some(at) = next {
+            let timer = self.timers.insert(at, Due::Session(id));
+            self.armed.insert(id, (at, timer));
+        }
+    }
+
+    /// A session has begun.
+    pub(super) fn keep(&mut self, id: SessionId, txn: ServerTxnId, aor: Vec<u8>) {
+        self.invites.insert(txn, (id, LegId::ORIGINATOR));
+        self.by_user.entry(aor).or_default().push(id);
+    }
+
+    fn remove(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.remove(id) else {
+            return;
+        };
+        if let Some((_, timer)) = self.armed.remove(id) {
+            self.timers.cancel(timer);
+        }
+        self.invites.remove(&session.txn);
+        if let Some(ids) = self.by_user.get_mut(&session.aor) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_user.remove(&session.aor);
+            }
+        }
+        self.turn.media(Command::Close { session: id });
+        self.turn.effects.push_back(Effect::Ended { session: id });
+    }
+
+    /// Sets the timer of a request that is passed on.
+    pub(super) fn arm_relay(&mut self, id: SessionId, at: Instant) -> TimerId {
+        self.timers.insert(at, Due::Relay(id))
+    }
+
+    /// A request that was passed on is done.
+    pub(super) fn take_relay(&mut self, id: SessionId) -> Option<Relay> {
+        let relay = self.relays.remove(id)?;
+        if let Some(timer) = relay.timer {
+            self.timers.cancel(timer);
+        }
+        Some(relay)
+    }
+}

@@ -1,0 +1,639 @@
+//! What devices answer to their INVITEs: ringing, 200, refusals [TERM-RSP-01] to [TERM-RSP-04], [TERM-RSP-11],
+//! [TERM-RSP-12], [TERM-RSP-16].
+//!
+//! The law: the originator sees one user: one To-tag, one final response, whatever each device says [B2BUA-05].
+
+use super::{
+    body, headers,
+    outcome::{self, Refusal},
+    sdp,
+    state::{Device, DeviceState, Early, Invitation, Originator, Session, Waiting},
+    turn::{self, Turn},
+    usage::{Purpose, Usage},
+};
+use crate::{
+    ids::LegId,
+    sip::{
+        Dialog, Draft, Flow, Reply, TxnRef,
+        reliable::{Received, Verdict},
+    },
+    wire::sip::{Message, Method, Start},
+};
+
+/// Reason of the BYE to a device whose 200 cannot be used.
+const NO_MEDIA: &str = "Reason: SIP;cause=488;text=\"No MSRP in the answer\"\r\n";
+
+impl Session {
+    /// A response to the INVITE of a device.
+    pub(super) fn on_invite_response(
+        &mut self,
+        turn: &mut Turn,
+        of: TxnRef,
+        flow: Flow,
+        response: &Message<'_>,
+    ) {
+        let Start::Response { code, .. } = response.start() else {
+            return;
+        };
+        match code {
+            ..=100 => {}
+            101..200 => self.on_provisional(turn, of, flow, response, code),
+            200..300 => self.on_success(turn, of, flow, response),
+            300.. => self.on_refusal(turn, of, response, code),
+        }
+    }
+
+    fn on_provisional(
+        &mut self,
+        turn: &mut Turn,
+        of: TxnRef,
+        flow: Flow,
+        response: &Message<'_>,
+        code: u16,
+    ) {
+        let (now, session) = (turn.now, self.id);
+        let Some(device) = self.device(of.leg) else {
+            return;
+        };
+        let (invitation, wanted) = match &mut device.state {
+            DeviceState::Inviting(invitation) => (invitation, true),
+            DeviceState::Cancelling(invitation, ..) => (invitation, false),
+            DeviceState::Accepted(_) | DeviceState::Ending(_) | DeviceState::Ended => return,
+        };
+        if invitation.cseq != of.cseq {
+            return;
+        }
+        invitation.timer_c = now + super::fork::TIMER_C;
+        let verdict = invitation.on_early(response, flow);
+        match verdict {
+            Verdict::Ignore => return,
+            Verdict::Unreliable => {}
+            Verdict::Prack(rack) => {
+                let tag = response.to().ok().and_then(|t| t.tag()).unwrap_or_default();
+                if let Some(early) = invitation.early(tag) {
+                    let headers = format!(
+                        "{rack}Supported: timer\r\nUser-Agent: {}\r\n",
+                        turn.settings.product
+                    );
+                    let (message, target) =
+                        early.dialog.bodiless(Method::Prack, headers.as_bytes());
+                    let of = TxnRef {
+                        session,
+                        leg: of.leg,
+                        cseq: early.dialog.local_cseq(),
+                    };
+                    turn.request(Draft {
+                        of,
+                        target,
+                        message,
+                    });
+                }
+            }
+        }
+        if wanted && code >= 180 {
+            invitation.ringing = true;
+            device.why = format!("it said {code}");
+            self.ring(turn, code);
+        }
+    }
+
+    /// Passes a provisional answer upstream, without body: one dialog, reliable only where the INVITE asks for it
+    /// [B2BUA-05] [SIP-DLG-07].
+    fn ring(&mut self, turn: &mut Turn, code: u16) {
+        let Originator::Inviting(waiting) = &mut self.up else {
+            return;
+        };
+        let mut headers = Vec::new();
+        headers::put(&mut headers, b"Contact", &waiting.usage.contact);
+        headers.extend_from_slice(&turn::abilities(None));
+        if waiting.reliably {
+            let cseq = Message::parse(&self.invite)
+                .ok()
+                .and_then(|i| i.cseq().ok().map(|c| c.number))
+                .unwrap_or_default();
+            let begun = waiting
+                .sent
+                .begin(turn.now, turn.settings.t1, cseq, &mut turn.rng);
+            // One waits for its PRACK: the next device that rings says nothing new.
+            let Some(reliable) = begun else {
+                return;
+            };
+            headers.extend_from_slice(reliable.as_bytes());
+        }
+        let reply = Reply {
+            code,
+            tag: waiting.usage.dialog.local_tag().to_vec(),
+            headers,
+            ..Reply::default()
+        };
+        waiting.repeating = waiting.reliably.then(|| reply.clone());
+        turn.respond(waiting.txn, reply);
+    }
+
+    /// A 2xx: one of a device that is invited begins its leg; one that crossed our CANCEL, one of a second dialog of the same
+    /// INVITE, is acknowledged and ended [B2BUA-11] [SIP-DLG-04]; one that came again is acknowledged again [SIP-TXN-05].
+    fn on_success(&mut self, turn: &mut Turn, of: TxnRef, flow: Flow, response: &Message<'_>) {
+        let Some(device) = self.device(of.leg) else {
+            return;
+        };
+        let tag = response.to().ok().and_then(|t| t.tag()).unwrap_or_default();
+        if let Some(ack) = device.acks.find(tag, of.cseq) {
+            let message = ack.to_vec();
+            let target = match &device.state {
+                DeviceState::Accepted(usage) | DeviceState::Ending(usage) => usage.dialog.target(),
+                DeviceState::Inviting(_) | DeviceState::Cancelling(..) | DeviceState::Ended => {
+                    crate::sip::Target::Flow(flow)
+                }
+            };
+            turn.send(target, message);
+            return;
+        }
+        match device.state.take() {
+            DeviceState::Inviting(invitation) if invitation.cseq == of.cseq => {
+                self.on_accepted(turn, of, flow, response, *invitation);
+            }
+            DeviceState::Cancelling(invitation, reasons, _) => {
+                let usage = invitation.accept((self.id, of.leg), response, flow);
+                let device = self.device(of.leg);
+                if let (Some(device), Some(mut usage)) = (device, usage) {
+                    device.acknowledge(turn, &mut usage, of.cseq);
+                    usage.bye(turn, &reasons);
+                    device.state = DeviceState::Ending(Box::new(usage));
+                }
+            }
+            // Ours holds its ACK for the originator's answer: the device repeats its 2xx meanwhile.
+            DeviceState::Accepted(usage)
+                if usage.ack_held.is_some() && usage.dialog.remote_tag() == tag =>
+            {
+                device.state = DeviceState::Accepted(usage);
+            }
+            other => {
+                device.state = other;
+                if let Some(ack) = end_stray(turn, of, flow, response, b"") {
+                    device.acks.keep(tag, of.cseq, ack);
+                }
+            }
+        }
+    }
+
+    /// The first 200 of a device.
+    fn on_accepted(
+        &mut self,
+        turn: &mut Turn,
+        of: TxnRef,
+        flow: Flow,
+        response: &Message<'_>,
+        invitation: Invitation,
+    ) {
+        let late = self.late_offer;
+        let early_answer = invitation.early_answer(response);
+        let wish = invitation.wish;
+        let Some(mut usage) = invitation.accept((self.id, of.leg), response, flow) else {
+            // No dialog can be made of it: there is nothing to acknowledge or to end.
+            self.refuse_device(turn, of.leg, Refusal::of(500), "its 200 makes no dialog");
+            return;
+        };
+        usage.theirs = body::description(response)
+            .map(<[u8]>::to_vec)
+            .or(early_answer);
+        usage.we_offered = !late;
+        usage.timer = wish.accepted(turn.now, response, true);
+        let usable = match (&usage.theirs, late) {
+            (None, _) => false,
+            (Some(_), false) => usage.peer(turn).is_some(),
+            (Some(offer), true) => sdp::check_offer(offer, turn.terms(), &turn.policy).is_ok(),
+        };
+        let Some(device) = self.device(of.leg) else {
+            return;
+        };
+        if !usable {
+            device.acknowledge(turn, &mut usage, of.cseq);
+            usage.bye(turn, NO_MEDIA.as_bytes());
+            device.state = DeviceState::Ending(Box::new(usage));
+            device.refusal = Some(Refusal::of(488));
+            "it accepted without MSRP".clone_into(&mut device.why);
+            turn.counters.refused += 1;
+            self.end_if_alone(turn, b"");
+            return;
+        }
+        turn.counters.accepted += 1;
+        if late {
+            usage.ack_held = Some(of.cseq);
+            device.state = DeviceState::Accepted(Box::new(usage));
+            self.join_late(turn, of.leg, response);
+            return;
+        }
+        // At once, whoever else has answered [TERM-RSP-11].
+        device.acknowledge(turn, &mut usage, of.cseq);
+        usage.start_media(turn);
+        let plain = usage
+            .theirs
+            .as_ref()
+            .is_some_and(|answer| sdp::needs_plain_offer(&usage.own, answer));
+        device.why = explain(&usage, turn);
+        device.state = DeviceState::Accepted(Box::new(usage));
+        self.answer_originator(turn, of.leg, response);
+        if plain {
+            self.offer_anew(turn, of.leg, Purpose::Plain);
+        }
+    }
+
+    /// The first device has answered: the originator gets our 200 with our answer [TERM-RSP-01] to [TERM-RSP-04]. The answers
+    /// of others stay with us.
+    fn answer_originator(&mut self, turn: &mut Turn, leg: LegId, response: &Message<'_>) {
+        let far = self
+            .device(leg)
+            .and_then(|d| d.state.usage()?.theirs.clone());
+        let Originator::Inviting(waiting) = self.up.take_if_inviting() else {
+            return;
+        };
+        let Waiting { txn, mut usage, .. } = *waiting;
+        let (Some(offer), Some(far)) = (usage.theirs.clone(), far) else {
+            return;
+        };
+        let Ok(answer) = usage.own.answer(&offer, &far, turn.terms()) else {
+            // Both descriptions were judged before; if they do not meet, nobody can talk.
+            turn.respond_code(txn, 488);
+            self.dismiss_all(turn, b"", "its answer does not meet the offer");
+            return;
+        };
+        usage.we_offered = false;
+        usage.open_media(turn);
+        usage.start_media(turn);
+        self.succeed_upstream(turn, txn, usage, response, answer, false);
+    }
+
+    /// The originator's 200.
+    fn succeed_upstream(
+        &mut self,
+        turn: &mut Turn,
+        txn: crate::ids::ServerTxnId,
+        mut usage: Usage,
+        response: &Message<'_>,
+        description: Vec<u8>,
+        offers: bool,
+    ) {
+        let Ok(invite) = Message::parse(&self.invite) else {
+            return;
+        };
+        let agreed = usage.wish.answer(turn.now, &invite).ok();
+        let params = response
+            .contacts()
+            .next()
+            .and_then(Result::ok)
+            .and_then(|c| {
+                c.address()
+                    .map(|a| super::fork::without(&a.params, &[b"expires", b"q"]))
+            })
+            .unwrap_or_default();
+        usage.contact.extend_from_slice(&params);
+        let mut headers = Vec::new();
+        headers::put(&mut headers, b"Contact", &usage.contact);
+        headers.extend_from_slice(&turn::abilities(None));
+        if let Some(agreed) = agreed {
+            headers.extend_from_slice(agreed.headers.as_bytes());
+            usage.timer = agreed.timer;
+        }
+        headers::pass_acceptance(&mut headers, response);
+        usage.dialog.confirm(None);
+        let cseq = invite.cseq().map(|c| c.number).unwrap_or_default();
+        let reply = Reply {
+            code: 200,
+            tag: usage.dialog.local_tag().to_vec(),
+            headers,
+            body: Some((sdp::SDP, description)),
+            ..Reply::default()
+        };
+        usage.succeed(turn, (txn, cseq), reply, offers);
+        turn.counters.established += 1;
+        self.up = Originator::Up(Box::new(usage));
+    }
+
+    /// A device has answered an INVITE without offer by one of its own: the first one's goes up in our 200, the originator's
+    /// answer will come in the ACK (RFC 3261 §13.2.1) [B2BUA-07].
+    fn join_late(&mut self, turn: &mut Turn, leg: LegId, response: &Message<'_>) {
+        let far = self
+            .device(leg)
+            .and_then(|d| d.state.usage()?.theirs.clone());
+        if let Originator::Inviting(waiting) = self.up.take_if_inviting() {
+            let Waiting { txn, mut usage, .. } = *waiting;
+            let cema = turn.settings.cema;
+            let offer = far.and_then(|far| usage.own.offer(&far, cema, turn.terms()).ok());
+            let Some(offer) = offer else {
+                turn.respond_code(txn, 500);
+                self.dismiss_all(turn, b"", "its offer cannot be passed on");
+                return;
+            };
+            usage.we_offered = true;
+            usage.open_media(turn);
+            self.succeed_upstream(turn, txn, usage, response, offer, true);
+            return;
+        }
+        // Before the originator's ACK there is no answer to give; with it, everyone who waits gets his.
+        let answer = self.up.usage().filter(|u| u.unacked.is_none());
+        if let Some(answer) = answer.and_then(|u| u.theirs.clone()) {
+            self.answer_device(turn, leg, &answer);
+        }
+    }
+
+    /// The ACK of the originator's 200 has brought its answer, or should have.
+    pub(super) fn on_late_answer(&mut self, turn: &mut Turn, answer: Option<Vec<u8>>) {
+        let Originator::Up(usage) = &mut self.up else {
+            return;
+        };
+        usage.theirs = answer;
+        if !usage.start_media(turn) {
+            self.end_all(turn, 500, NO_MEDIA.as_bytes(), "the ACK brought no answer");
+            return;
+        }
+        let answer = usage.theirs.clone().unwrap_or_default();
+        let waiting: Vec<LegId> = self.accepted().collect();
+        for leg in waiting {
+            self.answer_device(turn, leg, &answer);
+        }
+    }
+
+    /// Answers the offer in a device's 200, in its ACK [TERM-RSP-17].
+    fn answer_device(&mut self, turn: &mut Turn, leg: LegId, from: &[u8]) {
+        let terms = turn.terms();
+        let Some(device) = self.device(leg) else {
+            return;
+        };
+        let Some(usage) = device.state.usage() else {
+            return;
+        };
+        let (Some(cseq), Some(offer)) = (usage.ack_held.take(), usage.theirs.clone()) else {
+            return;
+        };
+        match usage.own.answer(&offer, from, terms) {
+            Ok(answer) => {
+                usage.acknowledge(turn, cseq, Some(&answer));
+                usage.open_media(turn);
+                usage.start_media(turn);
+            }
+            Err(_) => {
+                usage.ack_held = Some(cseq);
+                self.dismiss(
+                    turn,
+                    leg,
+                    NO_MEDIA.as_bytes(),
+                    "no answer fits its offer",
+                    false,
+                );
+                self.end_if_alone(turn, b"");
+            }
+        }
+    }
+
+    fn on_refusal(&mut self, turn: &mut Turn, of: TxnRef, response: &Message<'_>, code: u16) {
+        let Some(device) = self.device(of.leg) else {
+            return;
+        };
+        match device.state.take() {
+            DeviceState::Inviting(mut invitation) if invitation.cseq == of.cseq => {
+                // RFC 4028 §7.4 [TIMER-03].
+                if code == 422 && invitation.wish.raise(response) {
+                    self.invite_again(turn, of.leg, &mut invitation);
+                    if let Some(device) = self.device(of.leg) {
+                        device.state = DeviceState::Inviting(invitation);
+                    }
+                    return;
+                }
+                let mut passed = Vec::new();
+                headers::pass_refusal(&mut passed, response);
+                let refusal = Refusal {
+                    code,
+                    headers: passed,
+                };
+                let phrase = crate::wire::sip::reason_phrase(code);
+                self.refuse_device(turn, of.leg, refusal, &format!("{code} {phrase}"));
+            }
+            DeviceState::Cancelling(..) => self.end_device(turn, of.leg, None),
+            other => device.state = other,
+        }
+    }
+
+    /// Nothing came in time, or nothing could be sent: as 408 or 503.
+    pub(super) fn on_invite_failed(&mut self, turn: &mut Turn, of: TxnRef, code: u16, why: &str) {
+        let Some(device) = self.device(of.leg) else {
+            return;
+        };
+        match &device.state {
+            DeviceState::Inviting(invitation) if invitation.cseq == of.cseq => {
+                self.refuse_device(turn, of.leg, Refusal::of(code), why);
+            }
+            DeviceState::Cancelling(..) => self.end_device(turn, of.leg, None),
+            DeviceState::Inviting(_)
+            | DeviceState::Accepted(_)
+            | DeviceState::Ending(_)
+            | DeviceState::Ended => {}
+        }
+    }
+
+    /// A device that is invited will not take part. Its state may be taken out already.
+    pub(super) fn refuse_device(
+        &mut self,
+        turn: &mut Turn,
+        leg: LegId,
+        refusal: Refusal,
+        why: &str,
+    ) {
+        turn.counters.refused += 1;
+        let session = self.id;
+        if let Some(device) = self.device(leg) {
+            device.refusal = Some(refusal);
+            device.state = DeviceState::Ended;
+            why.clone_into(&mut device.why);
+        }
+        turn.media(crate::msrp::Command::End {
+            session,
+            leg,
+            how: crate::msrp::Finish::Gone,
+        });
+        self.end_if_alone(turn, b"");
+    }
+
+    /// Nobody will take it any more: the best of what was said goes upstream, once [TERM-RSP-16] [B2BUA-03].
+    pub(super) fn conclude(&mut self, turn: &mut Turn) {
+        if self.has_hope() {
+            return;
+        }
+        let Originator::Inviting(waiting) = self.up.take_if_inviting() else {
+            return;
+        };
+        let refusals = self.devices.iter_mut().filter_map(|d| d.refusal.take());
+        let Refusal { code, headers } = outcome::best(refusals);
+        turn.counters.failed += 1;
+        turn.respond(
+            waiting.txn,
+            Reply {
+                code,
+                tag: waiting.usage.dialog.local_tag().to_vec(),
+                headers,
+                ..Reply::default()
+            },
+        );
+    }
+}
+
+/// Which way a leg's media go, for people.
+fn explain(usage: &Usage, turn: &Turn) -> String {
+    let Some(peer) = usage.peer(turn) else {
+        return String::new();
+    };
+    let role = match (peer.role, peer.connect_to) {
+        (crate::msrp::Role::Active, Some(to)) => format!("we connect to {to}"),
+        (crate::msrp::Role::Active, None) => {
+            "we should connect, but its address is a name".to_owned()
+        }
+        (crate::msrp::Role::Passive, _) => "it connects to us".to_owned(),
+    };
+    let matching = match peer.matching {
+        crate::msrp::Matching::Strict => "matched by URI",
+        crate::msrp::Matching::SessionId if turn.settings.legacy_session_match => {
+            "matched by session-id: legacy"
+        }
+        crate::msrp::Matching::SessionId => "matched by session-id: CEMA",
+    };
+    format!("accepted; {role}; {matching}")
+}
+
+impl Device {
+    /// Acknowledges its 2xx and keeps the ACK for when the 2xx comes again.
+    fn acknowledge(&mut self, turn: &mut Turn, usage: &mut Usage, cseq: u32) {
+        let (ack, target) = usage.dialog.ack(cseq);
+        self.acks.keep(usage.dialog.remote_tag(), cseq, ack.clone());
+        turn.send(target, ack);
+    }
+}
+
+impl Originator {
+    /// Takes the state out if the INVITE waits; else leaves it, and is `Gone`.
+    pub(super) fn take_if_inviting(&mut self) -> Self {
+        if matches!(self, Self::Inviting(_)) {
+            self.take()
+        } else {
+            Self::Gone
+        }
+    }
+}
+
+impl Invitation {
+    /// The early dialog with this To-tag.
+    fn early(&mut self, tag: &[u8]) -> Option<&mut Early> {
+        self.early.iter_mut().find(|e| e.dialog.remote_tag() == tag)
+    }
+
+    /// Keeps the early dialog that a provisional response makes; says what it is [SIP-DLG-04].
+    fn on_early(&mut self, response: &Message<'_>, flow: Flow) -> Verdict {
+        let Some(tag) = response.to().ok().and_then(|t| t.tag()) else {
+            return Verdict::Unreliable;
+        };
+        if self.early(tag).is_none() && self.early.len() < EARLY_MAX {
+            let invite = Message::parse(&self.message).ok();
+            let dialog = invite.and_then(|invite| Dialog::uac(&invite, response, flow));
+            self.early.extend(dialog.map(|dialog| Early {
+                dialog,
+                received: Received::default(),
+                answer: None,
+            }));
+        }
+        let Some(early) = self.early(tag) else {
+            return Verdict::Unreliable;
+        };
+        let verdict = early.received.judge(response);
+        if matches!(verdict, Verdict::Prack(_))
+            && let Some(answer) = body::description(response)
+        {
+            early.answer = Some(answer.to_vec());
+        }
+        verdict
+    }
+
+    /// The answer that came before this 2xx, if one did.
+    fn early_answer(&self, response: &Message<'_>) -> Option<Vec<u8>> {
+        let to = response.to().ok()?;
+        let tag = to.tag()?;
+        self.early
+            .iter()
+            .find(|e| e.dialog.remote_tag() == tag)?
+            .answer
+            .clone()
+    }
+
+    /// The usage that a 2xx makes: of its early dialog if there was one, whose CSeq goes on.
+    fn accept(
+        mut self,
+        name: (crate::ids::SessionId, LegId),
+        response: &Message<'_>,
+        flow: Flow,
+    ) -> Option<Usage> {
+        let tag = response.to().ok()?.tag()?.to_vec();
+        let at = self.early.iter().position(|e| e.dialog.remote_tag() == tag);
+        let dialog = if let Some(at) = at {
+            let mut dialog = self.early.swap_remove(at).dialog;
+            dialog.confirm(Some(response));
+            dialog
+        } else {
+            let invite = Message::parse(&self.message).ok()?;
+            Dialog::uac(&invite, response, flow)?
+        };
+        let mut usage = Usage::new(name, dialog, self.contact, self.own, self.wish);
+        usage.learn(response);
+        Some(usage)
+    }
+}
+
+/// Early dialogs of one INVITE at most; further ones wait for their 2xx.
+const EARLY_MAX: usize = 8;
+
+/// A 2xx that nobody waits for: ACK, then BYE (RFC 3261 §13.2.2.4). Made of the response alone, for its INVITE may be
+/// forgotten. The ACK, to be kept.
+pub(super) fn end_stray(
+    turn: &mut Turn,
+    of: TxnRef,
+    flow: Flow,
+    response: &Message<'_>,
+    reasons: &[u8],
+) -> Option<Vec<u8>> {
+    let mut invite = b"INVITE sip:invalid SIP/2.0\r\n".to_vec();
+    for (name, value) in response.named() {
+        if matches!(
+            name,
+            crate::wire::sip::Name::From
+                | crate::wire::sip::Name::To
+                | crate::wire::sip::Name::CallId
+                | crate::wire::sip::Name::CSeq
+        ) {
+            headers::put(&mut invite, name.as_bytes(), value);
+        }
+    }
+    invite.extend_from_slice(b"\r\n");
+    let invite = Message::parse(&invite).ok()?;
+    let mut dialog = Dialog::uac(&invite, response, flow)?;
+    let (ack, target) = dialog.ack(of.cseq);
+    turn.send(target, ack.clone());
+    let headers = [
+        reasons,
+        format!(
+            "Supported: timer\r\nUser-Agent: {}\r\n",
+            turn.settings.product
+        )
+        .as_bytes(),
+    ]
+    .concat();
+    let (message, target) = dialog.bodiless(Method::Bye, &headers);
+    // Of no leg: the leg's own requests may have the same number.
+    let of = TxnRef {
+        leg: super::function::STRAY,
+        cseq: dialog.local_cseq(),
+        ..of
+    };
+    turn.request(Draft {
+        of,
+        target,
+        message,
+    });
+    turn.counters.strays += 1;
+    Some(ack)
+}

@@ -1,0 +1,336 @@
+//! A CPM session as the Participating Function holds it: the originator's leg, a leg for each device that was invited.
+//!
+//! The law: a leg's state owns what that state needs, and each step consumes the state before. A leg's place is never used
+//! again, so whatever is late finds the leg that it was meant for, or nobody.
+
+use std::rc::Rc;
+
+use super::{LegView, SessionView, outcome::Refusal, turn::Turn, usage::Usage};
+use crate::{
+    ids::{LegId, ServerTxnId, SessionId},
+    msrp::{Command, Finish},
+    sip::{
+        Dialog, TxnRef,
+        reliable::{Received, Sent},
+        retransmit::Acks,
+        session_timer::Wish,
+    },
+    time::Instant,
+};
+
+/// Which CPM service a session is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Service {
+    /// A 1-1 or group chat.
+    Session,
+    /// A file: no activity settles it (DISPATCH-06).
+    FileTransfer,
+    /// One large message: neither.
+    LargeMessage,
+}
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) service: Service,
+    /// The transaction of the INVITE that began it.
+    pub(super) txn: ServerTxnId,
+    /// The key of the served user's address of record.
+    pub(super) aor: Vec<u8>,
+    /// The served user's address, as it was asked for.
+    pub(super) user: String,
+    /// The originator's, as From says.
+    pub(super) from: String,
+    /// The INVITE that began it.
+    pub(super) invite: Rc<[u8]>,
+    /// Whether we believe what its sender asserts.
+    pub(super) trusted: bool,
+    pub(super) up: Originator,
+    /// Leg n is `devices[n - 1]`.
+    pub(super) devices: Vec<Device>,
+    /// The device on which the session settled.
+    pub(super) settled: Option<LegId>,
+    /// BYEs of one side that are answered when the other side is done (settled.md 15).
+    pub(super) held: Vec<Held>,
+    /// The originator's MSRP connection is lost; until then it must be back.
+    pub(super) lost_until: Option<Instant>,
+    /// How often it was lost.
+    pub(super) losses: u8,
+    /// The INVITE had no offer: devices offer, the originator's ACK answers [B2BUA-07].
+    pub(super) late_offer: bool,
+}
+
+/// The originator's leg.
+#[derive(Debug)]
+pub(super) enum Originator {
+    /// The INVITE has no final response yet.
+    Inviting(Box<Waiting>),
+    /// Answered 2xx.
+    Up(Box<Usage>),
+    /// It is to get a BYE with these headers, once it has acknowledged our 2xx (RFC 3261 §15) [SIP-DLG-06].
+    Parting(Box<Usage>, Vec<u8>),
+    /// Our BYE is out.
+    Leaving(Box<Usage>),
+    /// Over.
+    Gone,
+}
+
+/// An INVITE of theirs that waits for its final response.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) txn: ServerTxnId,
+    /// The dialog that our answers make: one, whatever the devices say [B2BUA-05].
+    pub(super) usage: Usage,
+    /// Provisional answers must be reliable: the INVITE requires 100rel.
+    pub(super) reliably: bool,
+    pub(super) sent: Sent,
+    /// The reliable one that is repeated.
+    pub(super) repeating: Option<crate::sip::Reply>,
+}
+
+/// A device's leg.
+#[derive(Debug)]
+pub(super) struct Device {
+    pub(super) leg: LegId,
+    /// Its Contact: the Request-URI of its INVITE (settled.md 1).
+    pub(super) uri: Vec<u8>,
+    pub(super) state: DeviceState,
+    /// Why it is in that state, for people.
+    pub(super) why: String,
+    /// How its invitation failed.
+    pub(super) refusal: Option<Refusal>,
+    /// The ACKs that it got, for 2xx that come again.
+    pub(super) acks: Acks,
+}
+
+/// Where a device stands.
+#[derive(Debug)]
+pub(super) enum DeviceState {
+    /// Its INVITE has no final response.
+    Inviting(Box<Invitation>),
+    /// It is not wanted any more: a CANCEL was asked for; a 2xx that crosses gets ACK and BYE with these headers [B2BUA-11].
+    Cancelling(Box<Invitation>, Vec<u8>, Instant),
+    /// It accepted.
+    Accepted(Box<Usage>),
+    /// Our BYE is out.
+    Ending(Box<Usage>),
+    /// Over.
+    Ended,
+}
+
+/// An INVITE of ours.
+#[derive(Debug)]
+pub(super) struct Invitation {
+    /// As it was sent, for the dialogs that its responses make, and for another try.
+    pub(super) message: Vec<u8>,
+    pub(super) target: crate::sip::Target,
+    pub(super) cseq: u32,
+    pub(super) contact: Vec<u8>,
+    pub(super) own: super::sdp::Own,
+    pub(super) wish: Wish,
+    pub(super) ringing: bool,
+    pub(super) early: Vec<Early>,
+    /// It counts as not answering then.
+    pub(super) give_up: Instant,
+    /// Timer C (RFC 3261 §16.6 point 11), begun again by 101 to 199 [SIP-TXN-08].
+    pub(super) timer_c: Instant,
+}
+
+/// An early dialog of an INVITE of ours; a core that forks makes several [SIP-DLG-04].
+#[derive(Debug)]
+pub(super) struct Early {
+    pub(super) dialog: Dialog,
+    pub(super) received: Received,
+    /// The answer in a reliable provisional response (RFC 3262 §5).
+    pub(super) answer: Option<Vec<u8>>,
+}
+
+/// A BYE that is not answered yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) txn: ServerTxnId,
+    /// Whose it is.
+    pub(super) leg: LegId,
+    pub(super) until: Instant,
+}
+
+impl Session {
+    /// The device on a leg.
+    pub(super) fn device(&mut self, leg: LegId) -> Option<&mut Device> {
+        self.devices.get_mut(usize::from(leg.0).checked_sub(1)?)
+    }
+
+    /// The usage of a leg that has a confirmed one.
+    pub(super) fn usage(&mut self, leg: LegId) -> Option<&mut Usage> {
+        if leg == LegId::ORIGINATOR {
+            return self.up.usage();
+        }
+        self.device(leg)?.state.usage()
+    }
+
+    /// Devices that take part.
+    pub(super) fn accepted(&self) -> impl Iterator<Item = LegId> + '_ {
+        self.devices
+            .iter()
+            .filter(|d| matches!(d.state, DeviceState::Accepted(_)))
+            .map(|d| d.leg)
+    }
+
+    /// Whether a device takes part or may still come to.
+    pub(super) fn has_hope(&self) -> bool {
+        self.devices.iter().any(|d| d.is_wanted())
+    }
+
+    /// Whether nothing is left of it.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.up, Originator::Gone)
+            && self.held.is_empty()
+            && self
+                .devices
+                .iter()
+                .all(|d| matches!(d.state, DeviceState::Ended))
+    }
+
+    /// When something is due next.
+    pub(super) fn at(&self) -> Option<Instant> {
+        let up = match &self.up {
+            Originator::Inviting(waiting) => waiting.sent.at(),
+            Originator::Up(usage) | Originator::Parting(usage, _) | Originator::Leaving(usage) => {
+                usage.at()
+            }
+            Originator::Gone => None,
+        };
+        let devices = self.devices.iter().filter_map(Device::at);
+        let held = self.held.iter().map(|h| h.until);
+        devices.chain(held).chain(up).chain(self.lost_until).min()
+    }
+
+    /// Ends the media of a leg and forgets its usage.
+    pub(super) fn end_device(&mut self, turn: &mut Turn, leg: LegId, why: Option<&str>) {
+        let session = self.id;
+        if let Some(device) = self.device(leg) {
+            turn.media(Command::End {
+                session,
+                leg,
+                how: Finish::Gone,
+            });
+            device.state = DeviceState::Ended;
+            if let Some(why) = why {
+                why.clone_into(&mut device.why);
+            }
+        }
+    }
+
+    /// As an operator sees it.
+    pub(super) fn view(&self) -> SessionView {
+        let (state, why) = match (&self.up, self.settled) {
+            (Originator::Inviting(_), _) => ("inviting", ""),
+            (Originator::Up(_), None) => ("established", ""),
+            (Originator::Up(_), Some(_)) => ("settled", ""),
+            (Originator::Parting(..) | Originator::Leaving(_) | Originator::Gone, _) => {
+                ("ending", "")
+            }
+        };
+        let originator = LegView {
+            leg: LegId::ORIGINATOR,
+            contact: self.from.clone(),
+            state: match &self.up {
+                Originator::Inviting(_) => "inviting",
+                Originator::Up(_) => "active",
+                Originator::Parting(..) | Originator::Leaving(_) => "ending",
+                Originator::Gone => "ended",
+            },
+            why: if self.lost_until.is_some() {
+                "connection lost, trying to get it back".to_owned()
+            } else {
+                why.to_owned()
+            },
+        };
+        let devices = self.devices.iter().map(|d| LegView {
+            leg: d.leg,
+            contact: String::from_utf8_lossy(&d.uri).into_owned(),
+            state: d.state_name(self.settled),
+            why: d.why.clone(),
+        });
+        SessionView {
+            session: self.id,
+            user: self.user.clone(),
+            originator: self.from.clone(),
+            state,
+            legs: std::iter::once(originator).chain(devices).collect(),
+        }
+    }
+}
+
+impl Originator {
+    /// The usage, once there is a dialog that is not being left.
+    pub(super) fn usage(&mut self) -> Option<&mut Usage> {
+        match self {
+            Self::Up(usage) | Self::Parting(usage, _) => Some(usage),
+            Self::Inviting(_) | Self::Leaving(_) | Self::Gone => None,
+        }
+    }
+
+    /// Takes the state out, to put the next one in.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Gone)
+    }
+}
+
+impl DeviceState {
+    /// The usage, while the device takes part.
+    pub(super) fn usage(&mut self) -> Option<&mut Usage> {
+        match self {
+            Self::Accepted(usage) => Some(usage),
+            Self::Inviting(_) | Self::Cancelling(..) | Self::Ending(_) | Self::Ended => None,
+        }
+    }
+
+    /// Takes the state out, to put the next one in.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Ended)
+    }
+}
+
+impl Device {
+    /// Whether it takes part or may still come to.
+    pub(super) const fn is_wanted(&self) -> bool {
+        matches!(
+            self.state,
+            DeviceState::Inviting(_) | DeviceState::Accepted(_)
+        )
+    }
+
+    fn at(&self) -> Option<Instant> {
+        match &self.state {
+            DeviceState::Inviting(invitation) => Some(invitation.give_up.min(invitation.timer_c)),
+            DeviceState::Cancelling(_, _, until) => Some(*until),
+            DeviceState::Accepted(usage) => usage.at(),
+            DeviceState::Ending(_) | DeviceState::Ended => None,
+        }
+    }
+
+    fn state_name(&self, settled: Option<LegId>) -> &'static str {
+        match &self.state {
+            DeviceState::Inviting(invitation) if invitation.ringing => "ringing",
+            DeviceState::Inviting(_) => "inviting",
+            DeviceState::Cancelling(..) => "cancelling",
+            DeviceState::Accepted(_) if settled == Some(self.leg) => "active",
+            DeviceState::Accepted(_) => "accepted",
+            DeviceState::Ending(_) => "ending",
+            DeviceState::Ended => "ended",
+        }
+    }
+}
+
+impl Invitation {
+    /// Whose it is.
+    pub(super) const fn txn(&self, session: SessionId, leg: LegId) -> TxnRef {
+        TxnRef {
+            session,
+            leg,
+            cseq: self.cseq,
+        }
+    }
+}

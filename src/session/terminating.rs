@@ -1,0 +1,360 @@
+//! Handle a CPM Session Invitation: the checks of 8.3.2.1, in their order; the first that rejects ends the procedure
+//! [TERM-INV-01].
+
+use std::rc::Rc;
+
+use super::{
+    body,
+    function::Function,
+    headers, sdp,
+    state::{Originator, Service, Session, Waiting},
+    suitable::{self, Asked, is_session_service},
+    turn::Turn,
+    usage::Usage,
+};
+use crate::{
+    ids::{LegId, ServerTxnId},
+    msrp::Command,
+    policy::{LateOffer, Unreachable},
+    sip::{
+        Dialog, Flow, Registrar, Reply, Target, reliable, route_key::address_of_record,
+        session_timer::TooSmall,
+    },
+    wire::sip::{Message, Name, NameAddr, Start},
+};
+
+/// What the checks found in order.
+struct Admitted {
+    service: Service,
+    /// The ICSI that devices must offer.
+    urn: String,
+    trusted: bool,
+    offer: Option<Vec<u8>>,
+}
+
+impl Function {
+    /// An initial INVITE for a user of ours.
+    pub(super) fn on_invite(
+        &mut self,
+        txn: ServerTxnId,
+        flow: Flow,
+        bytes: &Rc<[u8]>,
+        registrar: &mut Registrar,
+    ) {
+        let Ok(invite) = Message::parse(bytes) else {
+            self.turn.respond_code(txn, 400);
+            return;
+        };
+        self.turn.counters.invites += 1;
+        if let Err(reply) = self.admit(txn, flow, bytes, &invite, registrar) {
+            self.turn.counters.rejected += 1;
+            self.turn.respond(txn, reply);
+        }
+    }
+
+    fn admit(
+        &mut self,
+        txn: ServerTxnId,
+        flow: Flow,
+        bytes: &Rc<[u8]>,
+        invite: &Message<'_>,
+        registrar: &mut Registrar,
+    ) -> Result<(), Reply> {
+        let Start::Request { uri, .. } = invite.start() else {
+            return Err(refuse(400));
+        };
+        if self.is_full() {
+            return Err(busy());
+        }
+        // RFC 3261 §8.1.1.8: a dialog needs a Contact.
+        if invite.contacts().next().is_none() {
+            return Err(refuse(400));
+        }
+        let aor = address_of_record(uri)
+            .filter(|_| registrar.serves(uri))
+            .ok_or(refuse(404))?;
+        if let Some(from) = invite.from().ok().and_then(|f| address_of_record(f.uri)) {
+            registrar.authenticate(self.turn.now, &from, invite)?;
+        }
+        let admitted = check(&self.turn, flow, invite)?;
+        self.turn
+            .wish()
+            .answer(self.turn.now, invite)
+            .map_err(too_small)?;
+        let asked = Asked::of(
+            invite,
+            Some(&admitted.urn),
+            self.turn.settings.contact_without_tags_suitable,
+        );
+        let devices = asked.devices(
+            registrar.bindings(self.turn.now, &aor),
+            self.turn.settings.devices_max.min(DEVICES_MAX),
+        );
+        // Steps 7 and 8.c, 8.d [TERM-INV-07] [TERM-INV-08] [TERM-INV-26].
+        if devices.is_empty() {
+            return Err(unreachable(&mut self.turn));
+        }
+        for device in &devices {
+            registrar.used(self.turn.now, &aor, &device.uri);
+        }
+        let session = self.begin(txn, flow, bytes, invite, &admitted, aor)?;
+        self.fork(session, devices);
+        self.settle(session);
+        Ok(())
+    }
+
+    /// Makes the session, its originator's leg waiting for us.
+    fn begin(
+        &mut self,
+        txn: ServerTxnId,
+        flow: Flow,
+        bytes: &Rc<[u8]>,
+        invite: &Message<'_>,
+        admitted: &Admitted,
+        aor: Vec<u8>,
+    ) -> Result<crate::ids::SessionId, Reply> {
+        let turn = &mut self.turn;
+        let key = aor.clone();
+        let made = self.sessions.try_insert_with_key(|id| {
+            let leg = LegId::ORIGINATOR;
+            let tag = turn.mint(id, leg);
+            let dialog = Dialog::uas(invite, &tag, flow).ok_or(refuse(400))?;
+            let user = turn.mint(id, leg);
+            let contact = format!("<{}>", turn.contact_uri(&user, Target::Flow(flow)));
+            let own = turn.own_sdp(id, leg);
+            let wish = turn.wish();
+            let mut usage = Usage::new((id, leg), dialog, contact.into_bytes(), own, wish);
+            usage.learn(invite);
+            usage.theirs.clone_from(&admitted.offer);
+            let uri = |address: Result<NameAddr<'_>, _>| {
+                address
+                    .map(|a: NameAddr<'_>| String::from_utf8_lossy(a.uri).into_owned())
+                    .unwrap_or_default()
+            };
+            Ok(Session {
+                id,
+                service: admitted.service,
+                txn,
+                aor,
+                user: match invite.start() {
+                    Start::Request { uri, .. } => String::from_utf8_lossy(uri).into_owned(),
+                    Start::Response { .. } => String::new(),
+                },
+                from: uri(invite.from()),
+                invite: Rc::clone(bytes),
+                trusted: admitted.trusted,
+                up: Originator::Inviting(Box::new(Waiting {
+                    txn,
+                    usage,
+                    reliably: reliable::requires_100rel(invite),
+                    sent: reliable::Sent::default(),
+                    repeating: None,
+                })),
+                devices: Vec::new(),
+                settled: None,
+                held: Vec::new(),
+                lost_until: None,
+                losses: 0,
+                late_offer: admitted.offer.is_none(),
+            })
+        });
+        let id = made?;
+        self.turn.media(Command::Open { session: id });
+        self.keep(id, txn, key);
+        self.turn.counters.sessions_begun += 1;
+        Ok(id)
+    }
+}
+
+/// Legs of a session at most: a leg's place is one byte, and the last ones are ours.
+const DEVICES_MAX: usize = 200;
+
+/// Steps 1 to 6.
+fn check(turn: &Turn, flow: Flow, invite: &Message<'_>) -> Result<Admitted, Reply> {
+    // 1 [TERM-INV-02]
+    if !turn.policy.supports_release(invite.header(Name::UserAgent)) {
+        return Err(forbidden(turn, "132 Version not supported"));
+    }
+    // 2 [TERM-INV-03]
+    if !turn.policy.anonymity_allowed && is_anonymous(invite) {
+        return Err(forbidden(turn, "119 Anonymity not allowed"));
+    }
+    // 3 and 4, the user's lists, come with the XDM documents.
+    // 5 [TERM-INV-06] [CEMA-05]
+    let offer = body::description(invite).map(<[u8]>::to_vec);
+    match &offer {
+        Some(offer) => {
+            sdp::check_offer(offer, turn.terms(), &turn.policy).map_err(|why| Reply {
+                code: 488,
+                headers: turn.warning(why.text()),
+                ..Reply::default()
+            })?
+        }
+        // RFC 3261 §13.2.1 [B2BUA-07].
+        None if turn.policy.late_offer == LateOffer::Reject => return Err(refuse(488)),
+        None => {}
+    }
+    // 6 and 7 of the list: which service [TERM-INV-10] [TERM-INV-11].
+    let trusted = is_trusted(turn, flow);
+    let asserted: Vec<String> = invite
+        .values(Name::PAssertedService)
+        .filter(|_| trusted)
+        .map(suitable::service_header)
+        .collect();
+    let service = service_of(invite, &asserted);
+    let ours = asserted.iter().all(|urn| is_ours(urn));
+    if !ours && !turn.policy.foreign_services_allowed {
+        return Err(forbidden(turn, "122 Function not allowed"));
+    }
+    let (service, urn) = match service {
+        Some(found) => found,
+        // `.deferred` asks for what comes with the store (settled.md 21).
+        None => return Err(refuse(480)),
+    };
+    Ok(Admitted {
+        service,
+        urn,
+        trusted,
+        offer,
+    })
+}
+
+/// Which service an INVITE is for (DISPATCH-02 to -06): by Accept-Contact, in the order of cpm-notes.md §13. `None`: deferred
+/// messages.
+fn service_of(invite: &Message<'_>, asserted: &[String]) -> Option<(Service, String)> {
+    let named = suitable::services(invite);
+    let has = |name: &str| {
+        named
+            .iter()
+            .chain(asserted)
+            .find(|urn| suitable::is_cpm(urn, name))
+            .map(|urn| urn.strip_suffix(".group").unwrap_or(urn).to_owned())
+    };
+    if let Some(urn) = has("largemsg") {
+        return Some((Service::LargeMessage, urn));
+    }
+    if let Some(urn) = has("filetransfer") {
+        return Some((Service::FileTransfer, urn));
+    }
+    if has("deferred").is_some() {
+        return None;
+    }
+    Some((Service::Session, suitable::SESSION.to_owned()))
+}
+
+fn is_ours(urn: &str) -> bool {
+    is_session_service(urn)
+        || ["largemsg", "filetransfer", "deferred"]
+            .iter()
+            .any(|name| suitable::is_cpm(urn, name))
+}
+
+/// TERM-INV-03's note: Privacy asks for it, or From is anonymous and no identity is shown.
+fn is_anonymous(invite: &Message<'_>) -> bool {
+    let private = invite.headers(Name::Privacy).any(|value| {
+        value
+            .split(|b| matches!(b, b';' | b',' | b' ' | b'\t'))
+            .any(|v| {
+                [&b"id"[..], b"user", b"header"]
+                    .iter()
+                    .any(|p| v.eq_ignore_ascii_case(p))
+            })
+    });
+    let anonymous = invite.from().is_ok_and(|from| {
+        crate::wire::uri::sip::Uri::parse(from.uri).is_ok_and(|uri| {
+            uri.host
+                .to_string()
+                .eq_ignore_ascii_case("anonymous.invalid")
+        })
+    });
+    private || anonymous && invite.header(Name::PAssertedIdentity).is_none()
+}
+
+/// Whether we believe what a peer asserts (settled.md 2): loopback, and the operator's networks.
+pub(super) fn is_trusted(turn: &Turn, flow: Flow) -> bool {
+    let peer = match flow {
+        Flow::Udp { peer, .. } | Flow::Stream { peer, .. } => peer.ip().to_canonical(),
+    };
+    peer.is_loopback()
+        || turn
+            .settings
+            .trusted_peers
+            .iter()
+            .any(|(net, prefix)| in_network(peer, net.to_canonical(), *prefix))
+}
+
+fn in_network(ip: std::net::IpAddr, net: std::net::IpAddr, prefix: u8) -> bool {
+    use std::net::IpAddr::{V4, V6};
+    let (ip, net, bits) = match (ip, net) {
+        (V4(ip), V4(net)) => (u128::from(ip.to_bits()), u128::from(net.to_bits()), 32),
+        (V6(ip), V6(net)) => (ip.to_bits(), net.to_bits(), 128),
+        (V4(_), V6(_)) | (V6(_), V4(_)) => return false,
+    };
+    let host_bits = u32::from(bits - prefix.min(bits));
+    (ip ^ net).checked_shr(host_bits).unwrap_or(0) == 0
+}
+
+/// No device can take it. Until the store and the ISF are there, every policy ends in 480 [TERM-INV-08] [TERM-INV-26].
+fn unreachable(turn: &mut Turn) -> Reply {
+    match turn.policy.unreachable {
+        Unreachable::Reject => {}
+        Unreachable::Defer => turn.counters.would_defer += 1,
+        Unreachable::Interwork => turn.counters.would_interwork += 1,
+    }
+    refuse(480)
+}
+
+fn too_small(TooSmall { min_se_s }: TooSmall) -> Reply {
+    Reply {
+        headers: format!("Min-SE: {min_se_s}\r\n").into_bytes(),
+        ..refuse(422)
+    }
+}
+
+fn forbidden(turn: &Turn, text: &str) -> Reply {
+    Reply {
+        headers: turn.warning(text),
+        ..refuse(403)
+    }
+}
+
+/// Full, or going down.
+pub(super) fn busy() -> Reply {
+    let mut headers = Vec::new();
+    headers::put(&mut headers, b"Retry-After", b"5");
+    Reply {
+        headers,
+        ..refuse(503)
+    }
+}
+
+fn refuse(code: u16) -> Reply {
+    Reply {
+        code,
+        ..Reply::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks() {
+        let check = |ip: &str, net: &str, prefix, inside| {
+            assert_eq!(
+                in_network(ip.parse().unwrap(), net.parse().unwrap(), prefix),
+                inside,
+                "{ip} in {net}/{prefix}"
+            );
+        };
+        check("10.1.2.3", "10.0.0.0", 8, true);
+        check("11.1.2.3", "10.0.0.0", 8, false);
+        check("10.0.0.1", "10.0.0.1", 32, true);
+        check("10.0.0.2", "10.0.0.1", 32, false);
+        check("8.8.8.8", "0.0.0.0", 0, true);
+        check("2001:db8::1", "2001:db8::", 32, true);
+        check("::1", "::", 0, true);
+        check("10.0.0.1", "::", 0, false);
+    }
+}
