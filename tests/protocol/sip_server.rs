@@ -413,6 +413,14 @@ fn malformed_requests_are_answered() {
         assert!(b.events.is_empty() && b.endpoint.is_empty());
         assert_eq!(b.endpoint.counts().malformed, 1);
     }
+    // Not malformed: a keep-alive; line ends before the start line (RFC 3261 §7.5).
+    let mut b = Bench::new();
+    for blank in ["\r\n\r\n", "\0", ""] {
+        b.udp(blank);
+    }
+    b.udp(&format!("\r\n\r\n{good}"));
+    assert_eq!(b.heard().len(), 1);
+    assert_eq!(b.endpoint.counts().malformed, 0);
     // Nobody to answer to, or nothing that is answered.
     for bad in [
         good.replace("Via: SIP/2.0/UDP 192.0.2.7:5070;branch=z9hG4bK1\r\n", ""),

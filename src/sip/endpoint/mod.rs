@@ -210,8 +210,10 @@ impl Endpoint {
     /// A connection is over, here (`home` is our shard) or at another shard. Requests that wait for their first response on
     /// it fail; responses will go by a new one to where the request's Via says.
     pub fn handle_closed(&mut self, now: Instant, home: ShardId, conn: ConnId) {
-        // One that never came up is told so by `handle_connected`, or only by this.
-        self.connected(now, conn, false);
+        if home == self.settings.shard {
+            // One that never came up is told so by `handle_connected`, or only by this.
+            self.connected(now, conn, false);
+        }
         if !self.links.closed((home, conn)) {
             return;
         }

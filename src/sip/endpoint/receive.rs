@@ -18,6 +18,13 @@ use crate::{
 impl Endpoint {
     /// See [`Endpoint::handle_message`].
     pub(super) fn receive(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
+        // RFC 3261 §7.5: line ends before a start line mean nothing. A datagram of them alone keeps some NAT open.
+        let blank = |b: &u8| matches!(b, b'\r' | b'\n' | 0);
+        let start = bytes.iter().take_while(|b| blank(b)).count();
+        let bytes = bytes.get(start..).unwrap_or_default();
+        if bytes.is_empty() {
+            return;
+        }
         let message = match Message::parse(bytes) {
             Ok(message) if !message.is_request() => {
                 self.receive_response(now, flow, &message);
