@@ -61,6 +61,15 @@ impl Rounds {
             })
             .collect();
         lines.push(format!("ratio {:.3}", self.ratio()));
+        for (name, side) in [("server", &self.server), ("forwarder", &self.forwarder)] {
+            let bound = side.iter().filter(|t| t.is_generator_bound()).count();
+            if bound > 0 {
+                lines.push(format!(
+                    "in {bound} of {} rounds the generator, not the {name}, set the pace: that rate is a lower bound",
+                    side.len()
+                ));
+            }
+        }
         lines
     }
 }
@@ -68,6 +77,7 @@ impl Rounds {
 fn side(rounds: &[Tally]) -> Value {
     json!({
         "deliveries_per_s": round3(median(rounds.iter().map(Tally::deliveries_per_s))),
+        "generator_bound_rounds": rounds.iter().filter(|t| t.is_generator_bound()).count(),
         "rounds": rounds.iter().map(round).collect::<Vec<_>>(),
     })
 }
@@ -114,6 +124,22 @@ mod tests {
         assert!((median([3.0, 1.0, 2.0].into_iter()) - 2.0).abs() < 1e-9);
         assert!((median([4.0, 1.0, 2.0, 3.0].into_iter()) - 2.5).abs() < 1e-9);
         assert!(median([].into_iter()).is_nan());
+    }
+
+    #[test]
+    fn a_generator_that_computes_all_the_time_beside_an_idle_server_is_the_bound() {
+        let busy = |own: u64, server: u64| {
+            let mut t = Tally::new(0..1_000_000_000);
+            (t.own_cpu_ns, t.server_cpu_ns) = (Some(own), Some(server));
+            t.is_generator_bound()
+        };
+        assert!(busy(990_000_000, 500_000_000));
+        assert!(!busy(990_000_000, 990_000_000));
+        assert!(!busy(500_000_000, 500_000_000));
+        assert!(
+            !Tally::new(0..1).is_generator_bound(),
+            "unknown is not bound"
+        );
     }
 
     #[test]

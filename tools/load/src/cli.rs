@@ -209,9 +209,9 @@ pub(crate) struct Fanout {
     /// Closed loop: as much as the server takes.
     #[arg(long, group = "load")]
     saturate: bool,
-    /// With --saturate: unanswered SENDs a session.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
-    window: u32,
+    /// With --saturate: unanswered SENDs a session; 512 divided among the sessions, 8 at least, if not given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    window: Option<u32>,
     /// Bytes of a message, CPIM headers included.
     #[arg(long)]
     body: usize,
@@ -247,7 +247,7 @@ impl Fanout {
             load: match self.rate {
                 Some(rate) => Load::Rate(rate),
                 None => Load::Saturate {
-                    window: self.window,
+                    window: self.window.unwrap_or((512 / self.sessions).max(8)),
                 },
             },
             body_bytes: self.body,

@@ -122,8 +122,9 @@ impl Report {
     /// The fields of `interface.md` that a tally fills, and the lines that go with them.
     pub(crate) fn messages(&mut self, tally: &Tally, load: Load) {
         self.field("seconds", round3(tally.seconds()));
-        if let Load::Rate(rate) = load {
-            self.field("offered_per_s", round3(rate));
+        match load {
+            Load::Rate(rate) => self.field("offered_per_s", round3(rate)),
+            Load::Saturate { window } => self.field("window", json!(window)),
         }
         for (name, n) in [
             ("sent", tally.sent),
@@ -163,6 +164,10 @@ impl Report {
             tally.deliveries_per_s(),
             tally.seconds()
         ));
+        if tally.is_generator_bound() {
+            self.field("generator_bound", json!(true));
+            self.line("the generator, not the server, set the pace: this rate is a lower bound");
+        }
         if !tally.delivery.is_empty() {
             let from = match load {
                 Load::Rate(_) => "from intended send time",

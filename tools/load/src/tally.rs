@@ -148,6 +148,13 @@ impl Tally {
         (self.delivered_in_window > 0).then(|| as_f64(cpu) / as_f64(self.delivered_in_window))
     }
 
+    /// Whether the generator, not the server, set the pace: it computed all the time and the server did not.
+    pub(crate) fn is_generator_bound(&self) -> bool {
+        let busy = |cpu: Option<u64>| cpu.map(|ns| as_f64(ns) / 1e9 / self.seconds());
+        busy(self.own_cpu_ns).is_some_and(|own| own > 0.95)
+            && busy(self.server_cpu_ns).is_some_and(|server| server < 0.9)
+    }
+
     /// Adds another round's counts; windows and CPU add up, so that rates become means over all rounds.
     pub(crate) fn add(&mut self, other: &Self) {
         self.window.end += other.window.end - other.window.start;
