@@ -121,6 +121,18 @@ impl Hub {
         Ok(())
     }
 
+    /// The ring of `shard` is about to close: its messages go by eventfd again.
+    pub(super) fn detach(&self, shard: ShardId) {
+        let old = self
+            .desk(shard)
+            .map_or(-1, |d| d.ring.swap(-1, Ordering::AcqRel));
+        if old >= 0 {
+            // SAFETY: it came out of the desk, so it is ours alone. Who has just read the number and sends to it reaches
+            // nothing, or another ring of ours that looks into its mailbox once more.
+            drop(unsafe { OwnedFd::from_raw_fd(old) });
+        }
+    }
+
     /// The descriptor to send ring messages for `shard` to, once its ring is there.
     pub(super) fn ring(&self, shard: ShardId) -> Option<i32> {
         let fd = self.desk(shard)?.ring.load(Ordering::Acquire);
@@ -140,7 +152,8 @@ impl Hub {
     /// The shard is awake: what is rung from here on counts anew.
     pub(super) fn awake(&self, shard: ShardId) {
         if let Some(desk) = self.desk(shard) {
-            desk.woken.store(false, Ordering::Release);
+            // A swap, not a store: who found `woken` set has put his letter down before, and we see it from here on.
+            desk.woken.swap(false, Ordering::AcqRel);
         }
     }
 

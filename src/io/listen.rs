@@ -1,7 +1,7 @@
 //! Listening and datagram sockets: one of each a shard, all of them on the same address and port (`SO_REUSEPORT`), so
 //! that the kernel spreads what comes in over the shards.
 
-use std::{io, net::SocketAddr, os::fd::OwnedFd};
+use std::{io, net::SocketAddr, os::fd::OwnedFd, time::Duration};
 
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt,
@@ -116,8 +116,8 @@ fn one(transport: Transport, addr: SocketAddr) -> io::Result<Socket> {
     match transport {
         Transport::Tcp => {
             sockopt::set_socket_reuseaddr(&fd, true)?;
-            // Accepted connections inherit it.
-            sockopt::set_tcp_nodelay(&fd, true)?;
+            // Accepted connections inherit these.
+            stream_options(&fd)?;
         }
         // As much as the system lets us (net.core.rmem_max); less works, it only drops sooner.
         Transport::Udp => sockopt::set_socket_recv_buffer_size(&fd, DATAGRAM_BUFFER)?,
@@ -132,6 +132,17 @@ fn one(transport: Transport, addr: SocketAddr) -> io::Result<Socket> {
         local,
         fd,
     })
+}
+
+/// What every stream connection has: nothing is held back to fill a segment (a turn's sends are whole already), and a peer
+/// that vanished without a word is found out in about three minutes, also when we have nothing to send to it.
+pub(super) fn stream_options(fd: &OwnedFd) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(fd, true)?;
+    sockopt::set_socket_keepalive(fd, true)?;
+    sockopt::set_tcp_keepidle(fd, Duration::from_secs(120))?;
+    sockopt::set_tcp_keepintvl(fd, Duration::from_secs(15))?;
+    sockopt::set_tcp_keepcnt(fd, 4)?;
+    Ok(())
 }
 
 #[cfg(test)]

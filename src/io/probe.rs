@@ -17,9 +17,6 @@ mod trials;
 /// The oldest kernel that it runs on: multishot receive is of 6.0, deferred task work of 6.1.
 const KERNEL_MIN: (u32, u32) = (6, 1);
 
-/// Descriptors without which not even a ring can be tried.
-const DESCRIPTORS_MIN: u64 = 64;
-
 /// What is lacking, and how to get it.
 #[derive(Debug, thiserror::Error)]
 pub enum Missing {
@@ -102,7 +99,7 @@ pub fn check(settings: &Settings, descriptors: u64) -> Result<Found, Missing> {
         cq_entries: 64,
         ..settings.clone()
     };
-    drop(Ring::new(&small, Features::NONE).map_err(|e| refusal(e, settings))?);
+    drop(Ring::new(&small, Features::NONE).map_err(|e| refusal(e, settings, descriptors))?);
     trials::basics(&small).map_err(|(what, why)| Missing::Lacks { what, why })?;
     let mut found = Found {
         features: Features::NONE,
@@ -127,7 +124,7 @@ pub fn check(settings: &Settings, descriptors: u64) -> Result<Found, Missing> {
             Err(why) => found.without.push((feature, why)),
         }
     }
-    trials::memory(settings, found.features).map_err(|e| refusal(e, settings))?;
+    trials::memory(settings, found.features).map_err(|e| refusal(e, settings, descriptors))?;
     Ok(found)
 }
 
@@ -182,7 +179,7 @@ fn descriptors_limit(
 }
 
 /// Why there is no ring, in words.
-fn refusal(e: io::Error, settings: &Settings) -> Missing {
+fn refusal(e: io::Error, settings: &Settings, descriptors: u64) -> Missing {
     let sysctl = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
         .ok()
         .and_then(|s| s.trim().parse().ok())
@@ -190,12 +187,17 @@ fn refusal(e: io::Error, settings: &Settings) -> Missing {
     explain(
         e,
         sysctl,
-        settings.memory(),
-        getrlimit(Resource::Memlock).current,
+        (settings.memory(), getrlimit(Resource::Memlock).current),
+        descriptors,
     )
 }
 
-fn explain(e: io::Error, sysctl: u32, need: u64, lockable: Option<u64>) -> Missing {
+fn explain(
+    e: io::Error,
+    sysctl: u32,
+    (need, lockable): (u64, Option<u64>),
+    descriptors: u64,
+) -> Missing {
     match e.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) if sysctl > 0 => Missing::Disabled { value: sysctl },
         Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => Missing::Refused { source: e },
@@ -205,7 +207,7 @@ fn explain(e: io::Error, sysctl: u32, need: u64, lockable: Option<u64>) -> Missi
             source: e,
         },
         Some(libc::EMFILE | libc::ENFILE) => Missing::Descriptors {
-            need: DESCRIPTORS_MIN,
+            need: descriptors,
             have: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
         },
         _ => Missing::Lacks {
@@ -250,8 +252,8 @@ mod tests {
             explain(
                 io::Error::from_raw_os_error(errno),
                 sysctl,
-                40 << 20,
-                Some(8 << 20),
+                (40 << 20, Some(8 << 20)),
+                20_000,
             )
             .to_string()
         };
@@ -261,6 +263,7 @@ mod tests {
         assert!(say(libc::ENOSYS, 0).contains("@io-uring"));
         assert!(say(libc::ENOMEM, 0).contains("LimitMEMLOCK"));
         assert!(say(libc::ENOMEM, 0).contains("8388608 bytes"));
+        assert!(say(libc::EMFILE, 0).contains("LimitNOFILE=20000"));
         assert!(say(libc::EINVAL, 0).contains("Linux 6.1"));
     }
 

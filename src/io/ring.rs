@@ -131,7 +131,7 @@ impl Ring {
         limit: Option<Duration>,
         counters: &mut Counters,
     ) -> io::Result<()> {
-        let mut want = want;
+        let (mut want, mut limit) = (want, limit);
         let mut tries = 0;
         loop {
             counters.enters += 1;
@@ -140,8 +140,14 @@ impl Ring {
                 match e.raw_os_error() {
                     // The wait is over; what was put in has been submitted.
                     Some(libc::ETIME | libc::EINTR) => {}
-                    // No memory for a request, or completions wait in the kernel: try again.
-                    Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) if tries < 1000 => tries += 1,
+                    // No memory for a request, or completions wait in the kernel: try again, a second long at most.
+                    Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) if tries < 1000 => {
+                        tries += 1;
+                        if self.uring_len() > 0 {
+                            (want, limit) = (1, Some(Duration::from_millis(1)));
+                            continue;
+                        }
+                    }
                     // EBADF, EBADFD, EFAULT, EINVAL, ENXIO, EOPNOTSUPP, EEXIST: our own mistake, or the ring is lost.
                     _ => return Err(e),
                 }

@@ -381,11 +381,11 @@ pub(crate) fn allocations() -> u64 {
     ALLOCATIONS.with(Cell::get)
 }
 
-// SAFETY: the system's allocator, with a count beside it that allocates nothing itself.
 #[allow(
     unsafe_code,
     reason = "an allocator is unsafe by its nature; this one counts and passes on"
 )]
+// SAFETY: the system's allocator, with a count beside it that allocates nothing itself.
 unsafe impl std::alloc::GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: std::alloc::Layout) -> *mut u8 {
         let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use io_uring::{opcode, squeue, types};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, getsockname, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, getsockname, socket_with};
 
 use super::Io;
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
         conns::{Conn, Phase},
         errno,
         hub::HandedOver,
+        listen::stream_options,
         token::{Kind, Place, pack},
     },
     shard::{ConnectError, Effect, World},
@@ -197,6 +198,6 @@ fn stream_socket(to: SocketAddr) -> io::Result<OwnedFd> {
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
     let fd = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    sockopt::set_tcp_nodelay(&fd, true)?;
+    stream_options(&fd)?;
     Ok(fd)
 }

@@ -364,7 +364,8 @@ impl Io {
             || !self.drained.is_empty()
             || !self.done.is_empty()
             // What this turn's sends hold comes free with them: those that wait for buffers do not wait for more.
-            || (hungry && !self.batch.is_empty());
+            || (hungry && !self.batch.is_empty())
+            || self.may_receive_again();
         let next = [
             world.next_due(),
             self.deadlines.front().map(|d| d.0),
@@ -429,6 +430,7 @@ const POLLIN: u32 = libc::POLLIN.cast_unsigned() as u32;
 impl Drop for Io {
     /// Cancels everything in flight and waits for it, so that the memory that operations use outlives them.
     fn drop(&mut self) {
+        self.post.hub.detach(self.post.shard);
         let place = Place {
             slot: 0,
             generation: 0,
@@ -473,6 +475,8 @@ impl Drop for Io {
                 // Nothing receives any more: the kernel lets go of the memory. Otherwise it is kept for ever.
                 self.streams.unregister(self.ring.uring());
                 self.datagrams.unregister(self.ring.uring());
+                // What the table holds would stay open as long as anyone holds the ring.
+                let _ = self.ring.uring().submitter().unregister_files();
                 return;
             }
         }

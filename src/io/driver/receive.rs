@@ -39,6 +39,7 @@ impl Io {
     pub(super) fn arm_listed<W: World>(&mut self, world: &W) -> io::Result<()> {
         if !(self.starved.is_empty() && self.pressed.is_empty()) {
             self.give_back();
+            self.let_in();
         }
         let mut list = std::mem::take(&mut self.to_arm);
         for place in list.drain(..) {
@@ -141,7 +142,7 @@ impl Io {
             return Ok(());
         };
         if slice.is_some() {
-            conn.pinned += bytes;
+            conn.pinned = conn.pinned.saturating_add(bytes);
         }
         if !cqueue::more(done.flags) {
             conn.receive = Receive::Idle;
@@ -320,16 +321,30 @@ impl Io {
                 self.counters.pressed += 1;
                 self.stop(place)?;
             }
-        } else if !short {
-            for _ in 0..RELIEVED_A_TURN.min(self.pressed.len()) {
-                if let Some(place) = self.pressed.pop_front() {
-                    if let Some(conn) = self.conns.get_mut(place) {
-                        conn.stops.pressed = false;
-                    }
-                    self.list(place);
+        }
+        self.let_in();
+        Ok(())
+    }
+
+    /// Lets some of those that were stopped for receive memory receive again, once half of it is free.
+    fn let_in(&mut self) {
+        if self.streams.pinned() * 2 > self.streams.total() {
+            return;
+        }
+        for _ in 0..RELIEVED_A_TURN.min(self.pressed.len()) {
+            if let Some(place) = self.pressed.pop_front() {
+                if let Some(conn) = self.conns.get_mut(place) {
+                    conn.stops.pressed = false;
                 }
+                self.list(place);
             }
         }
-        Ok(())
+    }
+
+    /// Whether more of those that wait for receive memory could receive now: then the next turn comes at once.
+    pub(super) fn may_receive_again(&self) -> bool {
+        let (pinned, total) = (self.streams.pinned(), self.streams.total());
+        (!self.starved.is_empty() && pinned < total)
+            || (!self.pressed.is_empty() && pinned * 2 <= total)
     }
 }
