@@ -15,5 +15,7 @@ mod registrar;
 mod server;
 #[path = "protocol/sip_session_timer.rs"]
 mod session_timer;
+#[path = "protocol/sip_soak.rs"]
+mod soak;
 #[path = "protocol/sip_transport.rs"]
 mod transport;

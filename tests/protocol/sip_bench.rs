@@ -9,12 +9,12 @@ use ringfork::{
 };
 use slotmap::SlotMap;
 
-pub const UDP: SocketId = SocketId(0);
-pub const TCP: SocketId = SocketId(1);
+pub(crate) const UDP: SocketId = SocketId(0);
+pub(crate) const TCP: SocketId = SocketId(1);
 
 /// What went out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sent {
+pub(crate) enum Sent {
     Datagram(SocketAddr, String),
     Stream(ConnId, String),
     Connect(SocketAddr),
@@ -22,20 +22,20 @@ pub enum Sent {
 }
 
 impl Sent {
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         match self {
             Self::Datagram(_, text) | Self::Stream(_, text) => text,
             Self::Connect(_) | Self::Close(_) => "",
         }
     }
 
-    pub fn first_line(&self) -> &str {
+    pub(crate) fn first_line(&self) -> &str {
         self.text().split("\r\n").next().unwrap_or_default()
     }
 }
 
 /// The value of the first header of that name in a message.
-pub fn header<'a>(message: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(message: &'a str, name: &str) -> Option<&'a str> {
     message
         .split("\r\n\r\n")
         .next()?
@@ -43,19 +43,19 @@ pub fn header<'a>(message: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|l| l.strip_prefix(name)?.strip_prefix(": "))
 }
 
-pub struct Bench {
-    pub endpoint: Endpoint,
-    pub now: Instant,
-    pub sent: Vec<(u64, Sent)>,
-    pub events: Vec<(u64, Event)>,
-    pub conns: SlotMap<ConnId, ()>,
+pub(crate) struct Bench {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) now: Instant,
+    pub(crate) sent: Vec<(u64, Sent)>,
+    pub(crate) events: Vec<(u64, Event)>,
+    pub(crate) conns: SlotMap<ConnId, ()>,
 }
 
-pub fn addr(text: &str) -> SocketAddr {
+pub(crate) fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-pub fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         shard: ShardId(3),
         host: None,
@@ -78,14 +78,14 @@ pub fn settings() -> Settings {
 }
 
 /// The device or caller that the tests speak as.
-pub const PEER: &str = "192.0.2.7:5070";
+pub(crate) const PEER: &str = "192.0.2.7:5070";
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(settings())
     }
 
-    pub fn with(settings: Settings) -> Self {
+    pub(crate) fn with(settings: Settings) -> Self {
         Self {
             endpoint: Endpoint::new(settings, [7; 32]),
             now: Instant::START,
@@ -95,12 +95,12 @@ impl Bench {
         }
     }
 
-    pub fn ms(&self) -> u64 {
+    pub(crate) fn ms(&self) -> u64 {
         u64::try_from(self.now.since(Instant::START).as_millis()).unwrap()
     }
 
     /// Notes what has come out.
-    pub fn collect(&mut self) {
+    pub(crate) fn collect(&mut self) {
         let ms = self.ms();
         while let Some(output) = self.endpoint.poll_output() {
             let text = |b: &[u8]| String::from_utf8(b.to_vec()).unwrap();
@@ -124,7 +124,7 @@ impl Bench {
     }
 
     /// Moves the clock, timer by timer.
-    pub fn run_to(&mut self, ms: u64) {
+    pub(crate) fn run_to(&mut self, ms: u64) {
         let end = Instant::START + Duration::from_millis(ms);
         assert!(self.now <= end, "time goes on only");
         while let Some(next) = self.endpoint.poll_timeout().filter(|next| *next <= end) {
@@ -135,11 +135,11 @@ impl Bench {
         self.now = end;
     }
 
-    pub fn udp(&mut self, message: &str) {
+    pub(crate) fn udp(&mut self, message: &str) {
         self.udp_from(PEER, message);
     }
 
-    pub fn udp_from(&mut self, peer: &str, message: &str) {
+    pub(crate) fn udp_from(&mut self, peer: &str, message: &str) {
         let flow = Flow::Udp {
             socket: UDP,
             peer: addr(peer),
@@ -149,7 +149,7 @@ impl Bench {
         self.collect();
     }
 
-    pub fn stream_flow(&self, conn: ConnId, peer: &str) -> Flow {
+    pub(crate) fn stream_flow(&self, conn: ConnId, peer: &str) -> Flow {
         Flow::Stream {
             home: ShardId(3),
             conn,
@@ -157,14 +157,14 @@ impl Bench {
         }
     }
 
-    pub fn tcp(&mut self, conn: ConnId, message: &str) {
+    pub(crate) fn tcp(&mut self, conn: ConnId, message: &str) {
         let flow = self.stream_flow(conn, PEER);
         self.endpoint
             .handle_message(self.now, flow, message.as_bytes());
         self.collect();
     }
 
-    pub fn respond(&mut self, txn: ServerTxnId, code: u16) {
+    pub(crate) fn respond(&mut self, txn: ServerTxnId, code: u16) {
         self.reply(
             txn,
             Reply {
@@ -175,12 +175,12 @@ impl Bench {
         );
     }
 
-    pub fn reply(&mut self, txn: ServerTxnId, reply: Reply) {
+    pub(crate) fn reply(&mut self, txn: ServerTxnId, reply: Reply) {
         self.endpoint.respond(self.now, txn, reply);
         self.collect();
     }
 
-    pub fn request(&mut self, cseq: u32, target: Target, message: &str) -> TxnRef {
+    pub(crate) fn request(&mut self, cseq: u32, target: Target, message: &str) -> TxnRef {
         let of = of(cseq);
         let draft = Draft {
             of,
@@ -193,12 +193,12 @@ impl Bench {
     }
 
     /// The last thing sent.
-    pub fn last(&self) -> &Sent {
+    pub(crate) fn last(&self) -> &Sent {
         &self.sent.last().expect("nothing was sent").1
     }
 
     /// When messages that begin so went out.
-    pub fn times(&self, start: &str) -> Vec<u64> {
+    pub(crate) fn times(&self, start: &str) -> Vec<u64> {
         self.sent
             .iter()
             .filter(|(_, s)| s.text().starts_with(start))
@@ -207,7 +207,7 @@ impl Bench {
     }
 
     /// The transaction of the n-th request event.
-    pub fn txn(&self, n: usize) -> ServerTxnId {
+    pub(crate) fn txn(&self, n: usize) -> ServerTxnId {
         let mut requests = self.events.iter().filter_map(|(_, e)| match e {
             Event::Request { txn, .. } => Some(*txn),
             _ => None,
@@ -216,7 +216,7 @@ impl Bench {
     }
 
     /// Events in short, with their time.
-    pub fn heard(&self) -> Vec<(u64, String)> {
+    pub(crate) fn heard(&self) -> Vec<(u64, String)> {
         let line = |m: &[u8]| {
             let text = String::from_utf8_lossy(m);
             text.split("\r\n").next().unwrap().to_owned()
@@ -234,11 +234,11 @@ impl Bench {
     }
 
     /// A response to a request that we sent: its Via, From, Call-ID and CSeq, a To-tag.
-    pub fn answer(request: &str, status: &str) -> String {
+    pub(crate) fn answer(request: &str, status: &str) -> String {
         Self::answer_as(request, status, "theirs")
     }
 
-    pub fn answer_as(request: &str, status: &str, tag: &str) -> String {
+    pub(crate) fn answer_as(request: &str, status: &str, tag: &str) -> String {
         let get = |name| header(request, name).unwrap();
         format!(
             "SIP/2.0 {status}\r\nVia: {}\r\nFrom: {}\r\nTo: {};tag={tag}\r\nCall-ID: {}\r\nCSeq: {}\r\n\
@@ -252,7 +252,7 @@ impl Bench {
     }
 }
 
-pub fn of(cseq: u32) -> TxnRef {
+pub(crate) fn of(cseq: u32) -> TxnRef {
     TxnRef {
         session: SessionId::default(),
         leg: LegId(1),
@@ -261,7 +261,7 @@ pub fn of(cseq: u32) -> TxnRef {
 }
 
 /// A request of ours, without Via.
-pub fn draft(method: &str) -> String {
+pub(crate) fn draft(method: &str) -> String {
     format!(
         "{method} sip:dev@192.0.2.7:5070 SIP/2.0\r\nMax-Forwards: 70\r\nRoute: <sip:192.0.2.9;lr>\r\n\
          From: <sip:alice@example.com>;tag=mine\r\nTo: <sip:bob@example.com>\r\nCall-ID: call-1\r\n\
@@ -270,7 +270,7 @@ pub fn draft(method: &str) -> String {
 }
 
 /// A request of theirs.
-pub fn incoming(method: &str, branch: &str) -> String {
+pub(crate) fn incoming(method: &str, branch: &str) -> String {
     format!(
         "{method} sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.7:5070;branch={branch}\r\n\
          Max-Forwards: 70\r\nFrom: <sip:alice@example.com>;tag=theirs\r\nTo: <sip:bob@example.com>\r\n\
@@ -278,6 +278,6 @@ pub fn incoming(method: &str, branch: &str) -> String {
     )
 }
 
-pub fn to_udp() -> Target {
+pub(crate) fn to_udp() -> Target {
     Target::Udp(addr(PEER))
 }

@@ -84,7 +84,10 @@ impl Links {
             last_used: now,
         });
         link.last_used = now;
-        self.peers.entry(peer).or_insert(Peer::Open(place));
+        // By the address that the connection was made known with, for by that it is forgotten.
+        if link.open {
+            self.peers.entry(link.peer).or_insert(Peer::Open(place));
+        }
     }
 
     /// A transaction begins to use a connection.
@@ -145,7 +148,7 @@ impl Links {
     /// The connection to an address, if it is up.
     pub(super) fn to(&self, peer: SocketAddr) -> Option<Place> {
         match self.peers.get(&peer)? {
-            Peer::Open(place) => Some(*place),
+            Peer::Open(place) => Some(*place).filter(|p| self.is_open(*p)),
             Peer::Opening { .. } => None,
         }
     }
