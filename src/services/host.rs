@@ -4,7 +4,6 @@
 //! this file knows threads and sockets, no protocol.
 
 use std::{
-    cell::Cell,
     fmt, io,
     net::{SocketAddr, TcpListener},
     sync::{Arc, mpsc},
@@ -286,11 +285,6 @@ pub fn start<W: World>(
     })
 }
 
-thread_local! {
-    /// What the ring of this thread's shard counts, as of the turn before: the shard itself knows no ring.
-    static RING: Cell<ring::Counters> = Cell::new(ring::Counters::default());
-}
-
 /// A shard's thread from start to end.
 struct Body {
     seat: Seat,
@@ -321,7 +315,7 @@ impl Body {
         };
         drop(self.started.send((shard, Ok(()))));
         drop(self.started);
-        match driver.run_telling(|counters| RING.set(*counters)) {
+        match driver.run() {
             Ok(()) => std::mem::forget(lost),
             Err(e) => tracing::error!(shard = shard.0, error = %e, "the ring is lost"),
         }
@@ -456,13 +450,6 @@ impl Shards for Mailroom {
         let Some((desk, waker)) = self.desks.get(usize::from(shard.0)) else {
             return false;
         };
-        // Called on the shard's thread, where its ring's counts are.
-        let reply = Box::new(move |mut answer: Answer| {
-            if let Answer::Counters(report) = &mut answer {
-                report.ring = RING.get().named();
-            }
-            reply(answer);
-        });
         let taken = desk.ask(Ask { question, reply }).is_ok();
         // Woken also where there was no place: the shard empties its mailbox then.
         waker.wake();

@@ -138,6 +138,11 @@ impl Function {
         self.turn.effects.pop_front()
     }
 
+    /// Refuses new sessions with 503 from now on; those that are go on.
+    pub fn refuse_new(&mut self) {
+        self.draining = true;
+    }
+
     /// Ends every session by BYE, refuses new ones with 503.
     pub fn drain(&mut self, now: Instant) {
         self.turn.now = now;

@@ -1,8 +1,19 @@
 //! One core's world: owns connections, tables, timers, mailboxes; routes inputs, applies effects. No protocol knowledge.
+//!
+//! [`Shard`] is the switchboard, the same in `serve` and in a simulation; what drives it stands behind [`World`].
 
+mod answers;
+mod apply;
+mod conns;
 mod edge;
 mod mail;
+mod parts;
 pub mod report;
+mod route;
+mod tally;
+mod world;
 
 pub use edge::{ConnectError, Effect, End, World};
 pub use mail::{Ask, Desk, Letter, Places, Post, exchange};
+pub use parts::{Listener, Parts, SocketRole};
+pub use world::Shard;

@@ -109,10 +109,7 @@ fn ask(shards: &dyn Shards, shard: u8) -> Option<u64> {
         return None;
     }
     match rx.recv_timeout(Duration::from_secs(5)) {
-        Ok(Answer::Counters(report)) => {
-            assert!(report.ring.iter().any(|(name, _)| *name == "turns"));
-            Some(report.sessions)
-        }
+        Ok(Answer::Counters(report)) => Some(report.sessions),
         other => panic!("{other:?}"),
     }
 }

@@ -33,7 +33,7 @@ use crate::{
     ids::{ClientTxnId, ConnId, ServerTxnId, ShardId},
     time::Instant,
     timer::{TimerId, Timers},
-    wire::sip::Error,
+    wire::sip::{Error, Message},
 };
 
 /// A connection of ours that nothing used for so long is closed.
@@ -170,6 +170,13 @@ impl Endpoint {
     /// with a Via, else dropped. Closing the connection is the caller's.
     pub fn handle_malformed(&mut self, now: Instant, flow: Flow, bytes: &[u8], error: Error) {
         self.refuse_malformed(now, flow, bytes, error);
+    }
+
+    /// Answers a request 503 with Retry-After, without a transaction: the shard that owns it has no place for it.
+    pub fn refuse(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
+        if let Ok(message) = Message::parse(bytes) {
+            self.refuse_busy(now, flow, &message);
+        }
     }
 
     /// Sends a request in a new client transaction. Its fate comes as events of `draft.of`. An ACK has no transaction: see

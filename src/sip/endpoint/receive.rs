@@ -185,7 +185,7 @@ impl Endpoint {
     }
 
     /// Full: 503, and nothing is kept of it.
-    fn refuse_busy(&mut self, now: Instant, flow: Flow, message: &Message<'_>) {
+    pub(super) fn refuse_busy(&mut self, now: Instant, flow: Flow, message: &Message<'_>) {
         self.counts.refused += 1;
         // Not all at the same moment again.
         let after = 5 + rand::Rng::next_u32(&mut self.rng) % 6;

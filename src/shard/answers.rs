@@ -1,0 +1,140 @@
+//! What the services ask, answered from the rooms' own counters and views.
+
+use super::{
+    report::{self, Answer, Distribution, InOut, Question, Report},
+    world::Shard,
+};
+use crate::{
+    ids::SessionId,
+    msrp::{CODES, Failure, failure_place},
+    session,
+    time::Instant,
+};
+
+/// Why a leg was given up, by its metric label.
+const FAILURES: [(Failure, &str); 7] = [
+    (Failure::NotConnected, "not_connected"),
+    (Failure::ConnectionLost, "connection_lost"),
+    (Failure::Timeout, "timeout"),
+    (Failure::Slow, "slow"),
+    (Failure::SessionUnknown, "session_unknown"),
+    (Failure::BoundElsewhere, "bound_elsewhere"),
+    (Failure::Malformed, "malformed"),
+];
+
+impl Shard {
+    /// Takes every question that waits.
+    pub(super) fn answer_questions(&mut self, now: Instant) {
+        while let Some(ask) = self.post.question() {
+            let answer = self.answer(now, ask.question);
+            (ask.reply)(answer);
+        }
+    }
+
+    fn answer(&mut self, now: Instant, question: Question) -> Answer {
+        match question {
+            Question::Counters => Answer::Counters(Box::new(self.report())),
+            Question::Sessions { after, max } => {
+                let mut all = self.function.views();
+                all.sort_unstable_by_key(|v| v.session);
+                let behind = all.iter().filter(|v| after.is_none_or(|a| v.session > a));
+                let mut page: Vec<_> = behind.take(max + 1).collect();
+                let more = page.len() > max;
+                page.truncate(max);
+                let next = if more { page.last().map(|v| v.session) } else { None };
+                Answer::Sessions { page: page.into_iter().map(|v| self.view(v)).collect(), next }
+            }
+            Question::Session(id) => {
+                let all = self.function.views();
+                Answer::Session(all.iter().find(|v| v.session == id).map(|v| Box::new(self.view(v))))
+            },
+            Question::Drain { end } => {
+                self.function.refuse_new();
+                if end {
+                    self.function.drain(now);
+                }
+                Answer::Draining { sessions: self.function.counters().sessions }
+            }
+            Question::End(id) => Answer::Ended(self.function.end(now, id)),
+        }
+    }
+
+    /// Everything that this shard counts.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let (media, held) = (self.plane.counters(), self.plane.gauges());
+        let (sip, pf) = (self.endpoint.counts(), self.function.counters());
+        let n = |n: usize| n as u64;
+        let responses = (CODES.iter().copied().chain([0]))
+            .zip(media.responses_in.iter().zip(media.responses_out))
+            .map(|(code, (received, sent))| (code, InOut { received: *received, sent }))
+            .filter(|(_, c)| *c != InOut::default())
+            .collect();
+        Report {
+            sessions: n(pf.sessions),
+            legs: n(pf.legs),
+            registrations: n(self.registrar.len()),
+            dialogs: n(pf.dialogs),
+            transactions: n(sip.clients + sip.servers),
+            msrp_connections: n(self.conns.msrp()),
+            timers: n(sip.timers),
+            leg_outbox_bytes: n(self.outbox.spilled()),
+            kept_bytes: n(held.kept_bytes),
+            sip_requests: self.tally.requests(),
+            sip_responses: self.tally.responses(),
+            msrp_messages: InOut { received: media.messages_in, sent: media.messages_out },
+            msrp_chunks: media.chunks_in,
+            msrp_bytes: InOut { received: media.bytes_in, sent: media.bytes_out },
+            msrp_responses: responses,
+            deliveries: vec![
+                ("acknowledged", media.deliveries_acknowledged),
+                ("refused", media.deliveries_refused),
+                ("lost", media.deliveries_lost),
+                ("undelivered", media.undelivered),
+            ],
+            fork_legs: vec![
+                ("invited", pf.forked),
+                ("accepted", pf.accepted),
+                ("refused", pf.refused),
+                ("no_answer", pf.no_answer),
+                ("elsewhere", pf.elsewhere),
+                ("unregistered", pf.unregistered),
+            ],
+            legs_dropped: FAILURES.map(|(why, name)| (name, media.legs_dropped[failure_place(why)])).to_vec(),
+            malformed: media.malformed + sip.malformed,
+            overload_rejected: sip.refused + media.refused_full + self.tally.connections_refused
+                + self.tally.connections_overrun + self.tally.mail_refused_initial,
+            teardown_seconds: Distribution::of_micros(&self.tally.teardown),
+            delivery_seconds: Distribution::default(),
+            mail: self.post.sent.clone(),
+            ring: Vec::new(),
+        }
+    }
+
+    /// A session as the services show it: the Participating Function's view, with what the data plane knows of each leg.
+    fn view(&self, v: &session::SessionView) -> report::SessionView {
+        report::SessionView {
+            id: report::session_name(self.id, v.session),
+            user: v.user.clone(),
+            originator: v.originator.clone(),
+            state: v.state,
+            legs: v.legs.iter().map(|l| self.leg(v.session, l)).collect(),
+            ..report::SessionView::default()
+        }
+    }
+
+    fn leg(&self, session: SessionId, l: &session::LegView) -> report::LegView {
+        let media = self.plane.leg_view(session, l.leg);
+        let conn = media.as_ref().and_then(|m| m.conn);
+        report::LegView {
+            leg: l.leg.0,
+            who: l.contact.clone(),
+            state: l.state,
+            why: l.why.clone(),
+            peer: conn.and_then(|c| self.conns.get(c)).map_or_else(String::new, |c| c.peer.to_string()),
+            outbox_bytes: conn.map_or(0, |c| self.outbox.backlog(c)),
+            unanswered: media.as_ref().map_or(0, |m| m.unanswered),
+            ..report::LegView::default()
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What one room asks of another, carried out until all are quiet.
+
+use super::{conns::Role, edge::Effect as Edge, mail::Letter, world::Shard};
+use crate::{
+    ids::ConnId,
+    msrp, session, sip,
+    time::Instant,
+};
+
+impl Shard {
+    /// Runs events, effects and outputs of all rooms until none is left. Every input ends with it.
+    pub(super) fn settle(&mut self, now: Instant) {
+        self.clock = now;
+        loop {
+            if let Some(event) = self.endpoint.poll_event() {
+                self.function.handle_sip(now, &event, &mut self.registrar);
+            } else if let Some(event) = self.plane.poll_event() {
+                self.note_media(now, &event);
+                self.function.handle_media(now, &event);
+            } else if let Some(change) = self.registrar.poll_event() {
+                self.function.handle_registration(now, &change);
+            } else if let Some(output) = self.plane.poll_output() {
+                self.media_output(now, output);
+                continue;
+            } else if let Some(output) = self.endpoint.poll_output() {
+                self.sip_output(now, output);
+                continue;
+            } else if !self.apply_effects(now) {
+                return;
+            }
+            self.apply_effects(now);
+        }
+    }
+
+    /// Carries out what the Participating Function asks for; `false`: nothing was asked.
+    fn apply_effects(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        while let Some(effect) = self.function.poll_effect() {
+            self.apply(now, effect);
+            any = true;
+        }
+        any
+    }
+
+    fn apply(&mut self, now: Instant, effect: session::Effect) {
+        match effect {
+            session::Effect::Respond { txn, reply } => self.endpoint.respond(now, txn, reply),
+            session::Effect::Request(draft) => {
+                if draft.message.starts_with(b"BYE ") {
+                    self.tally.teardown_step(draft.of.session, now);
+                }
+                self.endpoint.request(now, draft);
+            }
+            session::Effect::Cancel { of, headers } => {
+                self.tally.teardown_step(of.session, now);
+                self.endpoint.cancel(now, of, &headers);
+            }
+            session::Effect::Send { target, message } => self.endpoint.send(now, target, message),
+            session::Effect::Media(command) => self.plane.command(now, command, &mut self.outbox),
+            session::Effect::Ended { session } => {
+                self.tally.session_ended(session);
+                tracing::debug!(shard = self.id.0, ?session, "session ended");
+            }
+        }
+    }
+
+    /// Says in the log what the data plane has told, and starts the clock of a teardown.
+    fn note_media(&mut self, now: Instant, event: &msrp::Event) {
+        match event {
+            msrp::Event::Bound { session, leg } => tracing::debug!(shard = self.id.0, ?session, leg = leg.0, "media is up"),
+            msrp::Event::Activity { session, leg, settled } => {
+                tracing::info!(shard = self.id.0, ?session, leg = leg.0, settled, "activity: this device stays, the others are torn down");
+                self.tally.teardown_begins(*session, now);
+            }
+            msrp::Event::Failed { session, leg, why } => {
+                tracing::info!(shard = self.id.0, ?session, leg = leg.0, ?why, "media failed");
+            }
+            msrp::Event::Undelivered { session, message_id, .. } => {
+                let id = String::from_utf8_lossy(message_id);
+                tracing::info!(shard = self.id.0, ?session, %id, "no device took this message");
+            }
+        }
+    }
+
+    fn sip_output(&mut self, now: Instant, output: sip::Output) {
+        match output {
+            sip::Output::Datagram { socket, to, bytes } => {
+                self.tally.sip_out(&bytes);
+                self.effects.push_back(Edge::Datagram { socket, to, bytes });
+            }
+            sip::Output::Stream { home, conn, bytes } if home == self.id => {
+                self.tally.sip_out(&bytes);
+                self.send_stream(conn, &bytes);
+            }
+            sip::Output::Stream { home, conn, bytes } => {
+                self.tally.sip_out(&bytes);
+                // A response or a request on a flow of another shard: it belongs to something that has begun.
+                let _ = self.post.send(home, Letter::Stream { conn, bytes: (&*bytes).into() });
+            }
+            sip::Output::Connect { to } => {
+                let role = Role::Sip(self.sip_stream());
+                let Some(conn) = self.conns.insert(role, None, to) else {
+                    self.tally.connections_refused += 1;
+                    // A name that stands for nothing: the endpoint hears that it did not come up.
+                    self.endpoint.handle_connecting(to, ConnId::default());
+                    self.endpoint.handle_connected(now, ConnId::default(), false);
+                    return;
+                };
+                self.outbox.add(conn);
+                self.endpoint.handle_connecting(to, conn);
+                self.effects.push_back(Edge::Connect { conn, to });
+            }
+            sip::Output::Close { conn } => self.close(conn, true),
+        }
+    }
+
+    /// Queues a SIP message on a connection of ours; one that reads nothing at all is closed.
+    pub(super) fn send_stream(&mut self, conn: ConnId, bytes: &[u8]) {
+        if self.outbox.whole(conn, bytes).is_err() {
+            self.tally.connections_overrun += 1;
+            self.close(conn, false);
+        }
+    }
+
+    fn media_output(&mut self, now: Instant, output: msrp::Output) {
+        match output {
+            msrp::Output::Connect { session, leg, to } => {
+                let Some(conn) = self.conns.insert(Role::Msrp, None, to) else {
+                    self.tally.connections_refused += 1;
+                    self.plane.handle_connecting(session, leg, ConnId::default());
+                    self.plane.handle_connected(now, ConnId::default(), Err(()), &mut self.outbox);
+                    return;
+                };
+                self.outbox.add(conn);
+                self.plane.handle_connecting(session, leg, conn);
+                self.effects.push_back(Edge::Connect { conn, to });
+            }
+            msrp::Output::Close { conn, flush } => self.close(conn, flush),
+            msrp::Output::Pause { conn } => self.effects.push_back(Edge::Pause { conn }),
+            msrp::Output::Resume { conn } => self.effects.push_back(Edge::Resume { conn }),
+            msrp::Output::HandOver { conn, to, bytes } => self.hand_over(conn, to, bytes),
+            msrp::Output::Foreign { conn, to, bytes } => self.mail_frames(conn, to, bytes),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The stream connections of a shard: what each is for, and who else uses it.
+
+use std::net::SocketAddr;
+
+use slotmap::SlotMap;
+
+use crate::{
+    ids::{ConnId, ShardId, SocketId},
+    sip::Stream,
+};
+
+/// What a connection carries.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// SIP.
+    Sip(Box<Stream>),
+    /// MSRP.
+    Msrp,
+    /// MSRP frames of a connection that another shard owns: they come and go by mail.
+    Far {
+        /// The owner.
+        home: ShardId,
+        /// The connection, in the owner's names.
+        conn: ConnId,
+    },
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) role: Role,
+    /// The listener that it came in by; `None` if we made it.
+    pub(super) socket: Option<SocketId>,
+    pub(super) peer: SocketAddr,
+    /// Other shards that got something of it by mail, a bit each: they are told when it is gone.
+    pub(super) readers: u64,
+    /// A whole SIP message has come: it is no half-open connection any more.
+    pub(super) heard: bool,
+}
+
+/// The connections of a shard, bounded.
+#[derive(Debug)]
+pub(super) struct Conns {
+    all: SlotMap<ConnId, Conn>,
+    max: usize,
+}
+
+impl Conns {
+    pub(super) fn new(max: usize) -> Self {
+        Self { all: SlotMap::with_key(), max }
+    }
+
+    /// A name for a new connection; `None` when there is no room.
+    pub(super) fn insert(&mut self, role: Role, socket: Option<SocketId>, peer: SocketAddr) -> Option<ConnId> {
+        (self.all.len() < self.max).then(|| self.all.insert(Conn { role, socket, peer, readers: 0, heard: false }))
+    }
+
+    pub(super) fn get(&self, conn: ConnId) -> Option<&Conn> {
+        self.all.get(conn)
+    }
+
+    pub(super) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Conn> {
+        self.all.get_mut(conn)
+    }
+
+    pub(super) fn remove(&mut self, conn: ConnId) -> Option<Conn> {
+        self.all.remove(conn)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Connections that carry MSRP, far ones apart.
+    pub(super) fn msrp(&self) -> usize {
+        self.all.values().filter(|c| matches!(c.role, Role::Msrp)).count()
+    }
+}

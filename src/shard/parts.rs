@@ -1,0 +1,162 @@
+//! What a shard is made of: each room's settings, out of the configuration and the limits.
+
+use std::{net::SocketAddr, time::Duration};
+
+use crate::{
+    config::{Config, Unreachable},
+    ids::{ShardId, SocketId},
+    limits::Limits,
+    msrp,
+    policy::{self, Policy},
+    session, sip,
+    wire::sip::Bounds,
+};
+
+/// What a listening socket of a shard is for; its [`SocketId`] is its place in the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketRole {
+    /// SIP over UDP.
+    SipDatagram,
+    /// SIP over TCP.
+    SipStream,
+    /// MSRP over TCP.
+    Msrp,
+}
+
+/// A socket that listens, with the address that it really has (port 0 resolved).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// What for.
+    pub role: SocketRole,
+    /// Where.
+    pub addr: SocketAddr,
+}
+
+/// Everything that [`Shard::new`](super::Shard::new) needs but its mail and its seed.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    pub(super) id: ShardId,
+    pub(super) sockets: Vec<SocketRole>,
+    pub(super) msrp: msrp::Settings,
+    pub(super) sip: sip::Settings,
+    pub(super) registrar: sip::RegistrarSettings,
+    pub(super) session: session::Settings,
+    pub(super) policy: Policy,
+    pub(super) connections_max: usize,
+    pub(super) outbox_hard_limit: usize,
+    pub(super) branches_max: usize,
+    pub(super) bind: Duration,
+    pub(super) t1: Duration,
+    pub(super) sip_bounds: Bounds,
+}
+
+/// The name and release that we go by (cpm-notes.md §7).
+const PRODUCT: &str = concat!("CPM-serv/OMA2.2 Ringfork/", env!("CARGO_PKG_VERSION"));
+
+/// How long an MSRP connection without a session stays open, to be used again [MSRP-CONN-03].
+const IDLE: Duration = Duration::from_secs(60);
+
+impl Parts {
+    /// The settings of every room of shard `id`, with the sockets that it listens on, in the order of their [`SocketId`]s.
+    ///
+    /// # Panics
+    /// If there is no MSRP listener: the configuration does not allow that.
+    #[must_use]
+    pub fn new(id: ShardId, config: &Config, limits: &Limits, listeners: &[Listener]) -> Self {
+        let of = |role| listeners.iter().find(|l| l.role == role).map(|l| l.addr);
+        let msrp_addr = of(SocketRole::Msrp).expect("the configuration has an MSRP listener");
+        let listening = listeners
+            .iter()
+            .enumerate()
+            .filter(|(_, l)| l.role != SocketRole::Msrp)
+            .map(|(n, l)| sip::Listening {
+                socket: SocketId(u8::try_from(n).unwrap_or(u8::MAX)),
+                tcp: l.role == SocketRole::SipStream,
+                addr: l.addr,
+            })
+            .collect();
+        Self {
+            id,
+            sockets: listeners.iter().map(|l| l.role).collect(),
+            msrp: msrp::Settings {
+                shard: id,
+                shards: limits.shards,
+                ack: config.msrp.ack,
+                outbox_bytes: limits.outbox_bytes,
+                max_message_bytes: config.msrp.max_message_bytes,
+                bind: config.msrp.bind,
+                stall: config.msrp.stall,
+                unanswered_max: limits.unanswered_per_leg,
+                sessions_max: limits.sessions,
+                connections_max: limits.connections,
+                kept_bytes_max: limits.kept_bytes,
+                idle: IDLE,
+            },
+            sip: sip::Settings {
+                shard: id,
+                host: config.host.clone(),
+                listening,
+                t1: config.sip.t1,
+                transactions_max: limits.server_transactions,
+                product: PRODUCT.to_owned(),
+            },
+            registrar: registrar(config, limits),
+            session: session::Settings {
+                shard: id,
+                domains: config.domains.clone(),
+                host: config.host.clone(),
+                msrp_addr,
+                sip_udp: of(SocketRole::SipDatagram),
+                sip_tcp: of(SocketRole::SipStream),
+                t1: config.sip.t1,
+                session_expires: config.sip.session_expires,
+                no_answer: config.sip.no_answer,
+                cema: config.msrp.cema,
+                legacy_session_match: config.msrp.legacy_session_match,
+                max_message_bytes: config.msrp.max_message_bytes,
+                contact_without_tags_suitable: config.sip.contact_without_tags_suitable,
+                trusted_peers: config.sip.trusted_peers.iter().map(|n| (n.addr, n.prefix)).collect(),
+                sessions_max: limits.sessions,
+                devices_max: limits.devices_per_session,
+                product: PRODUCT.to_owned(),
+            },
+            policy: Policy {
+                unreachable: match config.policy.unreachable {
+                    Unreachable::Defer => policy::Unreachable::Defer,
+                    Unreachable::Reject => policy::Unreachable::Reject,
+                    Unreachable::Interwork => policy::Unreachable::Interwork,
+                },
+                anonymity_allowed: config.policy.anonymity_allowed,
+                required_release: config.policy.required_release.iter().filter_map(|r| r.parse().ok()).collect(),
+                ..Policy::default()
+            },
+            connections_max: limits.connections,
+            outbox_hard_limit: limits.outbox_hard_bytes,
+            branches_max: limits.server_transactions + limits.client_transactions,
+            bind: config.msrp.bind,
+            t1: config.sip.t1,
+            sip_bounds: Bounds { head_bytes: limits.sip_head_bytes, body_bytes: limits.sip_body_bytes },
+        }
+    }
+}
+
+fn registrar(config: &Config, limits: &Limits) -> sip::RegistrarSettings {
+    sip::RegistrarSettings {
+        min_expires: config.sip.min_expires,
+        registrations_max: limits.registrations,
+        contacts_max: limits.registrations_per_user,
+        users: config
+            .users
+            .iter()
+            .filter_map(|u| u.password.as_ref().map(|p| (u.aor.clone(), p.reveal().to_owned())))
+            .collect(),
+        ..sip::RegistrarSettings::new(config.domains.clone())
+    }
+}
+
+/// A seed for the `n`th thing that draws by chance: the shard's seed, told apart.
+pub(super) fn seed_of(seed: [u8; 32], n: u8) -> [u8; 32] {
+    let mut own = seed;
+    own[31] ^= n.wrapping_mul(0x9d);
+    own
+}

@@ -1,0 +1,169 @@
+//! What belongs to another shard goes there by mail; what comes by mail goes the way of any input.
+
+use super::{
+    conns::Role,
+    edge::Effect,
+    mail::Letter,
+    world::Shard,
+};
+use crate::{
+    buf::Slice,
+    ids::{ConnId, ShardId},
+    sip::{
+        Flow,
+        route_key::{self, Owner},
+    },
+    time::Instant,
+    wire::sip::{Message, Method},
+};
+
+impl Shard {
+    /// A whole SIP message: to our endpoint, or unparsed beyond the key to the shard that owns it (design §2).
+    pub(super) fn route(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
+        let Ok(message) = Message::parse(bytes) else {
+            // Answered 400 where it lets itself be answered.
+            self.endpoint.handle_message(now, flow, bytes);
+            return;
+        };
+        self.tally.sip_in(&message);
+        let shards = self.post.shards();
+        let (to, begun) = if shards == 1 { (self.id, true) } else { self.owner(now, &message, shards) };
+        if to == self.id {
+            self.endpoint.handle_message(now, flow, bytes);
+            return;
+        }
+        let bytes: Box<[u8]> = bytes.into();
+        let letter = match flow {
+            Flow::Udp { socket, peer } => Letter::Datagram { socket, from: peer, bytes },
+            Flow::Stream { conn, .. } => {
+                if let Some(entry) = self.conns.get_mut(conn) {
+                    entry.readers |= 1 << to.0;
+                }
+                Letter::Message { flow, bytes }
+            }
+        };
+        let sent = if begun { self.post.send_reserved(to, letter) } else { self.post.send(to, letter) };
+        match sent {
+            // A datagram is dropped: its sender repeats it. On a stream nobody would, so an initial request is answered.
+            Ok(()) | Err(Letter::Datagram { .. }) => {}
+            Err(Letter::Message { flow, bytes }) => {
+                self.tally.mail_refused_initial += 1;
+                self.endpoint.refuse(now, flow, &bytes);
+            }
+            Err(other) => tracing::warn!(shard = self.id.0, ?other, "a letter that is not SIP was refused"),
+        }
+    }
+
+    /// Whose a message is, and whether it belongs to something that has begun.
+    fn owner(&mut self, now: Instant, message: &Message<'_>, shards: u8) -> (ShardId, bool) {
+        match route_key::owner(message, shards) {
+            Owner::Shard(shard) => (shard, true),
+            Owner::Branch(shard) => (self.branches.find(now, message).unwrap_or(shard), true),
+            Owner::User(shard) => {
+                if message.method() == Some(Method::Invite) {
+                    self.branches.note(now, message, shard);
+                }
+                (shard, false)
+            }
+        }
+    }
+
+    /// Takes the letters that waited when the turn began.
+    pub(super) fn read_mail(&mut self, now: Instant) {
+        for from in (0..self.post.shards()).map(ShardId) {
+            for _ in 0..self.post.waiting(from) {
+                let Some(letter) = self.post.receive(from) else { break };
+                self.read(now, from, letter);
+            }
+        }
+    }
+
+    fn read(&mut self, now: Instant, from: ShardId, letter: Letter) {
+        match letter {
+            Letter::Datagram { socket, from: peer, bytes } => {
+                self.endpoint.handle_message(now, Flow::Udp { socket, peer }, &bytes);
+            }
+            Letter::Message { flow, bytes } => self.endpoint.handle_message(now, flow, &bytes),
+            Letter::Stream { conn, bytes } => self.send_stream(conn, &bytes),
+            Letter::StreamGone { conn } => self.endpoint.handle_closed(now, from, conn),
+            Letter::Frames { conn, local, peer, bytes } => {
+                let known = self.far.iter().copied().find(|c| {
+                    matches!(self.conns.get(*c).map(|e| &e.role), Some(Role::Far { home, conn: theirs }) if *home == from && *theirs == conn)
+                });
+                let known = known.or_else(|| {
+                    let new = self.conns.insert(Role::Far { home: from, conn }, None, peer)?;
+                    self.outbox.add(new);
+                    self.far.push(new);
+                    self.plane.handle_accepted(now, new, local, peer);
+                    Some(new)
+                });
+                if let Some(conn) = known {
+                    self.plane.handle_bytes(now, conn, Slice::copied(&bytes), &mut self.outbox);
+                }
+            }
+            Letter::Reply { conn, bytes } => {
+                // Whole frames of another shard: ours makes way first, and goes on under a new head.
+                self.plane.interrupt(now, conn, &mut self.outbox);
+                self.send_stream(conn, &bytes);
+            }
+            Letter::FramesGone { conn } => {
+                let gone = self.far.iter().copied().find(|c| {
+                    matches!(self.conns.get(*c).map(|e| &e.role), Some(Role::Far { home, conn: theirs }) if *home == from && *theirs == conn)
+                });
+                if let Some(conn) = gone {
+                    self.plane.handle_closed(now, conn, &mut self.outbox);
+                    self.forget(conn);
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    /// The first request of an MSRP connection names a session of another shard: the connection goes there for good.
+    pub(super) fn hand_over(&mut self, conn: ConnId, to: ShardId, bytes: Vec<u8>) {
+        self.tally.handed_over += 1;
+        self.forget(conn);
+        self.effects.push_back(Effect::HandOver { conn, to, bytes });
+    }
+
+    /// Frames of another shard's session, on a connection that stays here.
+    pub(super) fn mail_frames(&mut self, conn: ConnId, to: ShardId, bytes: Vec<u8>) {
+        let Some(entry) = self.conns.get_mut(conn) else { return };
+        entry.readers |= 1 << to.0;
+        let (local, peer) = (entry.peer, entry.peer);
+        let letter = Letter::Frames { conn, local, peer, bytes: bytes.into() };
+        if self.post.send(to, letter).is_err() {
+            // A frame cut short cannot be mended: the connection is closed, its peer sees a lost connection.
+            self.tally.connections_overrun += 1;
+            self.close(conn, false);
+        }
+    }
+
+    /// What this shard's sessions have to say on connections of others.
+    pub(super) fn mail_far_replies(&mut self) {
+        for i in 0..self.far.len() {
+            let conn = self.far[i];
+            if self.outbox.backlog(conn) == 0 {
+                continue;
+            }
+            let Some(Role::Far { home, conn: theirs }) = self.conns.get(conn).map(|c| &c.role) else { continue };
+            let (home, theirs) = (*home, *theirs);
+            // Only whole frames travel: an open one is interrupted, and goes on under a new head.
+            self.plane.interrupt(self.clock, conn, &mut self.outbox);
+            let bytes: Vec<u8> = self.outbox.gather(conn).flatten().copied().collect();
+            self.outbox.sent(conn, bytes.len(), bytes.len());
+            if self.post.send(home, Letter::Reply { conn: theirs, bytes: bytes.into() }).is_err() {
+                self.tally.connections_overrun += 1;
+            }
+        }
+    }
+
+    /// Tells the shards in `readers` that a connection of ours is gone.
+    pub(super) fn tell_readers(&mut self, readers: u64, letter: impl Fn(ConnId) -> Letter, conn: ConnId) {
+        for n in (0..self.post.shards()).filter(|n| readers & (1 << n) != 0) {
+            if self.post.send(ShardId(n), letter(conn)).is_err() {
+                tracing::warn!(shard = self.id.0, to = n, "no place to say that a connection is gone");
+            }
+        }
+    }
+}

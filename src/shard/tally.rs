@@ -1,0 +1,114 @@
+//! What a shard counts by itself: messages by method and code, what it had to refuse, how long things took.
+
+use hdrhistogram::Histogram;
+use slotmap::SecondaryMap;
+
+use super::report::InOut;
+use crate::{
+    ids::SessionId,
+    time::Instant,
+    wire::sip::{Message, Method, Start},
+};
+
+/// The methods that are counted by name; the last place is for all others.
+const METHODS: [&str; 15] = [
+    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE", "MESSAGE", "REFER", "SUBSCRIBE",
+    "NOTIFY", "INFO", "PUBLISH", "other",
+];
+
+/// Plain integers of one shard's thread.
+#[derive(Debug)]
+pub(super) struct Tally {
+    requests: [InOut; METHODS.len()],
+    /// By status code, 100 to 699.
+    responses: Vec<InOut>,
+    pub(super) sip_malformed: u64,
+    pub(super) connections_refused: u64,
+    pub(super) connections_overrun: u64,
+    pub(super) half_open_closed: u64,
+    pub(super) handed_over: u64,
+    pub(super) mail_refused_initial: u64,
+    pub(super) sessions_ended: u64,
+    /// When the first activity of a session came.
+    active_since: SecondaryMap<SessionId, Instant>,
+    /// Microseconds from the first activity to each BYE or CANCEL after it; a turn counts as no time.
+    pub(super) teardown: Histogram<u64>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            requests: [InOut::default(); METHODS.len()],
+            responses: vec![InOut::default(); 600],
+            sip_malformed: 0,
+            connections_refused: 0,
+            connections_overrun: 0,
+            half_open_closed: 0,
+            handed_over: 0,
+            mail_refused_initial: 0,
+            sessions_ended: 0,
+            active_since: SecondaryMap::new(),
+            // Three digits up to a minute: a fixed table, made once.
+            teardown: Histogram::new_with_bounds(1, 60_000_000, 2).unwrap_or_else(|_| unreachable!("the bounds are right")),
+        }
+    }
+}
+
+fn place(method: Method<'_>) -> usize {
+    METHODS.iter().position(|m| m.as_bytes() == method.as_bytes()).unwrap_or(METHODS.len() - 1)
+}
+
+impl Tally {
+    /// Counts a SIP message that came in.
+    pub(super) fn sip_in(&mut self, message: &Message<'_>) {
+        match message.start() {
+            Start::Request { method, .. } => self.requests[place(method)].received += 1,
+            Start::Response { code, .. } => {
+                if let Some(c) = self.responses.get_mut(usize::from(code).wrapping_sub(100)) {
+                    c.received += 1;
+                }
+            }
+        }
+    }
+
+    /// Counts a SIP message that goes out, by its start line alone.
+    pub(super) fn sip_out(&mut self, bytes: &[u8]) {
+        if let Some(rest) = bytes.strip_prefix(b"SIP/2.0 ") {
+            let code = rest.iter().take(3).fold(0_usize, |n, b| n * 10 + usize::from(b.wrapping_sub(b'0')));
+            if let Some(c) = self.responses.get_mut(code.wrapping_sub(100)) {
+                c.sent += 1;
+            }
+        } else if let Some(end) = memchr::memchr(b' ', bytes) {
+            self.requests[place(Method::of(&bytes[..end]))].sent += 1;
+        }
+    }
+
+    /// A session has its first activity.
+    pub(super) fn teardown_begins(&mut self, session: SessionId, now: Instant) {
+        if !self.active_since.contains_key(session) {
+            self.active_since.insert(session, now);
+        }
+    }
+
+    /// A BYE or CANCEL of a session leaves; after its first activity it is part of the teardown.
+    pub(super) fn teardown_step(&mut self, session: SessionId, now: Instant) {
+        if let Some(since) = self.active_since.get(session) {
+            let us = u64::try_from(now.since(*since).as_micros()).unwrap_or(u64::MAX);
+            self.teardown.saturating_record(us.max(1));
+        }
+    }
+
+    /// A session is over.
+    pub(super) fn session_ended(&mut self, session: SessionId) {
+        self.sessions_ended += 1;
+        self.active_since.remove(session);
+    }
+
+    pub(super) fn requests(&self) -> Vec<(&'static str, InOut)> {
+        METHODS.iter().copied().zip(self.requests).filter(|(_, c)| *c != InOut::default()).collect()
+    }
+
+    pub(super) fn responses(&self) -> Vec<(u16, InOut)> {
+        (100..).zip(self.responses.iter().copied()).filter(|(_, c)| *c != InOut::default()).collect()
+    }
+}

@@ -1,0 +1,321 @@
+//! The shard itself: every input to its room, until nothing more comes of it.
+
+use std::{collections::VecDeque, net::SocketAddr};
+
+use super::{
+    conns::{Conns, Role},
+    edge::{ConnectError, Effect, End, World},
+    mail::Post,
+    parts::{Parts, SocketRole},
+};
+use crate::{
+    buf::{Outbox, Slice},
+    ids::{ConnId, ShardId, SocketId},
+    msrp::Plane,
+    session::Function,
+    sip::{Endpoint, Flow, Item, Registrar, Stream, route_key::BranchMap},
+    wire::sip::Bounds,
+    time::Instant,
+    timer::Timers,
+};
+
+/// One core's world. `serve` and the simulation make the same one.
+#[derive(Debug)]
+pub struct Shard {
+    pub(super) id: ShardId,
+    pub(super) sockets: Vec<SocketRole>,
+    pub(super) conns: Conns,
+    pub(super) plane: Plane,
+    pub(super) endpoint: Endpoint,
+    pub(super) registrar: Registrar,
+    pub(super) function: Function,
+    pub(super) outbox: Outbox,
+    pub(super) post: Post,
+    pub(super) branches: BranchMap,
+    pub(super) effects: VecDeque<Effect>,
+    /// Connections of other shards whose frames come by mail.
+    pub(super) far: Vec<ConnId>,
+    /// SIP connections from which no whole message has come yet.
+    half_open: Timers<ConnId>,
+    bounds: Bounds,
+    bind: std::time::Duration,
+    /// The time of this turn, for what is done outside a call that carries it.
+    pub(super) clock: Instant,
+    pub(super) tally: super::tally::Tally,
+}
+
+impl Shard {
+    /// A shard made of `parts`, with its end of the mail. Everything that it draws by chance comes from `seed`.
+    #[must_use]
+    pub fn new(parts: Parts, post: Post, seed: [u8; 32]) -> Self {
+        let of = |n: u8| super::parts::seed_of(seed, n);
+        Self {
+            id: parts.id,
+            sockets: parts.sockets,
+            conns: Conns::new(parts.connections_max),
+            plane: Plane::new(parts.msrp, of(1)),
+            endpoint: Endpoint::new(parts.sip, of(2)),
+            registrar: Registrar::new(parts.registrar, of(3)),
+            function: Function::new(parts.session, parts.policy, of(4)),
+            outbox: Outbox::new(parts.outbox_hard_limit),
+            post,
+            branches: BranchMap::new(parts.t1, parts.branches_max, u64::from_le_bytes(of(5)[..8].try_into().unwrap_or_default())),
+            effects: VecDeque::new(),
+            far: Vec::new(),
+            half_open: Timers::new(),
+            bounds: parts.sip_bounds,
+            bind: parts.bind,
+            clock: Instant::START,
+            tally: super::tally::Tally::default(),
+        }
+    }
+
+    /// What there still is, for a test that expects nothing.
+    #[must_use]
+    pub fn what_is_left(&self) -> String {
+        format!(
+            "{:?} {:?} {:?}, {} connections, {} bytes spilled",
+            self.function.counters(),
+            self.plane.gauges(),
+            self.endpoint.counts(),
+            self.conns.len(),
+            self.outbox.spilled()
+        )
+    }
+
+    /// Whether nothing of any session, transaction or connection is left.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.function.is_empty() && self.plane.is_empty() && self.endpoint.is_empty()
+    }
+
+    /// The data plane, for counters and tests.
+    #[must_use]
+    pub fn plane(&self) -> &Plane {
+        &self.plane
+    }
+
+    /// The Participating Function, for views and tests.
+    #[must_use]
+    pub fn function(&self) -> &Function {
+        &self.function
+    }
+
+    /// The registrar, for views and tests.
+    #[must_use]
+    pub fn registrar(&self) -> &Registrar {
+        &self.registrar
+    }
+
+    fn new_connection(&mut self, now: Instant, socket: SocketId, local: SocketAddr, peer: SocketAddr) -> Option<ConnId> {
+        let role = match self.sockets.get(usize::from(socket.0))? {
+            SocketRole::SipStream => Role::Sip(self.sip_stream()),
+            SocketRole::Msrp => Role::Msrp,
+            SocketRole::SipDatagram => return None,
+        };
+        let sip = matches!(role, Role::Sip(_));
+        let Some(conn) = self.conns.insert(role, Some(socket), peer) else {
+            self.tally.connections_refused += 1;
+            return None;
+        };
+        self.outbox.add(conn);
+        if sip {
+            self.half_open.insert(now + self.bind, conn);
+        } else {
+            self.plane.handle_accepted(now, conn, local, peer);
+        }
+        Some(conn)
+    }
+
+    /// SIP bytes of a stream: whole messages go their way, what breaks the framing ends the connection.
+    fn sip_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        let Some(entry) = self.conns.get_mut(conn) else { return };
+        let peer = entry.peer;
+        let Role::Sip(stream) = &mut entry.role else { return };
+        // Taken out while its messages go their way, which may lead back to this connection.
+        let mut stream = std::mem::take(stream);
+        stream.push(bytes);
+        let flow = Flow::Stream { home: self.id, conn, peer };
+        let mut fine = true;
+        loop {
+            match stream.poll() {
+                Item::More => break,
+                Item::Message(message) => {
+                    if let Some(entry) = self.conns.get_mut(conn) {
+                        entry.heard = true;
+                    }
+                    self.route(now, flow, message);
+                }
+                Item::Pong(pong) => fine &= self.outbox.whole(conn, pong).is_ok(),
+                Item::Broken { bytes, error } => {
+                    self.endpoint.handle_malformed(now, flow, bytes, error);
+                    fine = false;
+                }
+            }
+        }
+        if let Some(entry) = self.conns.get_mut(conn)
+            && let Role::Sip(slot) = &mut entry.role
+        {
+            *slot = stream;
+        }
+        if !fine {
+            self.settle(now);
+            self.close(conn, true);
+        }
+    }
+
+    /// The framing of a new SIP connection.
+    pub(super) fn sip_stream(&self) -> Box<Stream> {
+        Box::new(Stream::new(self.bounds))
+    }
+
+    /// Asks the driver to close a connection; far ones are merely forgotten.
+    pub(super) fn close(&mut self, conn: ConnId, flush: bool) {
+        match self.conns.get(conn).map(|c| &c.role) {
+            Some(Role::Far { .. }) => self.forget(conn),
+            Some(Role::Sip(_) | Role::Msrp) => self.effects.push_back(Effect::Close { conn, flush }),
+            None => {}
+        }
+    }
+
+    /// Drops a connection from every table of the shard.
+    pub(super) fn forget(&mut self, conn: ConnId) {
+        self.outbox.remove(conn);
+        self.conns.remove(conn);
+        self.far.retain(|c| *c != conn);
+    }
+}
+
+impl World for Shard {
+    fn accepted(&mut self, now: Instant, socket: SocketId, local: SocketAddr, peer: SocketAddr) -> Option<ConnId> {
+        let conn = self.new_connection(now, socket, local, peer);
+        self.settle(now);
+        conn
+    }
+
+    fn adopted(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        local: SocketAddr,
+        peer: SocketAddr,
+        bytes: &[u8],
+    ) -> Option<ConnId> {
+        let conn = self.new_connection(now, socket, local, peer)?;
+        self.received(now, conn, Slice::copied(bytes));
+        Some(conn)
+    }
+
+    fn settled(&self, conn: ConnId) -> bool {
+        match self.conns.get(conn).map(|c| &c.role) {
+            Some(Role::Msrp) => self.plane.settled(conn),
+            Some(Role::Sip(_)) => true,
+            Some(Role::Far { .. }) | None => false,
+        }
+    }
+
+    fn connected(&mut self, now: Instant, conn: ConnId, outcome: Result<SocketAddr, ConnectError>) {
+        match self.conns.get(conn).map(|c| &c.role) {
+            Some(Role::Msrp) => self.plane.handle_connected(now, conn, outcome.map_err(|_| ()), &mut self.outbox),
+            Some(Role::Sip(_)) => self.endpoint.handle_connected(now, conn, outcome.is_ok()),
+            Some(Role::Far { .. }) | None => return,
+        }
+        if outcome.is_err() {
+            self.forget(conn);
+        }
+        self.settle(now);
+    }
+
+    fn received(&mut self, now: Instant, conn: ConnId, bytes: Slice) {
+        match self.conns.get(conn).map(|c| &c.role) {
+            Some(Role::Msrp) => self.plane.handle_bytes(now, conn, bytes, &mut self.outbox),
+            Some(Role::Sip(_)) => self.sip_bytes(now, conn, &bytes),
+            Some(Role::Far { .. }) | None => return,
+        }
+        self.settle(now);
+    }
+
+    fn ended(&mut self, now: Instant, conn: ConnId, _how: End) {
+        let Some(gone) = self.conns.get(conn) else { return };
+        let readers = gone.readers;
+        match &gone.role {
+            Role::Msrp => {
+                self.plane.handle_closed(now, conn, &mut self.outbox);
+                self.tell_readers(readers, |c| super::mail::Letter::FramesGone { conn: c }, conn);
+            }
+            Role::Sip(_) => {
+                self.endpoint.handle_closed(now, self.id, conn);
+                self.tell_readers(readers, |c| super::mail::Letter::StreamGone { conn: c }, conn);
+            }
+            Role::Far { .. } => {}
+        }
+        self.forget(conn);
+        self.settle(now);
+    }
+
+    fn datagram(&mut self, now: Instant, socket: SocketId, from: SocketAddr, bytes: Slice) {
+        self.route(now, Flow::Udp { socket, peer: from }, &bytes);
+        self.settle(now);
+    }
+
+    fn drained(&mut self, now: Instant, conn: ConnId) {
+        if matches!(self.conns.get(conn).map(|c| &c.role), Some(Role::Msrp)) {
+            self.plane.handle_drained(now, conn, &mut self.outbox);
+            self.settle(now);
+        }
+    }
+
+    fn mail(&mut self, now: Instant) {
+        self.read_mail(now);
+        self.answer_questions(now);
+        self.settle(now);
+    }
+
+    fn due(&mut self, now: Instant) {
+        self.plane.handle_timeout(now, &mut self.outbox);
+        self.endpoint.handle_timeout(now);
+        self.registrar.handle_timeout(now);
+        self.function.handle_timeout(now);
+        while let Some(conn) = self.half_open.poll(now) {
+            if self.conns.get(conn).is_some_and(|c| !c.heard) {
+                self.tally.half_open_closed += 1;
+                self.close(conn, false);
+            }
+        }
+        self.settle(now);
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        [
+            self.plane.poll_timeout(),
+            self.endpoint.poll_timeout(),
+            self.registrar.poll_timeout(),
+            self.function.poll_timeout(),
+            self.half_open.next(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn poll_effect(&mut self) -> Option<Effect> {
+        if self.effects.is_empty() {
+            self.mail_far_replies();
+        }
+        self.effects.pop_front()
+    }
+
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    fn pressure(&mut self, now: Instant, pinned: usize, total: usize) {
+        if pinned * 2 >= total {
+            self.plane.relieve(now);
+        }
+    }
+
+    fn take_wakes(&mut self) -> u64 {
+        self.post.take_wakes()
+    }
+}
