@@ -1,0 +1,232 @@
+//! The media plane for several devices, over a whole shard: seed 000, 8.3.2.1.1.
+
+use std::time::Duration;
+
+use crate::lab::{COMPOSING, Device, Lab, MEDIA, Alice, cpim, hang_up, session};
+
+/// One SEND of the originator gives one SEND on each leg: same body, Message-ID and range, paths of the leg, a fresh id.
+/// [TERM-MEDIA-02] [TERM-MEDIA-03] [TERM-MEDIA-10] [TERM-MEDIA-11] [TERM-MEDIA-12]
+#[test]
+fn a_message_goes_to_every_device_with_the_paths_of_its_leg() {
+    let mut lab = Lab::new();
+    let (alice, devices) = session(&mut lab, 3);
+    let body = cpim("to all");
+    alice.say(&mut lab, "msg-1", &body);
+    let mut tids = Vec::new();
+    let mut paths = Vec::new();
+    for d in &devices {
+        let sends = lab.sends(d.conn());
+        assert_eq!(sends.len(), 1, "device {}", d.n);
+        let f = &sends[0];
+        assert_eq!(f.body.as_deref(), Some(&body[..]));
+        assert_eq!(f.get("Message-ID"), "msg-1");
+        assert_eq!(f.range(), Some((1, Some(body.len()), Some(body.len()))));
+        assert_eq!(f.get("To-Path"), d.path);
+        assert_eq!(f.get("From-Path"), d.peer_path);
+        tids.push(f.tid.clone());
+        paths.push(d.peer_path.clone());
+    }
+    tids.sort();
+    tids.dedup();
+    paths.sort();
+    paths.dedup();
+    assert_eq!((tids.len(), paths.len()), (3, 3), "each leg has its own transaction and session ids");
+}
+
+/// [TERM-MEDIA-08] as settled R1 reads it: the 200 leaves when one device has acknowledged the whole message.
+#[test]
+fn the_200_comes_with_the_first_device_and_once() {
+    let mut lab = Lab::new();
+    let (alice, devices) = session(&mut lab, 2);
+    let tid = alice.say(&mut lab, "msg-1", &cpim("held"));
+    assert!(lab.frames(alice.conn()).is_empty(), "nothing was promised yet");
+    for d in &devices {
+        let sends = lab.sends(d.conn());
+        d.ok(&mut lab, &sends[0], 200);
+    }
+    let answers = lab.frames(alice.conn());
+    assert_eq!(answers.iter().map(|f| (f.what.as_str(), f.tid.as_str())).collect::<Vec<_>>(), [("200", tid.as_str())]);
+    assert_eq!(answers[0].get("To-Path"), alice.path);
+    assert_eq!(answers[0].get("From-Path"), alice.peer_path);
+}
+
+/// No device says a word: the 200 leaves after 1 s at the latest, and the failure is reported 30 s after the last byte.
+/// [MSRP-TMO-03] [TERM-MEDIA-08]
+#[test]
+fn silent_devices_give_a_200_after_a_second_and_a_report_after_thirty() {
+    let mut lab = Lab::new();
+    let (alice, _devices) = session(&mut lab, 2);
+    let tid = alice.say(&mut lab, "msg-1", &cpim("anybody?"));
+    lab.pass(Duration::from_millis(950));
+    assert!(lab.frames(alice.conn()).is_empty());
+    lab.pass(Duration::from_millis(100));
+    assert_eq!(lab.frames(alice.conn()).iter().map(|f| f.tid.clone()).collect::<Vec<_>>(), [tid]);
+    lab.pass(Duration::from_secs(27));
+    assert!(lab.frames(alice.conn()).is_empty());
+    lab.pass(Duration::from_secs(5));
+    let reports: Vec<_> = lab.frames(alice.conn()).into_iter().filter(|f| f.what == "REPORT").collect();
+    assert_eq!(reports.len(), 1);
+    assert_eq!(reports[0].get("Status").get(..7), Some("000 408"));
+    assert_eq!(reports[0].get("Message-ID"), "msg-1");
+}
+
+/// Activity of the third of four devices: BYE with the Reason to the three others in the same turn, none to it or to the
+/// originator; the message that was the activity is forwarded; the next one goes to that device alone; the torn-down legs
+/// answer 481 and nothing of them remains.
+/// [TERM-MEDIA-01] [TERM-MEDIA-04] [TERM-MEDIA-13] [TERM-MEDIA-14] [TERM-MEDIA-15] [TERM-MEDIA-16] [TERM-MEDIA-17] [TERM-MEDIA-18] [TERM-MEDIA-19]
+#[test]
+fn activity_settles_the_session_on_one_device() {
+    for (content_type, body) in [
+        ("message/cpim", cpim("I am here")),
+        ("application/im-iscomposing+xml", COMPOSING.as_bytes().to_vec()),
+    ] {
+        let mut lab = Lab::new();
+        let (mut alice, devices) = session(&mut lab, 4);
+        for n in 1..=2 {
+            alice.say(&mut lab, &format!("msg-{n}"), &cpim("early"));
+        }
+        for d in &devices {
+            let sends = lab.sends(d.conn());
+            assert_eq!(sends.len(), 2);
+            for f in &sends {
+                d.ok(&mut lab, f, 200);
+            }
+        }
+        lab.frames(alice.conn());
+        let tid = devices[2].say(&mut lab, content_type, &body);
+        for (n, d) in devices.iter().enumerate() {
+            if n == 2 {
+                assert!(lab.to(&d.sip).is_none(), "no BYE to the active device");
+                continue;
+            }
+            let bye = lab.request_to(&d.sip, "BYE");
+            assert!(bye.get("Reason").starts_with("SIP;cause=200"), "{}", bye.get("Reason"));
+            assert_eq!(bye.get("Call-ID"), d.invite.as_ref().expect("invited").get("Call-ID"));
+            let r = bye.answer(200, "OK", "", "", "");
+            lab.datagram(&d.sip, &r);
+        }
+        assert!(lab.to(&alice.sip).is_none(), "no BYE to the originator");
+        let got = lab.sends(alice.conn());
+        assert_eq!(got.iter().map(|f| f.body.clone()).collect::<Vec<_>>(), [Some(body.clone())]);
+        assert_eq!(got[0].get("To-Path"), alice.path);
+        assert!(lab.frames(devices[2].conn()).iter().any(|f| f.what == "200" && f.tid == tid));
+
+        alice.say(&mut lab, "msg-3", &cpim("for you alone"));
+        let sends = lab.sends(devices[2].conn());
+        assert_eq!(sends.len(), 1);
+        devices[2].ok(&mut lab, &sends[0], 200);
+        for n in [0, 1, 3] {
+            assert!(lab.sends(devices[n].conn()).is_empty(), "a torn-down device gets nothing");
+        }
+        // Their sessions are gone: closed, or 481 to who still speaks.
+        for n in [0, 1, 3] {
+            if lab.wires[&devices[n].conn()].closed.is_none() {
+                let tid = devices[n].say(&mut lab, "message/cpim", &cpim("too late"));
+                let answers = lab.frames(devices[n].conn());
+                assert!(answers.iter().any(|f| f.tid == tid && f.what == "481"), "{answers:?}");
+            }
+        }
+        let legs: usize = lab.shard.function().counters().legs;
+        assert_eq!(legs, 2, "the originator and one device are left");
+        hang_up(&mut lab, &mut alice, &devices);
+        assert!(lab.is_idle());
+    }
+}
+
+/// With one device nothing is ever torn down; with two, an IMDN, a bodiless SEND and a REPORT are no activity.
+/// [TERM-MEDIA-14] [MSRP-BARE-02]
+#[test]
+fn what_is_no_activity() {
+    let mut lab = Lab::new();
+    let (alice, devices) = session(&mut lab, 1);
+    devices[0].say(&mut lab, "message/cpim", &cpim("alone"));
+    assert!(lab.to(&devices[0].sip).is_none() && lab.to(&alice.sip).is_none());
+
+    let mut lab = Lab::new();
+    let (alice, devices) = session(&mut lab, 2);
+    let imdn = b"From: <sip:b@example.com>\r\nTo: <sip:a@example.com>\r\n\r\nContent-Type: message/imdn+xml\r\n\r\n<imdn xmlns=\"urn:ietf:params:xml:ns:imdn\"><message-id>1</message-id></imdn>";
+    devices[0].say(&mut lab, "message/cpim", imdn);
+    assert_eq!(lab.sends(alice.conn()).len(), 1, "it is forwarded all the same");
+    let report = format!(
+        "MSRP repo1234 REPORT\r\nTo-Path: {}\r\nFrom-Path: {}\r\nMessage-ID: nobody\r\nByte-Range: 1-3/3\r\nStatus: 000 200\r\n-------repo1234$\r\n",
+        devices[0].peer_path, devices[0].path
+    );
+    lab.bytes(devices[0].conn(), report.as_bytes());
+    for d in &devices {
+        assert!(lab.to(&d.sip).is_none(), "nobody is torn down");
+    }
+    assert!(lab.sends(alice.conn()).is_empty());
+}
+
+/// A device that still rings gets CANCEL with the Reason, and one whose 200 crosses it gets ACK and BYE. [B2BUA-11] [TERM-MEDIA-16]
+#[test]
+fn a_ringing_device_is_cancelled_and_a_crossing_200_is_ended() {
+    let mut lab = Lab::new();
+    let mut devices: Vec<Device> = (1..=3).map(|k| Device::register(&mut lab, k)).collect();
+    let mut alice = Alice::new();
+    alice.invite(&mut lab);
+    for d in &mut devices {
+        d.invited(&mut lab);
+    }
+    devices[0].accept(&mut lab);
+    alice.up(&mut lab);
+    devices[1].respond(&mut lab, 180, "", "");
+    devices[2].respond(&mut lab, 180, "", "");
+    devices[0].say(&mut lab, "message/cpim", &cpim("mine"));
+    for d in &devices[1..] {
+        let cancel = lab.request_to(&d.sip, "CANCEL");
+        assert!(cancel.get("Reason").contains("cause=200"), "{}", cancel.get("Reason"));
+        assert_eq!(cancel.branch(), d.invite.as_ref().expect("invited").branch());
+    }
+    // The second one says 200 all the same.
+    let sdp = devices[1].sdp("active", "");
+    let more = format!("Contact: <sip:bob@{}>\r\nContent-Type: application/sdp\r\n", devices[1].sip);
+    devices[1].respond(&mut lab, 200, &more, &sdp);
+    lab.request_to(&devices[1].sip, "ACK");
+    let bye = lab.request_to(&devices[1].sip, "BYE");
+    assert!(bye.get("Reason").starts_with("SIP;cause=200"));
+}
+
+/// The connection goes where the answer says; the first bytes on it are a SEND. [TERM-MEDIA-05] [TERM-MEDIA-06] [TERM-MEDIA-07] [MSRP-BARE-01]
+#[test]
+fn a_passive_device_is_connected_to_and_spoken_to_at_once() {
+    let mut lab = Lab::new();
+    let mut d = Device::register(&mut lab, 1);
+    let mut alice = Alice::new();
+    alice.invite(&mut lab);
+    d.invited(&mut lab);
+    let sdp = d.sdp("passive", "");
+    let more = format!("Contact: <sip:bob@{}>\r\nContent-Type: application/sdp\r\n", d.sip);
+    d.respond(&mut lab, 200, &more, &sdp);
+    let conn = lab.connected("10.0.1.1:7000", true);
+    let first = lab.frames(conn);
+    assert_eq!(first[0].what, "SEND");
+    assert_eq!(first[0].get("To-Path"), d.path);
+    assert!(first[0].body.is_none());
+    alice.up(&mut lab);
+}
+
+/// An active device that never connects: BYE to it alone after `bind_s`, the others go on. [COMEDIA-07] [MSRP-CONN-04]
+#[test]
+fn media_that_never_comes_up_ends_that_leg_alone() {
+    let mut lab = Lab::new();
+    let (alice, devices) = session(&mut lab, 1);
+    let silent = lab.connect(MEDIA, "10.0.9.9:1");
+    lab.pass(Duration::from_secs(31));
+    assert!(lab.wires[&silent].closed.is_some(), "a connection that names no session is closed");
+    alice.say(&mut lab, "msg-1", &cpim("still here"));
+    assert_eq!(lab.sends(devices[0].conn()).len(), 1);
+}
+
+/// What a device had already written when another settled the session is still delivered. (settled.md 12)
+#[test]
+fn a_loser_is_still_heard() {
+    let mut lab = Lab::new();
+    let (alice, devices) = session(&mut lab, 2);
+    devices[0].say(&mut lab, "message/cpim", &cpim("first"));
+    devices[1].say(&mut lab, "message/cpim", &cpim("second, a moment later"));
+    let bodies: Vec<_> = lab.sends(alice.conn()).into_iter().filter_map(|f| f.body).collect();
+    assert_eq!(bodies, [cpim("first"), cpim("second, a moment later")]);
+    assert!(lab.to(&devices[0].sip).is_none());
+    lab.request_to(&devices[1].sip, "BYE");
+}
