@@ -41,19 +41,32 @@ impl Shard {
                 let mut page: Vec<_> = behind.take(max + 1).collect();
                 let more = page.len() > max;
                 page.truncate(max);
-                let next = if more { page.last().map(|v| v.session) } else { None };
-                Answer::Sessions { page: page.into_iter().map(|v| self.view(v)).collect(), next }
+                let next = if more {
+                    page.last().map(|v| v.session)
+                } else {
+                    None
+                };
+                Answer::Sessions {
+                    page: page.into_iter().map(|v| self.view(v)).collect(),
+                    next,
+                }
             }
             Question::Session(id) => {
                 let all = self.function.views();
-                Answer::Session(all.iter().find(|v| v.session == id).map(|v| Box::new(self.view(v))))
-            },
+                Answer::Session(
+                    all.iter()
+                        .find(|v| v.session == id)
+                        .map(|v| Box::new(self.view(v))),
+                )
+            }
             Question::Drain { end } => {
                 self.function.refuse_new();
                 if end {
                     self.function.drain(now);
                 }
-                Answer::Draining { sessions: self.function.counters().sessions }
+                Answer::Draining {
+                    sessions: self.function.counters().sessions,
+                }
             }
             Question::End(id) => Answer::Ended(self.function.end(now, id)),
         }
@@ -67,7 +80,15 @@ impl Shard {
         let n = |n: usize| n as u64;
         let responses = (CODES.iter().copied().chain([0]))
             .zip(media.responses_in.iter().zip(media.responses_out))
-            .map(|(code, (received, sent))| (code, InOut { received: *received, sent }))
+            .map(|(code, (received, sent))| {
+                (
+                    code,
+                    InOut {
+                        received: *received,
+                        sent,
+                    },
+                )
+            })
             .filter(|(_, c)| *c != InOut::default())
             .collect();
         Report {
@@ -82,9 +103,15 @@ impl Shard {
             kept_bytes: n(held.kept_bytes),
             sip_requests: self.tally.requests(),
             sip_responses: self.tally.responses(),
-            msrp_messages: InOut { received: media.messages_in, sent: media.messages_out },
+            msrp_messages: InOut {
+                received: media.messages_in,
+                sent: media.messages_out,
+            },
             msrp_chunks: media.chunks_in,
-            msrp_bytes: InOut { received: media.bytes_in, sent: media.bytes_out },
+            msrp_bytes: InOut {
+                received: media.bytes_in,
+                sent: media.bytes_out,
+            },
             msrp_responses: responses,
             deliveries: vec![
                 ("acknowledged", media.deliveries_acknowledged),
@@ -100,10 +127,15 @@ impl Shard {
                 ("elsewhere", pf.elsewhere),
                 ("unregistered", pf.unregistered),
             ],
-            legs_dropped: FAILURES.map(|(why, name)| (name, media.legs_dropped[failure_place(why)])).to_vec(),
+            legs_dropped: FAILURES
+                .map(|(why, name)| (name, media.legs_dropped[failure_place(why)]))
+                .to_vec(),
             malformed: media.malformed + sip.malformed,
-            overload_rejected: sip.refused + media.refused_full + self.tally.connections_refused
-                + self.tally.connections_overrun + self.tally.mail_refused_initial,
+            overload_rejected: sip.refused
+                + media.refused_full
+                + self.tally.connections_refused
+                + self.tally.connections_overrun
+                + self.tally.mail_refused_initial,
             teardown_seconds: Distribution::of_micros(&self.tally.teardown),
             delivery_seconds: Distribution::default(),
             mail: self.post.sent.clone(),
@@ -131,7 +163,9 @@ impl Shard {
             who: l.contact.clone(),
             state: l.state,
             why: l.why.clone(),
-            peer: conn.and_then(|c| self.conns.get(c)).map_or_else(String::new, |c| c.peer.to_string()),
+            peer: conn
+                .and_then(|c| self.conns.get(c))
+                .map_or_else(String::new, |c| c.peer.to_string()),
             outbox_bytes: conn.map_or(0, |c| self.outbox.backlog(c)),
             unanswered: media.as_ref().map_or(0, |m| m.unanswered),
             ..report::LegView::default()

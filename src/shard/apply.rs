@@ -1,11 +1,7 @@
 //! What one room asks of another, carried out until all are quiet.
 
 use super::{conns::Role, edge::Effect as Edge, mail::Letter, world::Shard};
-use crate::{
-    ids::ConnId,
-    msrp, session, sip,
-    time::Instant,
-};
+use crate::{ids::ConnId, msrp, session, sip, time::Instant};
 
 impl Shard {
     /// Runs events, effects and outputs of all rooms until none is left. Every input ends with it.
@@ -67,15 +63,37 @@ impl Shard {
     /// Says in the log what the data plane has told, and starts the clock of a teardown.
     fn note_media(&mut self, now: Instant, event: &msrp::Event) {
         match event {
-            msrp::Event::Bound { session, leg } => tracing::debug!(shard = self.id.0, ?session, leg = leg.0, "media is up"),
-            msrp::Event::Activity { session, leg, settled } => {
-                tracing::info!(shard = self.id.0, ?session, leg = leg.0, settled, "activity: this device stays, the others are torn down");
+            msrp::Event::Bound { session, leg } => {
+                tracing::debug!(shard = self.id.0, ?session, leg = leg.0, "media is up")
+            }
+            msrp::Event::Activity {
+                session,
+                leg,
+                settled,
+            } => {
+                tracing::info!(
+                    shard = self.id.0,
+                    ?session,
+                    leg = leg.0,
+                    settled,
+                    "activity: this device stays, the others are torn down"
+                );
                 self.tally.teardown_begins(*session, now);
             }
             msrp::Event::Failed { session, leg, why } => {
-                tracing::info!(shard = self.id.0, ?session, leg = leg.0, ?why, "media failed");
+                tracing::info!(
+                    shard = self.id.0,
+                    ?session,
+                    leg = leg.0,
+                    ?why,
+                    "media failed"
+                );
             }
-            msrp::Event::Undelivered { session, message_id, .. } => {
+            msrp::Event::Undelivered {
+                session,
+                message_id,
+                ..
+            } => {
                 let id = String::from_utf8_lossy(message_id);
                 tracing::info!(shard = self.id.0, ?session, %id, "no device took this message");
             }
@@ -95,7 +113,13 @@ impl Shard {
             sip::Output::Stream { home, conn, bytes } => {
                 self.tally.sip_out(&bytes);
                 // A response or a request on a flow of another shard: it belongs to something that has begun.
-                let _ = self.post.send(home, Letter::Stream { conn, bytes: (&*bytes).into() });
+                let _ = self.post.send(
+                    home,
+                    Letter::Stream {
+                        conn,
+                        bytes: (&*bytes).into(),
+                    },
+                );
             }
             sip::Output::Connect { to } => {
                 let role = Role::Sip(self.sip_stream());
@@ -103,7 +127,8 @@ impl Shard {
                     self.tally.connections_refused += 1;
                     // A name that stands for nothing: the endpoint hears that it did not come up.
                     self.endpoint.handle_connecting(to, ConnId::default());
-                    self.endpoint.handle_connected(now, ConnId::default(), false);
+                    self.endpoint
+                        .handle_connected(now, ConnId::default(), false);
                     return;
                 };
                 self.outbox.add(conn);
@@ -127,8 +152,10 @@ impl Shard {
             msrp::Output::Connect { session, leg, to } => {
                 let Some(conn) = self.conns.insert(Role::Msrp, None, to) else {
                     self.tally.connections_refused += 1;
-                    self.plane.handle_connecting(session, leg, ConnId::default());
-                    self.plane.handle_connected(now, ConnId::default(), Err(()), &mut self.outbox);
+                    self.plane
+                        .handle_connecting(session, leg, ConnId::default());
+                    self.plane
+                        .handle_connected(now, ConnId::default(), Err(()), &mut self.outbox);
                     return;
                 };
                 self.outbox.add(conn);

@@ -47,12 +47,28 @@ pub(super) struct Conns {
 
 impl Conns {
     pub(super) fn new(max: usize) -> Self {
-        Self { all: SlotMap::with_key(), max }
+        Self {
+            all: SlotMap::with_key(),
+            max,
+        }
     }
 
     /// A name for a new connection; `None` when there is no room.
-    pub(super) fn insert(&mut self, role: Role, socket: Option<SocketId>, peer: SocketAddr) -> Option<ConnId> {
-        (self.all.len() < self.max).then(|| self.all.insert(Conn { role, socket, peer, readers: 0, heard: false }))
+    pub(super) fn insert(
+        &mut self,
+        role: Role,
+        socket: Option<SocketId>,
+        peer: SocketAddr,
+    ) -> Option<ConnId> {
+        (self.all.len() < self.max).then(|| {
+            self.all.insert(Conn {
+                role,
+                socket,
+                peer,
+                readers: 0,
+                heard: false,
+            })
+        })
     }
 
     pub(super) fn get(&self, conn: ConnId) -> Option<&Conn> {
@@ -73,6 +89,9 @@ impl Conns {
 
     /// Connections that carry MSRP, far ones apart.
     pub(super) fn msrp(&self) -> usize {
-        self.all.values().filter(|c| matches!(c.role, Role::Msrp)).count()
+        self.all
+            .values()
+            .filter(|c| matches!(c.role, Role::Msrp))
+            .count()
     }
 }

@@ -115,7 +115,12 @@ impl Parts {
                 legacy_session_match: config.msrp.legacy_session_match,
                 max_message_bytes: config.msrp.max_message_bytes,
                 contact_without_tags_suitable: config.sip.contact_without_tags_suitable,
-                trusted_peers: config.sip.trusted_peers.iter().map(|n| (n.addr, n.prefix)).collect(),
+                trusted_peers: config
+                    .sip
+                    .trusted_peers
+                    .iter()
+                    .map(|n| (n.addr, n.prefix))
+                    .collect(),
                 sessions_max: limits.sessions,
                 devices_max: limits.devices_per_session,
                 product: PRODUCT.to_owned(),
@@ -127,7 +132,12 @@ impl Parts {
                     Unreachable::Interwork => policy::Unreachable::Interwork,
                 },
                 anonymity_allowed: config.policy.anonymity_allowed,
-                required_release: config.policy.required_release.iter().filter_map(|r| r.parse().ok()).collect(),
+                required_release: config
+                    .policy
+                    .required_release
+                    .iter()
+                    .filter_map(|r| r.parse().ok())
+                    .collect(),
                 ..Policy::default()
             },
             connections_max: limits.connections,
@@ -135,7 +145,10 @@ impl Parts {
             branches_max: limits.server_transactions + limits.client_transactions,
             bind: config.msrp.bind,
             t1: config.sip.t1,
-            sip_bounds: Bounds { head_bytes: limits.sip_head_bytes, body_bytes: limits.sip_body_bytes },
+            sip_bounds: Bounds {
+                head_bytes: limits.sip_head_bytes,
+                body_bytes: limits.sip_body_bytes,
+            },
         }
     }
 }
@@ -148,7 +161,11 @@ fn registrar(config: &Config, limits: &Limits) -> sip::RegistrarSettings {
         users: config
             .users
             .iter()
-            .filter_map(|u| u.password.as_ref().map(|p| (u.aor.clone(), p.reveal().to_owned())))
+            .filter_map(|u| {
+                u.password
+                    .as_ref()
+                    .map(|p| (u.aor.clone(), p.reveal().to_owned()))
+            })
             .collect(),
         ..sip::RegistrarSettings::new(config.domains.clone())
     }

@@ -1,11 +1,6 @@
 //! What belongs to another shard goes there by mail; what comes by mail goes the way of any input.
 
-use super::{
-    conns::Role,
-    edge::Effect,
-    mail::Letter,
-    world::Shard,
-};
+use super::{conns::Role, edge::Effect, mail::Letter, world::Shard};
 use crate::{
     buf::Slice,
     ids::{ConnId, ShardId},
@@ -27,14 +22,22 @@ impl Shard {
         };
         self.tally.sip_in(&message);
         let shards = self.post.shards();
-        let (to, begun) = if shards == 1 { (self.id, true) } else { self.owner(now, &message, shards) };
+        let (to, begun) = if shards == 1 {
+            (self.id, true)
+        } else {
+            self.owner(now, &message, shards)
+        };
         if to == self.id {
             self.endpoint.handle_message(now, flow, bytes);
             return;
         }
         let bytes: Box<[u8]> = bytes.into();
         let letter = match flow {
-            Flow::Udp { socket, peer } => Letter::Datagram { socket, from: peer, bytes },
+            Flow::Udp { socket, peer } => Letter::Datagram {
+                socket,
+                from: peer,
+                bytes,
+            },
             Flow::Stream { conn, .. } => {
                 if let Some(entry) = self.conns.get_mut(conn) {
                     entry.readers |= 1 << to.0;
@@ -42,7 +45,11 @@ impl Shard {
                 Letter::Message { flow, bytes }
             }
         };
-        let sent = if begun { self.post.send_reserved(to, letter) } else { self.post.send(to, letter) };
+        let sent = if begun {
+            self.post.send_reserved(to, letter)
+        } else {
+            self.post.send(to, letter)
+        };
         match sent {
             // A datagram is dropped: its sender repeats it. On a stream nobody would, so an initial request is answered.
             Ok(()) | Err(Letter::Datagram { .. }) => {}
@@ -50,7 +57,11 @@ impl Shard {
                 self.tally.mail_refused_initial += 1;
                 self.endpoint.refuse(now, flow, &bytes);
             }
-            Err(other) => tracing::warn!(shard = self.id.0, ?other, "a letter that is not SIP was refused"),
+            Err(other) => tracing::warn!(
+                shard = self.id.0,
+                ?other,
+                "a letter that is not SIP was refused"
+            ),
         }
     }
 
@@ -72,7 +83,9 @@ impl Shard {
     pub(super) fn read_mail(&mut self, now: Instant) {
         for from in (0..self.post.shards()).map(ShardId) {
             for _ in 0..self.post.waiting(from) {
-                let Some(letter) = self.post.receive(from) else { break };
+                let Some(letter) = self.post.receive(from) else {
+                    break;
+                };
                 self.read(now, from, letter);
             }
         }
@@ -80,25 +93,38 @@ impl Shard {
 
     fn read(&mut self, now: Instant, from: ShardId, letter: Letter) {
         match letter {
-            Letter::Datagram { socket, from: peer, bytes } => {
-                self.endpoint.handle_message(now, Flow::Udp { socket, peer }, &bytes);
+            Letter::Datagram {
+                socket,
+                from: peer,
+                bytes,
+            } => {
+                self.endpoint
+                    .handle_message(now, Flow::Udp { socket, peer }, &bytes);
             }
             Letter::Message { flow, bytes } => self.endpoint.handle_message(now, flow, &bytes),
             Letter::Stream { conn, bytes } => self.send_stream(conn, &bytes),
             Letter::StreamGone { conn } => self.endpoint.handle_closed(now, from, conn),
-            Letter::Frames { conn, local, peer, bytes } => {
+            Letter::Frames {
+                conn,
+                local,
+                peer,
+                bytes,
+            } => {
                 let known = self.far.iter().copied().find(|c| {
                     matches!(self.conns.get(*c).map(|e| &e.role), Some(Role::Far { home, conn: theirs }) if *home == from && *theirs == conn)
                 });
                 let known = known.or_else(|| {
-                    let new = self.conns.insert(Role::Far { home: from, conn }, None, peer)?;
+                    let new = self
+                        .conns
+                        .insert(Role::Far { home: from, conn }, None, peer)?;
                     self.outbox.add(new);
                     self.far.push(new);
                     self.plane.handle_accepted(now, new, local, peer);
                     Some(new)
                 });
                 if let Some(conn) = known {
-                    self.plane.handle_bytes(now, conn, Slice::copied(&bytes), &mut self.outbox);
+                    self.plane
+                        .handle_bytes(now, conn, Slice::copied(&bytes), &mut self.outbox);
                 }
             }
             Letter::Reply { conn, bytes } => {
@@ -128,10 +154,17 @@ impl Shard {
 
     /// Frames of another shard's session, on a connection that stays here.
     pub(super) fn mail_frames(&mut self, conn: ConnId, to: ShardId, bytes: Vec<u8>) {
-        let Some(entry) = self.conns.get_mut(conn) else { return };
+        let Some(entry) = self.conns.get_mut(conn) else {
+            return;
+        };
         entry.readers |= 1 << to.0;
         let (local, peer) = (entry.peer, entry.peer);
-        let letter = Letter::Frames { conn, local, peer, bytes: bytes.into() };
+        let letter = Letter::Frames {
+            conn,
+            local,
+            peer,
+            bytes: bytes.into(),
+        };
         if self.post.send(to, letter).is_err() {
             // A frame cut short cannot be mended: the connection is closed, its peer sees a lost connection.
             self.tally.connections_overrun += 1;
@@ -146,23 +179,45 @@ impl Shard {
             if self.outbox.backlog(conn) == 0 {
                 continue;
             }
-            let Some(Role::Far { home, conn: theirs }) = self.conns.get(conn).map(|c| &c.role) else { continue };
+            let Some(Role::Far { home, conn: theirs }) = self.conns.get(conn).map(|c| &c.role)
+            else {
+                continue;
+            };
             let (home, theirs) = (*home, *theirs);
             // Only whole frames travel: an open one is interrupted, and goes on under a new head.
             self.plane.interrupt(self.clock, conn, &mut self.outbox);
             let bytes: Vec<u8> = self.outbox.gather(conn).flatten().copied().collect();
             self.outbox.sent(conn, bytes.len(), bytes.len());
-            if self.post.send(home, Letter::Reply { conn: theirs, bytes: bytes.into() }).is_err() {
+            if self
+                .post
+                .send(
+                    home,
+                    Letter::Reply {
+                        conn: theirs,
+                        bytes: bytes.into(),
+                    },
+                )
+                .is_err()
+            {
                 self.tally.connections_overrun += 1;
             }
         }
     }
 
     /// Tells the shards in `readers` that a connection of ours is gone.
-    pub(super) fn tell_readers(&mut self, readers: u64, letter: impl Fn(ConnId) -> Letter, conn: ConnId) {
+    pub(super) fn tell_readers(
+        &mut self,
+        readers: u64,
+        letter: impl Fn(ConnId) -> Letter,
+        conn: ConnId,
+    ) {
         for n in (0..self.post.shards()).filter(|n| readers & (1 << n) != 0) {
             if self.post.send(ShardId(n), letter(conn)).is_err() {
-                tracing::warn!(shard = self.id.0, to = n, "no place to say that a connection is gone");
+                tracing::warn!(
+                    shard = self.id.0,
+                    to = n,
+                    "no place to say that a connection is gone"
+                );
             }
         }
     }

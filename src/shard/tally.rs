@@ -12,8 +12,21 @@ use crate::{
 
 /// The methods that are counted by name; the last place is for all others.
 const METHODS: [&str; 15] = [
-    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE", "MESSAGE", "REFER", "SUBSCRIBE",
-    "NOTIFY", "INFO", "PUBLISH", "other",
+    "INVITE",
+    "ACK",
+    "BYE",
+    "CANCEL",
+    "OPTIONS",
+    "REGISTER",
+    "PRACK",
+    "UPDATE",
+    "MESSAGE",
+    "REFER",
+    "SUBSCRIBE",
+    "NOTIFY",
+    "INFO",
+    "PUBLISH",
+    "other",
 ];
 
 /// Plain integers of one shard's thread.
@@ -49,13 +62,17 @@ impl Default for Tally {
             sessions_ended: 0,
             active_since: SecondaryMap::new(),
             // Three digits up to a minute: a fixed table, made once.
-            teardown: Histogram::new_with_bounds(1, 60_000_000, 2).unwrap_or_else(|_| unreachable!("the bounds are right")),
+            teardown: Histogram::new_with_bounds(1, 60_000_000, 2)
+                .unwrap_or_else(|_| unreachable!("the bounds are right")),
         }
     }
 }
 
 fn place(method: Method<'_>) -> usize {
-    METHODS.iter().position(|m| m.as_bytes() == method.as_bytes()).unwrap_or(METHODS.len() - 1)
+    METHODS
+        .iter()
+        .position(|m| m.as_bytes() == method.as_bytes())
+        .unwrap_or(METHODS.len() - 1)
 }
 
 impl Tally {
@@ -74,7 +91,10 @@ impl Tally {
     /// Counts a SIP message that goes out, by its start line alone.
     pub(super) fn sip_out(&mut self, bytes: &[u8]) {
         if let Some(rest) = bytes.strip_prefix(b"SIP/2.0 ") {
-            let code = rest.iter().take(3).fold(0_usize, |n, b| n * 10 + usize::from(b.wrapping_sub(b'0')));
+            let code = rest
+                .iter()
+                .take(3)
+                .fold(0_usize, |n, b| n * 10 + usize::from(b.wrapping_sub(b'0')));
             if let Some(c) = self.responses.get_mut(code.wrapping_sub(100)) {
                 c.sent += 1;
             }
@@ -105,10 +125,18 @@ impl Tally {
     }
 
     pub(super) fn requests(&self) -> Vec<(&'static str, InOut)> {
-        METHODS.iter().copied().zip(self.requests).filter(|(_, c)| *c != InOut::default()).collect()
+        METHODS
+            .iter()
+            .copied()
+            .zip(self.requests)
+            .filter(|(_, c)| *c != InOut::default())
+            .collect()
     }
 
     pub(super) fn responses(&self) -> Vec<(u16, InOut)> {
-        (100..).zip(self.responses.iter().copied()).filter(|(_, c)| *c != InOut::default()).collect()
+        (100..)
+            .zip(self.responses.iter().copied())
+            .filter(|(_, c)| *c != InOut::default())
+            .collect()
     }
 }

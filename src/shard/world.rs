@@ -14,9 +14,9 @@ use crate::{
     msrp::Plane,
     session::Function,
     sip::{Endpoint, Flow, Item, Registrar, Stream, route_key::BranchMap},
-    wire::sip::Bounds,
     time::Instant,
     timer::Timers,
+    wire::sip::Bounds,
 };
 
 /// One core's world. `serve` and the simulation make the same one.
@@ -59,7 +59,11 @@ impl Shard {
             function: Function::new(parts.session, parts.policy, of(4)),
             outbox: Outbox::new(parts.outbox_hard_limit),
             post,
-            branches: BranchMap::new(parts.t1, parts.branches_max, u64::from_le_bytes(of(5)[..8].try_into().unwrap_or_default())),
+            branches: BranchMap::new(
+                parts.t1,
+                parts.branches_max,
+                u64::from_le_bytes(of(5)[..8].try_into().unwrap_or_default()),
+            ),
             effects: VecDeque::new(),
             far: Vec::new(),
             half_open: Timers::new(),
@@ -107,7 +111,13 @@ impl Shard {
         &self.registrar
     }
 
-    fn new_connection(&mut self, now: Instant, socket: SocketId, local: SocketAddr, peer: SocketAddr) -> Option<ConnId> {
+    fn new_connection(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        local: SocketAddr,
+        peer: SocketAddr,
+    ) -> Option<ConnId> {
         let role = match self.sockets.get(usize::from(socket.0))? {
             SocketRole::SipStream => Role::Sip(self.sip_stream()),
             SocketRole::Msrp => Role::Msrp,
@@ -129,13 +139,21 @@ impl Shard {
 
     /// SIP bytes of a stream: whole messages go their way, what breaks the framing ends the connection.
     fn sip_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
-        let Some(entry) = self.conns.get_mut(conn) else { return };
+        let Some(entry) = self.conns.get_mut(conn) else {
+            return;
+        };
         let peer = entry.peer;
-        let Role::Sip(stream) = &mut entry.role else { return };
+        let Role::Sip(stream) = &mut entry.role else {
+            return;
+        };
         // Taken out while its messages go their way, which may lead back to this connection.
         let mut stream = std::mem::take(stream);
         stream.push(bytes);
-        let flow = Flow::Stream { home: self.id, conn, peer };
+        let flow = Flow::Stream {
+            home: self.id,
+            conn,
+            peer,
+        };
         let mut fine = true;
         loop {
             match stream.poll() {
@@ -173,7 +191,9 @@ impl Shard {
     pub(super) fn close(&mut self, conn: ConnId, flush: bool) {
         match self.conns.get(conn).map(|c| &c.role) {
             Some(Role::Far { .. }) => self.forget(conn),
-            Some(Role::Sip(_) | Role::Msrp) => self.effects.push_back(Effect::Close { conn, flush }),
+            Some(Role::Sip(_) | Role::Msrp) => {
+                self.effects.push_back(Effect::Close { conn, flush })
+            }
             None => {}
         }
     }
@@ -187,7 +207,13 @@ impl Shard {
 }
 
 impl World for Shard {
-    fn accepted(&mut self, now: Instant, socket: SocketId, local: SocketAddr, peer: SocketAddr) -> Option<ConnId> {
+    fn accepted(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        local: SocketAddr,
+        peer: SocketAddr,
+    ) -> Option<ConnId> {
         let conn = self.new_connection(now, socket, local, peer);
         self.settle(now);
         conn
@@ -216,7 +242,10 @@ impl World for Shard {
 
     fn connected(&mut self, now: Instant, conn: ConnId, outcome: Result<SocketAddr, ConnectError>) {
         match self.conns.get(conn).map(|c| &c.role) {
-            Some(Role::Msrp) => self.plane.handle_connected(now, conn, outcome.map_err(|_| ()), &mut self.outbox),
+            Some(Role::Msrp) => {
+                self.plane
+                    .handle_connected(now, conn, outcome.map_err(|_| ()), &mut self.outbox)
+            }
             Some(Role::Sip(_)) => self.endpoint.handle_connected(now, conn, outcome.is_ok()),
             Some(Role::Far { .. }) | None => return,
         }
@@ -236,16 +265,26 @@ impl World for Shard {
     }
 
     fn ended(&mut self, now: Instant, conn: ConnId, _how: End) {
-        let Some(gone) = self.conns.get(conn) else { return };
+        let Some(gone) = self.conns.get(conn) else {
+            return;
+        };
         let readers = gone.readers;
         match &gone.role {
             Role::Msrp => {
                 self.plane.handle_closed(now, conn, &mut self.outbox);
-                self.tell_readers(readers, |c| super::mail::Letter::FramesGone { conn: c }, conn);
+                self.tell_readers(
+                    readers,
+                    |c| super::mail::Letter::FramesGone { conn: c },
+                    conn,
+                );
             }
             Role::Sip(_) => {
                 self.endpoint.handle_closed(now, self.id, conn);
-                self.tell_readers(readers, |c| super::mail::Letter::StreamGone { conn: c }, conn);
+                self.tell_readers(
+                    readers,
+                    |c| super::mail::Letter::StreamGone { conn: c },
+                    conn,
+                );
             }
             Role::Far { .. } => {}
         }

@@ -11,7 +11,9 @@ use ringfork::{
     config::Config,
     ids::{ConnId, ShardId, SocketId},
     limits::Limits,
-    shard::{ConnectError, Effect, End, Listener, Parts, Places, Shard, SocketRole, World, exchange},
+    shard::{
+        ConnectError, Effect, End, Listener, Parts, Places, Shard, SocketRole, World, exchange,
+    },
     time::Instant,
 };
 
@@ -22,7 +24,8 @@ pub(crate) const TCP: SocketId = SocketId(1);
 pub(crate) const MEDIA: SocketId = SocketId(2);
 pub(crate) const SIP_ADDR: &str = "10.0.0.1:5060";
 pub(crate) const MSRP_ADDR: &str = "10.0.0.1:2855";
-pub(crate) const TAG: &str = "+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session\"";
+pub(crate) const TAG: &str =
+    "+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session\"";
 
 pub(crate) fn addr(text: &str) -> SocketAddr {
     text.parse().expect("an address")
@@ -60,11 +63,23 @@ impl Lab {
 
     pub(crate) fn limited(config: &Config, limits: &Limits) -> Self {
         let listeners = [
-            Listener { role: SocketRole::SipDatagram, addr: addr(SIP_ADDR) },
-            Listener { role: SocketRole::SipStream, addr: addr(SIP_ADDR) },
-            Listener { role: SocketRole::Msrp, addr: addr(MSRP_ADDR) },
+            Listener {
+                role: SocketRole::SipDatagram,
+                addr: addr(SIP_ADDR),
+            },
+            Listener {
+                role: SocketRole::SipStream,
+                addr: addr(SIP_ADDR),
+            },
+            Listener {
+                role: SocketRole::Msrp,
+                addr: addr(MSRP_ADDR),
+            },
         ];
-        let places = Places { open: limits.mailbox_places, reserved: limits.mailbox_reserved };
+        let places = Places {
+            open: limits.mailbox_places,
+            reserved: limits.mailbox_reserved,
+        };
         let (post, _desk) = exchange(1, places).pop().expect("one shard");
         let parts = Parts::new(ShardId(0), config, limits, &listeners);
         Self {
@@ -117,7 +132,13 @@ impl Lab {
     }
 
     fn flush(&mut self, conn: ConnId) {
-        let offer: Vec<u8> = self.shard.outbox().gather(conn).flatten().copied().collect();
+        let offer: Vec<u8> = self
+            .shard
+            .outbox()
+            .gather(conn)
+            .flatten()
+            .copied()
+            .collect();
         let wire = self.wires.entry(conn).or_default();
         let taken = wire.window.map_or(offer.len(), |w| w.min(offer.len()));
         if let Some(w) = &mut wire.window {
@@ -129,14 +150,18 @@ impl Lab {
 
     /// A datagram from `from`.
     pub(crate) fn datagram(&mut self, from: &str, bytes: &[u8]) {
-        self.shard.datagram(self.now, UDP, addr(from), Slice::copied(bytes));
+        self.shard
+            .datagram(self.now, UDP, addr(from), Slice::copied(bytes));
         self.turn();
     }
 
     /// A connection from `from` to a listener.
     pub(crate) fn connect(&mut self, socket: SocketId, from: &str) -> ConnId {
         let local = if socket == MEDIA { MSRP_ADDR } else { SIP_ADDR };
-        let conn = self.shard.accepted(self.now, socket, addr(local), addr(from)).expect("there is room");
+        let conn = self
+            .shard
+            .accepted(self.now, socket, addr(local), addr(from))
+            .expect("there is room");
         self.wires.insert(conn, Wire::default());
         self.turn();
         conn
@@ -147,7 +172,11 @@ impl Lab {
         let (conn, at) = self.connects.pop_front().expect("a connection is wanted");
         assert_eq!(at, addr(to));
         self.wires.insert(conn, Wire::default());
-        let outcome = if up { Ok(addr("10.0.0.1:40000")) } else { Err(ConnectError::Refused) };
+        let outcome = if up {
+            Ok(addr("10.0.0.1:40000"))
+        } else {
+            Err(ConnectError::Refused)
+        };
         self.shard.connected(self.now, conn, outcome);
         self.turn();
         conn
@@ -221,7 +250,10 @@ impl Lab {
 
     /// The SENDs with a body among them.
     pub(crate) fn sends(&mut self, conn: ConnId) -> Vec<Frame> {
-        self.frames(conn).into_iter().filter(|f| f.what == "SEND" && f.body.is_some()).collect()
+        self.frames(conn)
+            .into_iter()
+            .filter(|f| f.what == "SEND" && f.body.is_some())
+            .collect()
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -256,13 +288,22 @@ impl Device {
         );
         lab.datagram(&sip, m.as_bytes());
         assert_eq!(lab.response_to(&sip, "REGISTER").code(), Some(200));
-        Self { n, sip, path: format!("msrp://10.0.1.{n}:7000/dev{n};tcp"), invite: None, peer_path: String::new(), conn: None }
+        Self {
+            n,
+            sip,
+            path: format!("msrp://10.0.1.{n}:7000/dev{n};tcp"),
+            invite: None,
+            peer_path: String::new(),
+            conn: None,
+        }
     }
 
     /// Takes the INVITE that went to it.
     pub(crate) fn invited(&mut self, lab: &mut Lab) -> Sip {
         let invite = lab.request_to(&self.sip, "INVITE");
-        self.peer_path = text::sdp(&String::from_utf8_lossy(&invite.body), "path").expect("a path").to_owned();
+        self.peer_path = text::sdp(&String::from_utf8_lossy(&invite.body), "path")
+            .expect("a path")
+            .to_owned();
         self.invite = Some(invite.clone());
         invite
     }
@@ -286,17 +327,35 @@ impl Device {
     /// Answers 200, as active endpoint; its media is up and bound.
     pub(crate) fn accept(&mut self, lab: &mut Lab) {
         let sdp = self.sdp("active", "");
-        let more = format!("Contact: <sip:bob@{}>\r\nContent-Type: application/sdp\r\n", self.sip);
+        let more = format!(
+            "Contact: <sip:bob@{}>\r\nContent-Type: application/sdp\r\n",
+            self.sip
+        );
         self.respond(lab, 200, &more, &sdp);
         let ack = lab.request_to(&self.sip, "ACK");
-        assert_eq!(ack.get("Call-ID"), self.invite.as_ref().expect("invited").get("Call-ID"));
+        assert_eq!(
+            ack.get("Call-ID"),
+            self.invite.as_ref().expect("invited").get("Call-ID")
+        );
         let conn = lab.connect(MEDIA, &format!("10.0.1.{}:30000", self.n));
         self.conn = Some(conn);
         let (tid, id) = (lab.fresh("bind"), lab.fresh("mbind"));
-        let bare = text::Send { tid: &tid, to: &self.peer_path, from: &self.path, id: &id, range: (1, 0, 0), flag: b'$', ..Default::default() }.write();
+        let bare = text::Send {
+            tid: &tid,
+            to: &self.peer_path,
+            from: &self.path,
+            id: &id,
+            range: (1, 0, 0),
+            flag: b'$',
+            ..Default::default()
+        }
+        .write();
         lab.bytes(conn, &bare);
         let frames = lab.frames(conn);
-        assert!(frames.iter().any(|f| f.what == "200" && f.tid == tid), "the bodiless SEND is answered: {frames:?}");
+        assert!(
+            frames.iter().any(|f| f.what == "200" && f.tid == tid),
+            "the bodiless SEND is answered: {frames:?}"
+        );
     }
 
     pub(crate) fn conn(&self) -> ConnId {
@@ -358,8 +417,19 @@ impl Alice {
         )
     }
 
-    pub(crate) fn message(&self, method: &str, uri: &str, branch: &str, cseq: u32, more: &str, body: &str) -> Vec<u8> {
-        let to = self.ok.as_ref().map_or_else(|| "<sip:bob@example.com>".to_owned(), |ok| ok.get("To").to_owned());
+    pub(crate) fn message(
+        &self,
+        method: &str,
+        uri: &str,
+        branch: &str,
+        cseq: u32,
+        more: &str,
+        body: &str,
+    ) -> Vec<u8> {
+        let to = self.ok.as_ref().map_or_else(
+            || "<sip:bob@example.com>".to_owned(),
+            |ok| ok.get("To").to_owned(),
+        );
         format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch={branch}\r\nMax-Forwards: 70\r\nFrom: <sip:alice@other.example>;tag=a\r\n\
              To: {to}\r\nCall-ID: alicecall\r\nCSeq: {cseq} {method}\r\n{more}Content-Length: {}\r\n\r\n{body}",
@@ -374,8 +444,18 @@ impl Alice {
     }
 
     pub(crate) fn invite_with(&self, lab: &mut Lab, more: &str) {
-        let more = format!("Contact: <sip:alice@{}>;{TAG}\r\nAccept-Contact: *;{TAG};require;explicit\r\nSupported: timer\r\nContent-Type: application/sdp\r\n{more}", self.sip);
-        let m = self.message("INVITE", "sip:bob@example.com", "z9hG4bKalice", 1, &more, &self.sdp());
+        let more = format!(
+            "Contact: <sip:alice@{}>;{TAG}\r\nAccept-Contact: *;{TAG};require;explicit\r\nSupported: timer\r\nContent-Type: application/sdp\r\n{more}",
+            self.sip
+        );
+        let m = self.message(
+            "INVITE",
+            "sip:bob@example.com",
+            "z9hG4bKalice",
+            1,
+            &more,
+            &self.sdp(),
+        );
         lab.datagram(&self.sip, &m);
     }
 
@@ -387,16 +467,30 @@ impl Alice {
                 break r;
             }
         };
-        self.peer_path = text::sdp(&String::from_utf8_lossy(&ok.body), "path").expect("a path").to_owned();
+        self.peer_path = text::sdp(&String::from_utf8_lossy(&ok.body), "path")
+            .expect("a path")
+            .to_owned();
         self.ok = Some(ok.clone());
         let ack = self.message("ACK", &ok.uri("Contact"), "z9hG4bKack", 1, "", "");
         lab.datagram(&self.sip, &ack);
         let conn = lab.connect(MEDIA, "10.0.2.1:30000");
         self.conn = Some(conn);
         let (tid, id) = (lab.fresh("bind"), lab.fresh("abind"));
-        let bare = text::Send { tid: &tid, to: &self.peer_path, from: &self.path, id: &id, range: (1, 0, 0), flag: b'$', ..Default::default() }.write();
+        let bare = text::Send {
+            tid: &tid,
+            to: &self.peer_path,
+            from: &self.path,
+            id: &id,
+            range: (1, 0, 0),
+            flag: b'$',
+            ..Default::default()
+        }
+        .write();
         lab.bytes(conn, &bare);
-        assert!(lab.frames(conn).iter().any(|f| f.what == "200"), "the bodiless SEND is answered");
+        assert!(
+            lab.frames(conn).iter().any(|f| f.what == "200"),
+            "the bodiless SEND is answered"
+        );
     }
 
     pub(crate) fn conn(&self) -> ConnId {
@@ -430,7 +524,14 @@ impl Alice {
     pub(crate) fn bye(&mut self, lab: &mut Lab) {
         self.cseq += 1;
         let uri = self.ok.as_ref().expect("a dialog").uri("Contact");
-        let m = self.message("BYE", &uri, &format!("z9hG4bKbye{}", self.cseq), self.cseq, "", "");
+        let m = self.message(
+            "BYE",
+            &uri,
+            &format!("z9hG4bKbye{}", self.cseq),
+            self.cseq,
+            "",
+            "",
+        );
         lab.datagram(&self.sip, &m);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::lab::{COMPOSING, Device, Lab, MEDIA, Alice, cpim, hang_up, session};
+use crate::lab::{Alice, COMPOSING, Device, Lab, MEDIA, cpim, hang_up, session};
 
 /// One SEND of the originator gives one SEND on each leg: same body, Message-ID and range, paths of the leg, a fresh id.
 /// [TERM-MEDIA-02] [TERM-MEDIA-03] [TERM-MEDIA-10] [TERM-MEDIA-11] [TERM-MEDIA-12]
@@ -30,7 +30,11 @@ fn a_message_goes_to_every_device_with_the_paths_of_its_leg() {
     tids.dedup();
     paths.sort();
     paths.dedup();
-    assert_eq!((tids.len(), paths.len()), (3, 3), "each leg has its own transaction and session ids");
+    assert_eq!(
+        (tids.len(), paths.len()),
+        (3, 3),
+        "each leg has its own transaction and session ids"
+    );
 }
 
 /// [TERM-MEDIA-08] as settled R1 reads it: the 200 leaves when one device has acknowledged the whole message.
@@ -39,13 +43,22 @@ fn the_200_comes_with_the_first_device_and_once() {
     let mut lab = Lab::new();
     let (alice, devices) = session(&mut lab, 2);
     let tid = alice.say(&mut lab, "msg-1", &cpim("held"));
-    assert!(lab.frames(alice.conn()).is_empty(), "nothing was promised yet");
+    assert!(
+        lab.frames(alice.conn()).is_empty(),
+        "nothing was promised yet"
+    );
     for d in &devices {
         let sends = lab.sends(d.conn());
         d.ok(&mut lab, &sends[0], 200);
     }
     let answers = lab.frames(alice.conn());
-    assert_eq!(answers.iter().map(|f| (f.what.as_str(), f.tid.as_str())).collect::<Vec<_>>(), [("200", tid.as_str())]);
+    assert_eq!(
+        answers
+            .iter()
+            .map(|f| (f.what.as_str(), f.tid.as_str()))
+            .collect::<Vec<_>>(),
+        [("200", tid.as_str())]
+    );
     assert_eq!(answers[0].get("To-Path"), alice.path);
     assert_eq!(answers[0].get("From-Path"), alice.peer_path);
 }
@@ -60,11 +73,21 @@ fn silent_devices_give_a_200_after_a_second_and_a_report_after_thirty() {
     lab.pass(Duration::from_millis(950));
     assert!(lab.frames(alice.conn()).is_empty());
     lab.pass(Duration::from_millis(100));
-    assert_eq!(lab.frames(alice.conn()).iter().map(|f| f.tid.clone()).collect::<Vec<_>>(), [tid]);
+    assert_eq!(
+        lab.frames(alice.conn())
+            .iter()
+            .map(|f| f.tid.clone())
+            .collect::<Vec<_>>(),
+        [tid]
+    );
     lab.pass(Duration::from_secs(27));
     assert!(lab.frames(alice.conn()).is_empty());
     lab.pass(Duration::from_secs(5));
-    let reports: Vec<_> = lab.frames(alice.conn()).into_iter().filter(|f| f.what == "REPORT").collect();
+    let reports: Vec<_> = lab
+        .frames(alice.conn())
+        .into_iter()
+        .filter(|f| f.what == "REPORT")
+        .collect();
     assert_eq!(reports.len(), 1);
     assert_eq!(reports[0].get("Status").get(..7), Some("000 408"));
     assert_eq!(reports[0].get("Message-ID"), "msg-1");
@@ -78,7 +101,10 @@ fn silent_devices_give_a_200_after_a_second_and_a_report_after_thirty() {
 fn activity_settles_the_session_on_one_device() {
     for (content_type, body) in [
         ("message/cpim", cpim("I am here")),
-        ("application/im-iscomposing+xml", COMPOSING.as_bytes().to_vec()),
+        (
+            "application/im-iscomposing+xml",
+            COMPOSING.as_bytes().to_vec(),
+        ),
     ] {
         let mut lab = Lab::new();
         let (mut alice, devices) = session(&mut lab, 4);
@@ -100,30 +126,50 @@ fn activity_settles_the_session_on_one_device() {
                 continue;
             }
             let bye = lab.request_to(&d.sip, "BYE");
-            assert!(bye.get("Reason").starts_with("SIP;cause=200"), "{}", bye.get("Reason"));
-            assert_eq!(bye.get("Call-ID"), d.invite.as_ref().expect("invited").get("Call-ID"));
+            assert!(
+                bye.get("Reason").starts_with("SIP;cause=200"),
+                "{}",
+                bye.get("Reason")
+            );
+            assert_eq!(
+                bye.get("Call-ID"),
+                d.invite.as_ref().expect("invited").get("Call-ID")
+            );
             let r = bye.answer(200, "OK", "", "", "");
             lab.datagram(&d.sip, &r);
         }
         assert!(lab.to(&alice.sip).is_none(), "no BYE to the originator");
         let got = lab.sends(alice.conn());
-        assert_eq!(got.iter().map(|f| f.body.clone()).collect::<Vec<_>>(), [Some(body.clone())]);
+        assert_eq!(
+            got.iter().map(|f| f.body.clone()).collect::<Vec<_>>(),
+            [Some(body.clone())]
+        );
         assert_eq!(got[0].get("To-Path"), alice.path);
-        assert!(lab.frames(devices[2].conn()).iter().any(|f| f.what == "200" && f.tid == tid));
+        assert!(
+            lab.frames(devices[2].conn())
+                .iter()
+                .any(|f| f.what == "200" && f.tid == tid)
+        );
 
         alice.say(&mut lab, "msg-3", &cpim("for you alone"));
         let sends = lab.sends(devices[2].conn());
         assert_eq!(sends.len(), 1);
         devices[2].ok(&mut lab, &sends[0], 200);
         for n in [0, 1, 3] {
-            assert!(lab.sends(devices[n].conn()).is_empty(), "a torn-down device gets nothing");
+            assert!(
+                lab.sends(devices[n].conn()).is_empty(),
+                "a torn-down device gets nothing"
+            );
         }
         // Their sessions are gone: closed, or 481 to who still speaks.
         for n in [0, 1, 3] {
             if lab.wires[&devices[n].conn()].closed.is_none() {
                 let tid = devices[n].say(&mut lab, "message/cpim", &cpim("too late"));
                 let answers = lab.frames(devices[n].conn());
-                assert!(answers.iter().any(|f| f.tid == tid && f.what == "481"), "{answers:?}");
+                assert!(
+                    answers.iter().any(|f| f.tid == tid && f.what == "481"),
+                    "{answers:?}"
+                );
             }
         }
         let legs: usize = lab.shard.function().counters().legs;
@@ -146,7 +192,11 @@ fn what_is_no_activity() {
     let (alice, devices) = session(&mut lab, 2);
     let imdn = b"From: <sip:b@example.com>\r\nTo: <sip:a@example.com>\r\n\r\nContent-Type: message/imdn+xml\r\n\r\n<imdn xmlns=\"urn:ietf:params:xml:ns:imdn\"><message-id>1</message-id></imdn>";
     devices[0].say(&mut lab, "message/cpim", imdn);
-    assert_eq!(lab.sends(alice.conn()).len(), 1, "it is forwarded all the same");
+    assert_eq!(
+        lab.sends(alice.conn()).len(),
+        1,
+        "it is forwarded all the same"
+    );
     let report = format!(
         "MSRP repo1234 REPORT\r\nTo-Path: {}\r\nFrom-Path: {}\r\nMessage-ID: nobody\r\nByte-Range: 1-3/3\r\nStatus: 000 200\r\n-------repo1234$\r\n",
         devices[0].peer_path, devices[0].path
@@ -175,12 +225,22 @@ fn a_ringing_device_is_cancelled_and_a_crossing_200_is_ended() {
     devices[0].say(&mut lab, "message/cpim", &cpim("mine"));
     for d in &devices[1..] {
         let cancel = lab.request_to(&d.sip, "CANCEL");
-        assert!(cancel.get("Reason").contains("cause=200"), "{}", cancel.get("Reason"));
-        assert_eq!(cancel.branch(), d.invite.as_ref().expect("invited").branch());
+        assert!(
+            cancel.get("Reason").contains("cause=200"),
+            "{}",
+            cancel.get("Reason")
+        );
+        assert_eq!(
+            cancel.branch(),
+            d.invite.as_ref().expect("invited").branch()
+        );
     }
     // The second one says 200 all the same.
     let sdp = devices[1].sdp("active", "");
-    let more = format!("Contact: <sip:bob@{}>\r\nContent-Type: application/sdp\r\n", devices[1].sip);
+    let more = format!(
+        "Contact: <sip:bob@{}>\r\nContent-Type: application/sdp\r\n",
+        devices[1].sip
+    );
     devices[1].respond(&mut lab, 200, &more, &sdp);
     lab.request_to(&devices[1].sip, "ACK");
     let bye = lab.request_to(&devices[1].sip, "BYE");
@@ -196,7 +256,10 @@ fn a_passive_device_is_connected_to_and_spoken_to_at_once() {
     alice.invite(&mut lab);
     d.invited(&mut lab);
     let sdp = d.sdp("passive", "");
-    let more = format!("Contact: <sip:bob@{}>\r\nContent-Type: application/sdp\r\n", d.sip);
+    let more = format!(
+        "Contact: <sip:bob@{}>\r\nContent-Type: application/sdp\r\n",
+        d.sip
+    );
     d.respond(&mut lab, 200, &more, &sdp);
     let conn = lab.connected("10.0.1.1:7000", true);
     let first = lab.frames(conn);
@@ -213,7 +276,10 @@ fn media_that_never_comes_up_ends_that_leg_alone() {
     let (alice, devices) = session(&mut lab, 1);
     let silent = lab.connect(MEDIA, "10.0.9.9:1");
     lab.pass(Duration::from_secs(31));
-    assert!(lab.wires[&silent].closed.is_some(), "a connection that names no session is closed");
+    assert!(
+        lab.wires[&silent].closed.is_some(),
+        "a connection that names no session is closed"
+    );
     alice.say(&mut lab, "msg-1", &cpim("still here"));
     assert_eq!(lab.sends(devices[0].conn()).len(), 1);
 }
@@ -225,7 +291,11 @@ fn a_loser_is_still_heard() {
     let (alice, devices) = session(&mut lab, 2);
     devices[0].say(&mut lab, "message/cpim", &cpim("first"));
     devices[1].say(&mut lab, "message/cpim", &cpim("second, a moment later"));
-    let bodies: Vec<_> = lab.sends(alice.conn()).into_iter().filter_map(|f| f.body).collect();
+    let bodies: Vec<_> = lab
+        .sends(alice.conn())
+        .into_iter()
+        .filter_map(|f| f.body)
+        .collect();
     assert_eq!(bodies, [cpim("first"), cpim("second, a moment later")]);
     assert!(lab.to(&devices[0].sip).is_none());
     lab.request_to(&devices[1].sip, "BYE");

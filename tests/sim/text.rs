@@ -23,15 +23,25 @@ impl Sip {
                 Some((name.trim().to_owned(), value.trim().to_owned()))
             })
             .collect::<Option<Vec<_>>>()?;
-        Some(Self { start, headers, body: bytes[head + 4..].to_vec() })
+        Some(Self {
+            start,
+            headers,
+            body: bytes[head + 4..].to_vec(),
+        })
     }
 
     pub(crate) fn get(&self, name: &str) -> &str {
-        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map_or("", |(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map_or("", |(_, v)| v.as_str())
     }
 
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.headers.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .filter(move |(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
     }
 
     /// The status code of a response.
@@ -49,7 +59,11 @@ impl Sip {
     }
 
     pub(crate) fn cseq(&self) -> u32 {
-        self.get("CSeq").split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0)
+        self.get("CSeq")
+            .split_whitespace()
+            .next()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0)
     }
 
     pub(crate) fn branch(&self) -> String {
@@ -66,7 +80,14 @@ impl Sip {
     }
 
     /// A response to this request: what must be copied, and more.
-    pub(crate) fn answer(&self, code: u16, reason: &str, to_tag: &str, more: &str, body: &str) -> Vec<u8> {
+    pub(crate) fn answer(
+        &self,
+        code: u16,
+        reason: &str,
+        to_tag: &str,
+        more: &str,
+        body: &str,
+    ) -> Vec<u8> {
         let mut m = format!("SIP/2.0 {code} {reason}\r\n");
         for via in self.all("Via") {
             let _ = write!(m, "Via: {via}\r\n");
@@ -75,7 +96,11 @@ impl Sip {
             let _ = write!(m, "Record-Route: {rr}\r\n");
         }
         let to = self.get("To");
-        let tag = if to.contains(";tag=") || to_tag.is_empty() { String::new() } else { format!(";tag={to_tag}") };
+        let tag = if to.contains(";tag=") || to_tag.is_empty() {
+            String::new()
+        } else {
+            format!(";tag={to_tag}")
+        };
         let _ = write!(
             m,
             "From: {}\r\nTo: {to}{tag}\r\nCall-ID: {}\r\nCSeq: {}\r\n{more}Content-Length: {}\r\n\r\n{body}",
@@ -94,7 +119,9 @@ pub(crate) fn param<'a>(value: &'a str, name: &str) -> &'a str {
         .split(';')
         .find_map(|p| {
             let (n, v) = p.split_once('=')?;
-            n.trim().eq_ignore_ascii_case(name).then(|| v.trim().trim_end_matches('>'))
+            n.trim()
+                .eq_ignore_ascii_case(name)
+                .then(|| v.trim().trim_end_matches('>'))
         })
         .unwrap_or("")
 }
@@ -104,7 +131,11 @@ pub(crate) fn sdp<'a>(body: &'a str, name: &str) -> Option<&'a str> {
     let prefix = format!("a={name}");
     body.lines().find_map(|l| {
         let rest = l.trim_end().strip_prefix(&prefix)?;
-        if rest.is_empty() { Some("") } else { rest.strip_prefix(':') }
+        if rest.is_empty() {
+            Some("")
+        } else {
+            rest.strip_prefix(':')
+        }
     })
 }
 
@@ -121,7 +152,10 @@ pub(crate) struct Frame {
 
 impl Frame {
     pub(crate) fn get(&self, name: &str) -> &str {
-        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map_or("", |(_, v)| v)
+        self.headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map_or("", |(_, v)| v)
     }
 
     /// Start, end and total of Byte-Range; `None` where there is `*`.
@@ -134,7 +168,9 @@ impl Frame {
 
 /// Takes the first whole frame off a buffer. `Err`: what is there is no MSRP.
 pub(crate) fn frame(buffer: &mut Vec<u8>) -> Result<Option<Frame>, String> {
-    let Some(line) = find(buffer, b"\r\n") else { return Ok(None) };
+    let Some(line) = find(buffer, b"\r\n") else {
+        return Ok(None);
+    };
     let start = std::str::from_utf8(&buffer[..line]).map_err(|e| e.to_string())?;
     let mut words = start.split(' ');
     let (Some("MSRP"), Some(tid), Some(what)) = (words.next(), words.next(), words.next()) else {
@@ -145,18 +181,28 @@ pub(crate) fn frame(buffer: &mut Vec<u8>) -> Result<Option<Frame>, String> {
     let mut at = line + 2;
     let mut headers = Vec::new();
     loop {
-        let Some(n) = find(&buffer[at..], b"\r\n") else { return Ok(None) };
+        let Some(n) = find(&buffer[at..], b"\r\n") else {
+            return Ok(None);
+        };
         let l = &buffer[at..at + n];
         if l.len() == dashes.len() + 1 && l.starts_with(&dashes) {
             let flag = l[dashes.len()];
             buffer.drain(..at + n + 2);
-            return Ok(Some(Frame { tid, what, headers, body: None, flag }));
+            return Ok(Some(Frame {
+                tid,
+                what,
+                headers,
+                body: None,
+                flag,
+            }));
         }
         if l.is_empty() {
             break;
         }
         let text = std::str::from_utf8(l).map_err(|e| e.to_string())?;
-        let (name, value) = text.split_once(": ").ok_or_else(|| format!("no header: {text:?}"))?;
+        let (name, value) = text
+            .split_once(": ")
+            .ok_or_else(|| format!("no header: {text:?}"))?;
         headers.push((name.to_owned(), value.to_owned()));
         at += n + 2;
     }
@@ -168,12 +214,20 @@ pub(crate) fn frame(buffer: &mut Vec<u8>) -> Result<Option<Frame>, String> {
     while let Some(n) = find(&buffer[from..], &close) {
         let end = from + n;
         let flag_at = end + close.len();
-        let Some(tail) = buffer.get(flag_at..flag_at + 3) else { return Ok(None) };
+        let Some(tail) = buffer.get(flag_at..flag_at + 3) else {
+            return Ok(None);
+        };
         if matches!(tail[0], b'$' | b'+' | b'#') && &tail[1..] == b"\r\n" {
             let body = buffer[body_at..end].to_vec();
             let flag = tail[0];
             buffer.drain(..flag_at + 3);
-            return Ok(Some(Frame { tid, what, headers, body: Some(body), flag }));
+            return Ok(Some(Frame {
+                tid,
+                what,
+                headers,
+                body: Some(body),
+                flag,
+            }));
         }
         from = end + 1;
     }
@@ -187,7 +241,11 @@ pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 /// The answer to a SEND.
 pub(crate) fn msrp_response(f: &Frame, code: u16, own: &str) -> Vec<u8> {
     let to = f.get("From-Path").split(' ').next().unwrap_or("");
-    format!("MSRP {} {code} OK\r\nTo-Path: {to}\r\nFrom-Path: {own}\r\n-------{}$\r\n", f.tid, f.tid).into_bytes()
+    format!(
+        "MSRP {} {code} OK\r\nTo-Path: {to}\r\nFrom-Path: {own}\r\n-------{}$\r\n",
+        f.tid, f.tid
+    )
+    .into_bytes()
 }
 
 /// A SEND, with or without body.

@@ -1,0 +1,538 @@
+//! The reference model and its checkers: who wrote what, who got it, who was promised what.
+//!
+//! It knows no SIP and no MSRP: it hears from the peers what they did and saw, and says what was broken. Checkers:
+//! `whole` (a delivered message is the one that was written), `once` (a leg gets it once), `order` (a leg gets a sender's
+//! messages in his order), `leak` (nothing that the sender wrote after he had the activity message reaches another
+//! device, settled.md 12), `kept` (what was answered 200 was delivered or reported), `heard` (what a device was told 200
+//! for reaches the sender once, in its order), `one` (after activity one device stays), `zero` (nothing is left).
+
+use std::collections::BTreeMap;
+
+use ringfork::time::Instant;
+
+use crate::{peer::Kind, sender::Line, text::Sip};
+
+/// A fault that the lab puts into what it reports, to show that a checker sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plant {
+    /// A delivered byte is another.
+    Alter,
+    /// A delivery is heard twice.
+    Double,
+    /// Two deliveries of a leg change places.
+    Swap,
+    /// After activity a message still goes to a device that was torn down.
+    Leak,
+    /// The deliveries of one message are lost, its 200 stays.
+    Lose,
+    /// What a device wrote does not reach the sender.
+    Deafen,
+    /// A torn-down device is not told.
+    Keep,
+    /// A session stays in a table.
+    Stay,
+}
+
+#[derive(Debug)]
+struct Sent {
+    whole: Vec<u8>,
+    at: Instant,
+    reports: &'static str,
+    aborted: bool,
+    answered: Option<(u16, Instant)>,
+    reported: Option<Instant>,
+    /// Devices that got all of it, and that said so.
+    got: Vec<usize>,
+    took: bool,
+}
+
+#[derive(Debug, Default)]
+struct User {
+    sent: BTreeMap<usize, Sent>,
+    /// When the sender got the first activity message.
+    activity_seen: Option<Instant>,
+    up: Option<Instant>,
+    ended: Option<Instant>,
+    media_lost: Option<Instant>,
+    refused: Option<u16>,
+    /// What devices wrote that the sender got, in order: by message id.
+    heard: Vec<String>,
+    someone_left: bool,
+}
+
+#[derive(Debug, Default)]
+struct Device {
+    user: usize,
+    answered: Option<Instant>,
+    ended: Option<(Instant, String)>,
+    media_lost: bool,
+    last_seq: Option<usize>,
+    wrote: Vec<Wrote>,
+    got: u32,
+}
+
+#[derive(Debug)]
+struct Wrote {
+    id: String,
+    body: Vec<u8>,
+    tid: String,
+    activity: bool,
+    acknowledged: bool,
+}
+
+/// The model.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    users: BTreeMap<usize, User>,
+    devices: BTreeMap<usize, Device>,
+    tids: BTreeMap<String, (usize, usize, bool)>,
+    pub(crate) plant: Option<Plant>,
+    planted: bool,
+    held_back: Option<(usize, usize, String, Vec<u8>)>,
+    pub(crate) wrong: Vec<String>,
+    pub(crate) deliveries: u64,
+    pub(crate) activities: u64,
+}
+
+impl Book {
+    pub(crate) fn new(plant: Option<Plant>) -> Self {
+        Self {
+            plant,
+            ..Self::default()
+        }
+    }
+
+    fn fail(&mut self, checker: &str, what: String) {
+        self.wrong.push(format!("{checker}: {what}"));
+    }
+
+    fn plants(&mut self, p: Plant) -> bool {
+        self.plant == Some(p) && !std::mem::replace(&mut self.planted, true)
+    }
+
+    pub(crate) fn add_device(&mut self, device: usize, user: usize) {
+        self.devices.insert(
+            device,
+            Device {
+                user,
+                ..Device::default()
+            },
+        );
+        self.users.entry(user).or_default();
+    }
+
+    // What the sender did and saw.
+
+    pub(crate) fn sent(
+        &mut self,
+        user: usize,
+        seq: usize,
+        _id: &str,
+        whole: &[u8],
+        line: &Line,
+        now: Instant,
+    ) {
+        self.users.entry(user).or_default().sent.insert(
+            seq,
+            Sent {
+                whole: whole.to_vec(),
+                at: now,
+                reports: line.reports,
+                aborted: line.aborted,
+                answered: None,
+                reported: None,
+                got: Vec::new(),
+                took: false,
+            },
+        );
+    }
+
+    pub(crate) fn frame_sent(&mut self, tid: &str, user: usize, seq: usize, last: bool) {
+        self.tids.insert(tid.to_owned(), (user, seq, last));
+    }
+
+    pub(crate) fn answered(&mut self, tid: &str, code: u16, now: Instant) {
+        if let Some((user, seq, last)) = self.tids.get(tid).copied() {
+            let Some(sent) = self.users.entry(user).or_default().sent.get_mut(&seq) else {
+                return;
+            };
+            if sent.reports.contains("Failure-Report: no") {
+                self.fail(
+                    "kept",
+                    format!("user {user}: a SEND with Failure-Report: no was answered {code}"),
+                );
+                return;
+            }
+            if last || code != 200 {
+                if sent.answered.is_some() && last {
+                    self.fail("once", format!("user {user} m{seq}: answered twice"));
+                    return;
+                }
+                sent.answered = Some((code, now));
+            }
+        }
+    }
+
+    pub(crate) fn reported(&mut self, user: usize, id: &str, status: &str, now: Instant) {
+        let Some(seq) = sequence(id) else { return };
+        if let Some(sent) = self.users.entry(user).or_default().sent.get_mut(&seq) {
+            if status.starts_with("000 200") {
+                if !sent.reports.contains("Success-Report: yes") {
+                    self.fail(
+                        "kept",
+                        format!("user {user} m{seq}: a success report nobody asked for"),
+                    );
+                }
+            } else {
+                sent.reported = Some(now);
+            }
+        }
+    }
+
+    pub(crate) fn sender_up(&mut self, user: usize, now: Instant) {
+        self.users.entry(user).or_default().up = Some(now);
+    }
+
+    pub(crate) fn sender_refused(&mut self, user: usize, code: u16) {
+        self.users.entry(user).or_default().refused = Some(code);
+    }
+
+    pub(crate) fn sender_ended(&mut self, user: usize, now: Instant) {
+        self.users.entry(user).or_default().ended.get_or_insert(now);
+    }
+
+    pub(crate) fn sender_media_lost(&mut self, user: usize, now: Instant) {
+        self.users
+            .entry(user)
+            .or_default()
+            .media_lost
+            .get_or_insert(now);
+    }
+
+    pub(crate) fn sender_got(&mut self, user: usize, id: &str, body: &[u8], now: Instant) {
+        let found = self
+            .devices
+            .values()
+            .flat_map(|d| &d.wrote)
+            .find(|w| w.id == id)
+            .map(|w| (w.body == body, w.activity));
+        match found {
+            None => self.fail(
+                "whole",
+                format!("user {user}: {id} was written by no device"),
+            ),
+            Some((false, _)) => self.fail("whole", format!("user {user}: {id} arrived altered")),
+            Some((true, activity)) => {
+                if self.plants(Plant::Deafen) {
+                    return;
+                }
+                let u = self.users.entry(user).or_default();
+                if u.heard.iter().any(|h| h == id) {
+                    self.fail("heard", format!("user {user}: {id} twice"));
+                    return;
+                }
+                u.heard.push(id.to_owned());
+                if activity {
+                    u.activity_seen.get_or_insert(now);
+                    self.activities += 1;
+                }
+            }
+        }
+    }
+
+    // What the devices did and saw.
+
+    pub(crate) fn device_invited(&mut self, device: usize, invite: &Sip) {
+        for header in [
+            "Call-ID",
+            "From",
+            "To",
+            "Contact",
+            "Max-Forwards",
+            "User-Agent",
+        ] {
+            if invite.get(header).is_empty() {
+                self.fail(
+                    "whole",
+                    format!("device {device}: an INVITE without {header}"),
+                );
+            }
+        }
+        if invite.get("Call-ID").starts_with("call") {
+            self.fail(
+                "whole",
+                format!("device {device}: the sender's Call-ID leaked"),
+            );
+        }
+    }
+
+    pub(crate) fn device_answered(&mut self, device: usize, now: Instant) {
+        self.devices
+            .entry(device)
+            .or_default()
+            .answered
+            .get_or_insert(now);
+    }
+
+    pub(crate) fn device_ended(&mut self, device: usize, now: Instant, reason: &str) {
+        if reason.contains("Call completed elsewhere") && self.plants(Plant::Keep) {
+            return;
+        }
+        self.devices
+            .entry(device)
+            .or_default()
+            .ended
+            .get_or_insert((now, reason.to_owned()));
+    }
+
+    pub(crate) fn device_left(&mut self, device: usize, user: usize, _now: Instant) {
+        let _ = device;
+        self.users.entry(user).or_default().someone_left = true;
+    }
+
+    pub(crate) fn device_media_lost(&mut self, device: usize) {
+        self.devices.entry(device).or_default().media_lost = true;
+    }
+
+    pub(crate) fn delivered(
+        &mut self,
+        device: usize,
+        user: usize,
+        id: &str,
+        whole: &[u8],
+        now: Instant,
+    ) {
+        if self.plants(Plant::Alter) {
+            let mut other = whole.to_vec();
+            if let Some(b) = other.last_mut() {
+                *b ^= 1;
+            }
+            return self.deliver(device, user, id, &other, now);
+        }
+        if self.plants(Plant::Double) {
+            self.deliver(device, user, id, whole, now);
+        }
+        if self.plant == Some(Plant::Swap) {
+            match self.held_back.take() {
+                None if !self.planted => {
+                    self.held_back = Some((device, user, id.to_owned(), whole.to_vec()));
+                    return;
+                }
+                Some((d, u, i, w)) if d == device => {
+                    self.planted = true;
+                    self.deliver(device, user, id, whole, now);
+                    return self.deliver(d, u, &i, &w, now);
+                }
+                other => self.held_back = other,
+            }
+        }
+        if self.plant == Some(Plant::Lose) && sequence(id) == Some(0) {
+            return;
+        }
+        self.deliver(device, user, id, whole, now);
+        if self.plant == Some(Plant::Leak)
+            && self.users.entry(user).or_default().activity_seen.is_some()
+            && let Some(other) = self
+                .devices
+                .iter()
+                .find(|(d, v)| **d != device && v.user == user && v.answered.is_some())
+                .map(|(d, _)| *d)
+        {
+            self.deliver(other, user, id, whole, now);
+        }
+    }
+
+    fn deliver(&mut self, device: usize, user: usize, id: &str, whole: &[u8], _now: Instant) {
+        self.deliveries += 1;
+        let Some(seq) = sequence(id) else {
+            return self.fail(
+                "whole",
+                format!("device {device}: {id} was written by nobody"),
+            );
+        };
+        if !id.starts_with(&format!("u{user}m")) {
+            return self.fail(
+                "whole",
+                format!("device {device} of user {user}: {id} crossed from another session"),
+            );
+        }
+        let seen = self.users.entry(user).or_default().activity_seen;
+        let Some(sent) = self.users.entry(user).or_default().sent.get_mut(&seq) else {
+            return self.fail("whole", format!("device {device}: {id} was not sent yet"));
+        };
+        if sent.whole != whole {
+            let (a, b) = (sent.whole.len(), whole.len());
+            return self.fail(
+                "whole",
+                format!("device {device}: {id} has {b} bytes, was written with {a}, or differs"),
+            );
+        }
+        if sent.aborted {
+            return self.fail(
+                "whole",
+                format!("device {device}: {id} was aborted by the sender, and delivered"),
+            );
+        }
+        if sent.got.contains(&device) {
+            return self.fail("once", format!("device {device}: {id} twice"));
+        }
+        sent.got.push(device);
+        let at = sent.at;
+        let d = self.devices.entry(device).or_default();
+        d.got += 1;
+        if d.last_seq.is_some_and(|last| last > seq) {
+            let last = d.last_seq;
+            return self.fail("order", format!("device {device}: m{seq} after m{last:?}"));
+        }
+        d.last_seq = Some(seq);
+        if seen.is_some_and(|t| at > t) && !self.may_get_after_activity(device, user) {
+            self.fail(
+                "leak",
+                format!("device {device}: {id}, written after the sender had the activity message"),
+            );
+        }
+    }
+
+    /// Whether a device is the one that the sender heard first by an activity message.
+    fn may_get_after_activity(&self, device: usize, user: usize) -> bool {
+        let first = self.users[&user].heard.iter().find(|id| {
+            self.devices
+                .values()
+                .flat_map(|d| &d.wrote)
+                .any(|w| &w.id == *id && w.activity)
+        });
+        // Two devices that act at once: exactly one of those that acted stays; which one, the server decides by arrival.
+        let acted = |d: &Device| d.wrote.iter().any(|w| w.activity);
+        let mine = &self.devices[&device];
+        first.is_none() || acted(mine)
+    }
+
+    pub(crate) fn device_took(&mut self, device: usize, id: &str) {
+        let user = self.devices.entry(device).or_default().user;
+        if let Some(sent) =
+            sequence(id).and_then(|s| self.users.entry(user).or_default().sent.get_mut(&s))
+        {
+            sent.took = true;
+        }
+    }
+
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a line of the log, not an interface"
+    )]
+    pub(crate) fn device_wrote(
+        &mut self,
+        device: usize,
+        user: usize,
+        id: &str,
+        body: &[u8],
+        kind: Kind,
+        tid: &str,
+        _now: Instant,
+    ) {
+        let _ = user;
+        self.devices.entry(device).or_default().wrote.push(Wrote {
+            id: id.to_owned(),
+            body: body.to_vec(),
+            tid: tid.to_owned(),
+            activity: kind.is_activity(),
+            acknowledged: false,
+        });
+    }
+
+    pub(crate) fn device_acknowledged(&mut self, device: usize, tid: &str) {
+        if let Some(w) = self
+            .devices
+            .entry(device)
+            .or_default()
+            .wrote
+            .iter_mut()
+            .find(|w| w.tid == tid)
+        {
+            w.acknowledged = true;
+        }
+    }
+
+    // In the end.
+
+    /// Everything that can be said only when all is quiet; `left` is what the server still holds.
+    pub(crate) fn close(&mut self, left: &[String]) {
+        if self.plant == Some(Plant::Stay) {
+            self.fail("zero", "a session, as planted".to_owned());
+        }
+        for l in left {
+            self.fail("zero", l.clone());
+        }
+        let mut wrong = Vec::new();
+        for (n, u) in &self.users {
+            let acted: Vec<usize> = self
+                .devices
+                .iter()
+                .filter(|(_, d)| {
+                    d.user == *n && d.wrote.iter().any(|w| w.activity && w.acknowledged)
+                })
+                .map(|(i, _)| *i)
+                .collect();
+            for (seq, s) in &u.sent {
+                let Some((200, at)) = s.answered else {
+                    continue;
+                };
+                // A session that ended soon after has ended its promises with it (R3: the sender left, or lost his media).
+                let ended = [u.ended, u.media_lost].into_iter().flatten().min();
+                if ended.is_some_and(|e| e.since(at).as_secs() < 40) || u.someone_left {
+                    continue;
+                }
+                if s.got.is_empty() && s.reported.is_none() && !s.aborted {
+                    wrong.push(format!(
+                        "kept: user {n} m{seq}: answered 200, delivered to nobody, not reported"
+                    ));
+                }
+            }
+            for d in self.devices.values().filter(|d| d.user == *n) {
+                for w in d.wrote.iter().filter(|w| w.acknowledged) {
+                    let sender_gone = u.ended.is_some() || u.media_lost.is_some();
+                    if !u.heard.contains(&w.id) && !sender_gone {
+                        wrong.push(format!(
+                            "heard: user {n}: {} was acknowledged and never came",
+                            w.id
+                        ));
+                    }
+                }
+                let order: Vec<usize> = d
+                    .wrote
+                    .iter()
+                    .filter_map(|w| u.heard.iter().position(|h| h == &w.id))
+                    .collect();
+                if order.windows(2).any(|w| w[0] > w[1]) {
+                    wrong.push(format!("heard: user {n}: out of order"));
+                }
+            }
+            if !acted.is_empty() {
+                let standing = self
+                    .devices
+                    .iter()
+                    .filter(|(_, d)| {
+                        d.user == *n
+                            && d.answered.is_some()
+                            && d.ended
+                                .as_ref()
+                                .is_none_or(|(_, why)| !why.contains("Call completed elsewhere"))
+                            && !d.media_lost
+                    })
+                    .count();
+                let ended_before = u.activity_seen.is_none();
+                if standing > 1 && !ended_before && !u.someone_left {
+                    wrong.push(format!(
+                        "one: user {n}: {standing} devices stand after activity of {acted:?}"
+                    ));
+                }
+            }
+        }
+        self.wrong.extend(wrong);
+    }
+}
+
+/// The number in `u1m7`.
+fn sequence(id: &str) -> Option<usize> {
+    id.split_once('m').and_then(|(_, n)| n.parse().ok())
+}

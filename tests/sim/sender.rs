@@ -1,0 +1,436 @@
+//! The user who invites: one INVITE, one MSRP session, messages in every shape, BYE or CANCEL in the end.
+
+use std::{net::SocketAddr, time::Duration};
+
+use crate::{
+    book::Book,
+    net::{Net, StreamId},
+    peer::{Common, Todo, body},
+    text::{self, Frame, Sip, msrp_response, sdp},
+};
+
+/// One message that will be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) at: Duration,
+    pub(crate) size: usize,
+    /// Bytes a chunk; `None`: one SEND.
+    pub(crate) chunk: Option<usize>,
+    /// Headers of its reports.
+    pub(crate) reports: &'static str,
+    /// Aborted with `#` half way.
+    pub(crate) aborted: bool,
+}
+
+/// What a sender will do.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) invite_at: Duration,
+    /// Gives up by CANCEL this long after the INVITE, if nobody has answered.
+    pub(crate) cancel_after: Option<Duration>,
+    pub(crate) setup: &'static str,
+    pub(crate) cema: bool,
+    pub(crate) lines: Vec<Line>,
+    /// BYE this long after its 200.
+    pub(crate) bye_after: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Idle,
+    Inviting,
+    Cancelled,
+    Up,
+    Refused,
+    Ended,
+}
+
+pub(crate) struct Sender {
+    pub(crate) c: Common,
+    pub(crate) user: usize,
+    pub(crate) plan: Plan,
+    pub(crate) state: State,
+    branch: String,
+    cseq: u32,
+    to: String,
+    target: String,
+    ack: Vec<u8>,
+    peer_path: String,
+    own_path: String,
+    provisional: bool,
+    wants_cancel: bool,
+}
+
+impl Sender {
+    pub(crate) fn new(me: usize, user: usize, addr: SocketAddr, tcp: bool, plan: Plan) -> Self {
+        Self {
+            c: Common::new(me, addr, tcp),
+            user,
+            plan,
+            state: State::Idle,
+            branch: String::new(),
+            cseq: 1,
+            to: format!("<sip:user{user}@example.com>"),
+            target: String::new(),
+            ack: Vec::new(),
+            peer_path: String::new(),
+            own_path: format!("msrp://{}:7000/sender{me};tcp", addr.ip()),
+            provisional: false,
+            wants_cancel: false,
+        }
+    }
+
+    pub(crate) fn start(&mut self, net: &mut Net) {
+        self.c.later(net, self.plan.invite_at, Todo::Invite);
+    }
+
+    fn request(
+        &mut self,
+        method: &str,
+        uri: &str,
+        branch: &str,
+        cseq: u32,
+        more: &str,
+        body: &str,
+    ) -> Vec<u8> {
+        let me = self.c.me;
+        format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{} {};branch={branch};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:sender{}@other.example>;tag=s{me}\r\nTo: {}\r\nCall-ID: call{me}\r\nCSeq: {cseq} {method}\r\n{more}\
+             Content-Length: {}\r\n\r\n{body}",
+            self.c.transport(),
+            self.c.addr,
+            self.user,
+            self.to,
+            body.len()
+        )
+        .into_bytes()
+    }
+
+    pub(crate) fn todo(&mut self, net: &mut Net, book: &mut Book, todo: Todo) {
+        match todo {
+            Todo::Invite => {
+                self.state = State::Inviting;
+                self.branch = self.c.id("z9hG4bKinv");
+                let offer =
+                    self.c
+                        .sdp(500, self.plan.setup, self.plan.cema, &self.own_path.clone());
+                let more = format!(
+                    "Contact: <sip:sender{}@{};transport={}>\r\nSupported: timer\r\nSubject: chat\r\n\
+                     Accept-Contact: *;+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session\";require;explicit\r\n\
+                     Content-Type: application/sdp\r\n",
+                    self.user,
+                    self.c.addr,
+                    self.c.transport().to_lowercase()
+                );
+                let (uri, branch) = (
+                    format!("sip:user{}@example.com", self.user),
+                    self.branch.clone(),
+                );
+                let m = self.request("INVITE", &uri, &branch, 1, &more, &offer);
+                self.c.send_until(net, branch, m, false);
+                if let Some(d) = self.plan.cancel_after {
+                    self.c.later(net, d, Todo::Cancel);
+                }
+            }
+            Todo::Cancel => {
+                self.wants_cancel = true;
+                self.cancel(net);
+            }
+            Todo::Repeat {
+                key,
+                bytes,
+                wait,
+                until,
+            } => self.c.repeat(net, key, bytes, wait, until),
+            Todo::Say(n) => self.say(net, book, n),
+            Todo::Write(bytes) => {
+                if self.c.media.is_some() {
+                    self.c.say(net, &bytes);
+                }
+            }
+            Todo::Ack { frame, code } => {
+                if self.c.media.is_some() {
+                    let r = msrp_response(&frame, code, &self.own_path);
+                    self.c.say(net, &r);
+                }
+            }
+            Todo::Bye => self.bye(net, book),
+            Todo::Register
+            | Todo::Answer { .. }
+            | Todo::Ring { .. }
+            | Todo::Act
+            | Todo::Read
+            | Todo::GiveUpMedia => {}
+        }
+    }
+
+    fn cancel(&mut self, net: &mut Net) {
+        if self.state != State::Inviting || !self.provisional {
+            return;
+        }
+        self.state = State::Cancelled;
+        self.c.settled.insert(self.branch.clone());
+        let (uri, branch) = (
+            format!("sip:user{}@example.com", self.user),
+            self.branch.clone(),
+        );
+        let m = self.request("CANCEL", &uri, &branch, 1, "", "");
+        self.c.send_until(net, format!("cancel {branch}"), m, false);
+    }
+
+    pub(crate) fn sip(&mut self, net: &mut Net, book: &mut Book, bytes: &[u8]) {
+        let m = Sip::read(bytes)
+            .unwrap_or_else(|| panic!("the server writes SIP: {}", String::from_utf8_lossy(bytes)));
+        match (m.code(), m.method()) {
+            (Some(code), "INVITE") => self.invite_answered(net, book, &m, code),
+            (Some(code), "CANCEL") => {
+                if code >= 200 {
+                    self.c.settled.insert(format!("cancel {}", m.branch()));
+                }
+            }
+            (Some(code), _) => {
+                if code >= 200 {
+                    self.c.settled.insert(m.branch());
+                }
+            }
+            (None, "BYE") => {
+                let known = self.state == State::Up || self.state == State::Ended;
+                let r = m.answer(if known { 200 } else { 481 }, "OK", "", "", "");
+                self.c.send(net, &r);
+                if self.state == State::Up {
+                    self.ended(net, book);
+                }
+            }
+            (None, "INVITE") => {
+                if self.state == State::Up {
+                    let answer = self.c.sdp(500, "passive", false, &self.own_path.clone());
+                    let more = format!(
+                        "Contact: <sip:sender@{}>\r\nContent-Type: application/sdp\r\n",
+                        self.c.addr
+                    );
+                    let r = m.answer(200, "OK", "", &more, &answer);
+                    self.c
+                        .send_until(net, format!("200 {}", m.get("CSeq")), r, true);
+                } else {
+                    let r = m.answer(481, "Gone", "", "", "");
+                    self.c.send(net, &r);
+                }
+            }
+            (None, "ACK") => {
+                let cseq = format!("200 {} INVITE", m.cseq());
+                self.c.settled.insert(cseq);
+            }
+            (None, "UPDATE" | "OPTIONS") => {
+                let r = m.answer(
+                    200,
+                    "OK",
+                    "",
+                    &format!("Contact: <sip:sender@{}>\r\n", self.c.addr),
+                    "",
+                );
+                self.c.send(net, &r);
+            }
+            (None, other) => panic!("a sender does not expect {other}"),
+        }
+    }
+
+    fn invite_answered(&mut self, net: &mut Net, book: &mut Book, m: &Sip, code: u16) {
+        if code < 200 {
+            self.provisional = true;
+            if self.wants_cancel {
+                self.cancel(net);
+            }
+            // A provisional answer stops the repetition (RFC 3261 §17.1.1.2).
+            self.c.settled.insert(m.branch());
+            return;
+        }
+        self.c.settled.insert(m.branch());
+        if code >= 300 {
+            let (uri, branch, to) = (
+                format!("sip:user{}@example.com", self.user),
+                m.branch(),
+                m.get("To").to_owned(),
+            );
+            let old = std::mem::replace(&mut self.to, to);
+            let ack = self.request("ACK", &uri, &branch, 1, "", "");
+            self.to = old;
+            self.c.send(net, &ack);
+            if matches!(self.state, State::Inviting | State::Cancelled) {
+                self.state = State::Refused;
+                book.sender_refused(self.user, code);
+            }
+            return;
+        }
+        if matches!(self.state, State::Inviting | State::Cancelled) {
+            self.to = m.get("To").to_owned();
+            self.target = m.uri("Contact");
+            let branch = self.c.id("z9hG4bKack");
+            let target = self.target.clone();
+            self.ack = self.request("ACK", &target, &branch, 1, "", "");
+            let answer = String::from_utf8_lossy(&m.body).into_owned();
+            self.peer_path = sdp(&answer, "path")
+                .expect("an answer has a path")
+                .to_owned();
+            let setup = sdp(&answer, "setup").expect("an answer has a=setup");
+            let crossed = self.state == State::Cancelled;
+            self.state = State::Up;
+            book.sender_up(self.user, net.now);
+            let ack = self.ack.clone();
+            self.c.send(net, &ack);
+            if setup == "passive" {
+                self.c.connect_media(net, &answer);
+                self.bind(net);
+            }
+            if crossed {
+                self.bye(net, book);
+                return;
+            }
+            for (n, line) in self.plan.lines.clone().iter().enumerate() {
+                self.c.later(net, line.at, Todo::Say(n));
+            }
+            self.c.later(net, self.plan.bye_after, Todo::Bye);
+        } else if !self.ack.is_empty() {
+            assert_eq!(
+                m.get("To"),
+                self.to,
+                "there is one 200 towards the sender, repeated at most"
+            );
+            let ack = self.ack.clone();
+            self.c.send(net, &ack);
+        }
+    }
+
+    fn bind(&mut self, net: &mut Net) {
+        let (tid, id) = (self.c.id("bind"), self.c.id("s-bind"));
+        let send = text::Send {
+            tid: &tid,
+            to: &self.peer_path,
+            from: &self.own_path,
+            id: &id,
+            range: (1, 0, 0),
+            flag: b'$',
+            ..Default::default()
+        };
+        let bytes = send.write();
+        self.c.say(net, &bytes);
+    }
+
+    fn say(&mut self, net: &mut Net, book: &mut Book, n: usize) {
+        if self.state != State::Up || self.c.media.is_none() {
+            return;
+        }
+        let line = self.plan.lines[n].clone();
+        let whole = body(self.user, n, line.size);
+        let id = format!("u{}m{n}", self.user);
+        book.sent(self.user, n, &id, &whole, &line, net.now);
+        let chunk = line.chunk.unwrap_or(whole.len()).max(1);
+        let mut at = 0;
+        let mut wait = Duration::ZERO;
+        loop {
+            let end = (at + chunk).min(whole.len());
+            let last = end == whole.len();
+            let cut = line.aborted && (end * 2 >= whole.len());
+            let flag = if cut {
+                b'#'
+            } else if last {
+                b'$'
+            } else {
+                b'+'
+            };
+            let tid = self.c.id("snd");
+            book.frame_sent(&tid, self.user, n, flag == b'$');
+            let send = text::Send {
+                tid: &tid,
+                to: &self.peer_path,
+                from: &self.own_path,
+                id: &id,
+                range: (at + 1, end, whole.len()),
+                reports: line.reports,
+                content_type: "message/cpim",
+                body: Some(&whole[at..end]),
+                flag,
+            };
+            let bytes = send.write();
+            if wait.is_zero() {
+                self.c.say(net, &bytes);
+            } else {
+                self.c.later(net, wait, Todo::Write(bytes));
+            }
+            at = end;
+            if last || cut {
+                return;
+            }
+            // Same order always: later chunks never overtake.
+            wait += Duration::from_millis(2);
+        }
+    }
+
+    pub(crate) fn accepted(&mut self, _net: &mut Net, stream: StreamId) {
+        self.c.media = Some((stream, 1));
+    }
+
+    pub(crate) fn media(&mut self, net: &mut Net, book: &mut Book, bytes: &[u8]) {
+        self.c.media_in.extend(bytes);
+        loop {
+            let mut buffer = std::mem::take(&mut self.c.media_in);
+            let next = text::frame(&mut buffer)
+                .unwrap_or_else(|e| panic!("sender {}: the server writes MSRP: {e}", self.c.me));
+            self.c.media_in = buffer;
+            let Some(frame) = next else { return };
+            self.frame(net, book, frame);
+        }
+    }
+
+    fn frame(&mut self, net: &mut Net, book: &mut Book, frame: Frame) {
+        match frame.what.as_str() {
+            "SEND" => {
+                if let Some(b) = &frame.body
+                    && frame.flag == b'$'
+                {
+                    book.sender_got(self.user, frame.get("Message-ID"), b, net.now);
+                }
+                if frame.get("Failure-Report") != "no" {
+                    self.c.later(
+                        net,
+                        Duration::from_micros(100),
+                        Todo::Ack {
+                            frame: Box::new(frame),
+                            code: 200,
+                        },
+                    );
+                }
+            }
+            "REPORT" => book.reported(
+                self.user,
+                frame.get("Message-ID"),
+                frame.get("Status"),
+                net.now,
+            ),
+            code => book.answered(&frame.tid, code.parse().unwrap_or(0), net.now),
+        }
+    }
+
+    fn bye(&mut self, net: &mut Net, book: &mut Book) {
+        if self.state != State::Up {
+            return;
+        }
+        self.cseq += 1;
+        let branch = self.c.id("z9hG4bKbye");
+        let (target, cseq) = (self.target.clone(), self.cseq);
+        let m = self.request("BYE", &target, &branch, cseq, "", "");
+        self.c.send_until(net, branch, m, false);
+        self.ended(net, book);
+    }
+
+    fn ended(&mut self, net: &mut Net, book: &mut Book) {
+        self.state = State::Ended;
+        book.sender_ended(self.user, net.now);
+        self.c.close_media(net, false);
+    }
+
+    pub(crate) fn media_ended(&mut self, net: &mut Net, book: &mut Book) {
+        self.c.media_lost();
+        book.sender_media_lost(self.user, net.now);
+    }
+}
