@@ -6,7 +6,7 @@ use super::{
     core::Core,
     fan::{Chunk, KEEP_MAX},
     link::{Frame, HOLD_MAX, Link, Mode},
-    message::{Pending, in_session},
+    message::{Pending, Progress, in_session},
     receive::{Sending, declared_or_whole},
     session::INCOMPLETE_MAX,
     slab::Handle,
@@ -274,7 +274,11 @@ impl Core {
         if flag.is_some() {
             frame.clear();
             link.in_body = false;
-        } else if through && link.timer.is_none() {
+        } else if through
+            && link
+                .timer
+                .is_none_or(|(_, at)| at > now + super::due::QUIET)
+        {
             self.deferred
                 .push_back(super::core::Deferred::WatchQuiet { conn });
         }
@@ -382,10 +386,7 @@ impl Core {
             return;
         }
         let before = m.kept.bytes();
-        // With a leg that has begun it, only what is small is kept; with none, it is spooled.
-        let spooled = m.shares.iter().all(|s| !s.begun);
-        let whole = before + piece.len();
-        if (!spooled && whole > KEEP_MAX) || self.kept_bytes + piece.len() > max {
+        if self.kept_bytes + piece.len() > max {
             self.drop_kept(message);
             return;
         }
@@ -393,6 +394,20 @@ impl Core {
         self.kept_bytes = self.kept_bytes + m.kept.bytes() - before;
         if piece.pinned() {
             self.mark_young(now, message);
+        }
+        self.keep_small(message);
+    }
+
+    /// With a leg that is sending it, only a small message is kept; with none, it is spooled whole (settled.md R2).
+    fn keep_small(&mut self, message: Handle) {
+        let large = self.messages.get(message).is_some_and(|m| {
+            m.kept.bytes() > KEEP_MAX
+                && m.shares
+                    .iter()
+                    .any(|s| s.begun || s.progress == Progress::Sending)
+        });
+        if large {
+            self.drop_kept(message);
         }
     }
 
@@ -444,7 +459,9 @@ impl Core {
         if matches!(kind, Verdict::Chat | Verdict::IsComposing) {
             self.activity(now, session, from, outbox);
         }
-        self.choose(now, message)
+        self.choose(now, message)?;
+        self.keep_small(message);
+        Ok(())
     }
 
     /// Whether a leg may send what it sends.

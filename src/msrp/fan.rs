@@ -226,9 +226,25 @@ impl Core {
             if share.progress != Progress::Sending {
                 continue;
             }
+            if self.is_too_large(message, i, chunk.start + chunk.len) {
+                self.fail_share(now, message, i, 413, outbox);
+                self.settle(now, message, outbox);
+                continue;
+            }
             self.send_chunk(now, message, i, chunk, &line, parts, outbox);
         }
         self.check_bounds(now, message, outbox);
+    }
+
+    /// Whether a message that reaches up to `end` (exclusive) is larger than the leg wants any [MSRP-TYPES-04].
+    fn is_too_large(&self, message: Handle, share: usize, end: u64) -> bool {
+        self.messages
+            .get(message)
+            .and_then(|m| {
+                let leg = self.leg(m.session, m.shares.get(share)?.leg)?;
+                leg.peer.as_ref()?.max_size
+            })
+            .is_some_and(|max| end - 1 > max)
     }
 
     /// Puts a whole chunk out on one leg.
@@ -426,6 +442,11 @@ impl Core {
                 return;
             };
             if share.progress != Progress::Sending {
+                continue;
+            }
+            if self.is_too_large(message, i, position + piece.len() as u64) {
+                self.fail_share(now, message, i, 413, outbox);
+                self.settle(now, message, outbox);
                 continue;
             }
             let conn = if self.is_open(&share, session, outbox) {

@@ -1,0 +1,344 @@
+//! Bounds: what is kept, what stops, what is refused, and how a shard's connections change hands.
+
+use std::time::Duration;
+
+use rand::{SeedableRng, rngs::ChaCha12Rng};
+use ringfork::{
+    ids::{LegId, ShardId},
+    msrp::{Event, Failure, Output, session_id},
+};
+
+use crate::harness::{ADDRESS, Cuts, Leg, Send, World, assemble, each_way, pattern, settings};
+
+// settled.md R2: up to 64 KiB is kept until one device has all of it; larger, once on its way, is not.
+#[test]
+fn what_is_kept() {
+    let mut w = World::plain();
+    let legs = w.session(2);
+    let small = Send::new(&mut w, pattern(60_000)).range("1-*/60000");
+    w.feed(legs[0].conn, &small.on(&legs[0]));
+    assert_eq!(w.plane.gauges().kept_bytes, 60_000);
+    w.ack_all(&legs[1]);
+    assert_eq!(w.plane.gauges().kept_bytes, 0, "one device has it");
+    w.ack_all(&legs[2]);
+    let large = Send::new(&mut w, pattern(70_000)).range("1-*/70000");
+    w.feed(legs[0].conn, &large.on(&legs[0]));
+    assert_eq!(w.plane.gauges().kept_bytes, 0);
+    // Nobody answers: the sender is told; nothing is there to be deferred.
+    w.pass(Duration::from_secs(31));
+    let undelivered: Vec<&Event> = w
+        .events
+        .iter()
+        .filter(|e| matches!(e, Event::Undelivered { .. }))
+        .collect();
+    assert!(matches!(undelivered[..], [Event::Undelivered { body, .. }] if body.is_empty()));
+}
+
+// settled.md R2: after 50 ms, or when the driver is short of buffers, what is kept pins no receive buffer.
+#[test]
+fn what_is_kept_is_copied_out() {
+    for relieve in [false, true] {
+        let mut w = World::plain();
+        let legs = w.session(1);
+        let send = Send::new(&mut w, pattern(5_000));
+        let bytes = send.on(&legs[0]);
+        let region = std::rc::Rc::new(Pinned(bytes.into_boxed_slice()));
+        let weak = std::rc::Rc::downgrade(&region);
+        let len = u32::try_from(region.0.len()).unwrap();
+        let slice = ringfork::buf::Slice::new(region, 0, len);
+        w.plane
+            .handle_bytes(w.now, legs[0].conn, slice, &mut w.outbox);
+        w.settle();
+        assert!(weak.upgrade().is_some(), "kept as it lies");
+        if relieve {
+            w.plane.relieve(w.now);
+        } else {
+            w.pass(Duration::from_millis(51));
+        }
+        assert!(weak.upgrade().is_none(), "relieve: {relieve}");
+        w.drop_conn(legs[1].conn);
+        assert!(
+            w.events
+                .iter()
+                .any(|e| matches!(e, Event::Undelivered { body, .. } if *body == send.body))
+        );
+    }
+}
+
+struct Pinned(Box<[u8]>);
+
+impl ringfork::buf::Region for Pinned {
+    fn bytes(&self, start: usize, len: usize) -> &[u8] {
+        &self.0[start..start + len]
+    }
+    fn pinned(&self) -> bool {
+        true
+    }
+}
+
+// Frames that are half read pin nothing either once the driver asks.
+#[test]
+fn a_half_read_frame_is_copied_out() {
+    let mut w = World::plain();
+    let legs = w.session(1);
+    let send = Send::new(&mut w, pattern(3_000));
+    let bytes = send.on(&legs[0]);
+    let region = std::rc::Rc::new(Pinned(bytes[..2_000].into()));
+    let weak = std::rc::Rc::downgrade(&region);
+    let slice = ringfork::buf::Slice::new(region, 0, 2_000);
+    w.plane
+        .handle_bytes(w.now, legs[0].conn, slice, &mut w.outbox);
+    w.plane.relieve(w.now);
+    assert!(weak.upgrade().is_none());
+    w.feed_once(legs[0].conn, &bytes[2_000..]);
+    assert_eq!(w.one(legs[1].conn).body.as_deref(), Some(&send.body[..]));
+}
+
+// The bytes kept over all sessions are bounded: what is not begun is refused with 408.
+#[test]
+fn too_much_kept() {
+    let mut small = settings();
+    small.kept_bytes_max = 10_000;
+    let mut w = World::new(small, Cuts::None);
+    let legs = w.session(1);
+    for _ in 0..2 {
+        let send = Send::new(&mut w, pattern(5_000));
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+    }
+    let refused = Send::new(&mut w, "no room");
+    w.feed(legs[0].conn, &refused.on(&legs[0]));
+    assert_eq!(w.answer(legs[0].conn, &refused.tid), Some(408));
+    w.ack_all(&legs[1]);
+    let again = Send::new(&mut w, "room");
+    w.feed(legs[0].conn, &again.on(&legs[0]));
+    assert_eq!(w.one(legs[1].conn).text(), "room");
+}
+
+// Messages that are begun and never ended are bounded a leg: a further one gets 413, and their ends make room.
+#[test]
+fn too_many_unfinished_messages() {
+    let mut w = World::plain();
+    let legs = w.session(1);
+    let mut ids = Vec::new();
+    for _ in 0..64 {
+        let send = Send::new(&mut w, "a").range("1-1/2").flag('+');
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+        assert_eq!(w.answer(legs[0].conn, &send.tid), Some(200));
+        ids.push(send.id);
+    }
+    let over = Send::new(&mut w, "a").range("1-1/2").flag('+');
+    w.feed(legs[0].conn, &over.on(&legs[0]));
+    assert_eq!(w.answer(legs[0].conn, &over.tid), Some(413));
+    let end = Send::new(&mut w, "b").id(&ids[0]).range("2-2/2");
+    w.feed(legs[0].conn, &end.on(&legs[0]));
+    w.ack_all(&legs[1]);
+    let now = Send::new(&mut w, "a").range("1-1/2").flag('+');
+    w.feed(legs[0].conn, &now.on(&legs[0]));
+    assert!(
+        w.read(legs[0].conn)
+            .iter()
+            .any(|m| m.tid == now.tid && m.code() == Some(200))
+    );
+    // Their bodies are not held for ever.
+    w.pass(Duration::from_secs(61));
+    assert_eq!(w.plane.gauges().kept_bytes, 0);
+}
+
+// settled.md R3: the only leg is slow: reading the sender stops, goes on when the leg has caught up; nothing is lost.
+#[test]
+fn the_only_slow_leg_stops_the_sender() {
+    let mut small = settings();
+    small.outbox_bytes = 32 << 10;
+    let mut w = World::new(small, Cuts::None);
+    let legs = w.session(1);
+    w.peers[legs[1].conn].takes = Some(0);
+    let body = pattern(20_000);
+    for _ in 0..2 {
+        let send = Send::new(&mut w, &body);
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+    }
+    assert!(
+        w.outputs
+            .iter()
+            .any(|o| matches!(o, Output::Pause { conn } if *conn == legs[0].conn))
+    );
+    w.outputs.clear();
+    w.pass(Duration::from_secs(5));
+    w.take(legs[1].conn, 1_000_000);
+    assert!(
+        w.outputs
+            .iter()
+            .any(|o| matches!(o, Output::Resume { conn } if *conn == legs[0].conn))
+    );
+    assert_eq!(w.ack_all(&legs[1]).len(), 2);
+    w.pass(Duration::from_secs(20));
+    assert!(w.events.is_empty(), "{:?}", w.events);
+}
+
+// settled.md R3: after stall_s the leg has failed, and what nobody took is told.
+#[test]
+fn a_stall_ends() {
+    let mut small = settings();
+    small.outbox_bytes = 32 << 10;
+    let mut w = World::new(small, Cuts::None);
+    let legs = w.session(1);
+    w.peers[legs[1].conn].takes = Some(0);
+    for _ in 0..2 {
+        let send = Send::new(&mut w, pattern(20_000));
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+    }
+    w.pass(Duration::from_millis(10_100));
+    assert_eq!(
+        w.events[0],
+        Event::Failed {
+            session: legs[0].session,
+            leg: LegId(1),
+            why: Failure::Slow
+        }
+    );
+    assert_eq!(
+        w.events
+            .iter()
+            .filter(|e| matches!(e, Event::Undelivered { body, .. } if body.len() == 20_000))
+            .count(),
+        2
+    );
+    assert!(
+        w.outputs.iter().any(|o| matches!(o, Output::Resume { .. })),
+        "the sender is read again"
+    );
+}
+
+// settled.md R3: on a shared connection reading never stops: a session over its bound has its messages refused with 408.
+#[test]
+fn a_shared_sender_is_refused() {
+    let mut small = settings();
+    small.outbox_bytes = 32 << 10;
+    let mut w = World::new(small, Cuts::None);
+    let legs = w.session(1);
+    let other_session = w.open();
+    let other_device = w.leg(other_session, 1);
+    let mut other = w.unbound_leg(other_session, 0, |_| ());
+    other.conn = legs[0].conn;
+    w.bind(&other);
+    w.peers[legs[1].conn].takes = Some(0);
+    for _ in 0..2 {
+        let send = Send::new(&mut w, pattern(20_000));
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+    }
+    let refused = Send::new(&mut w, "over the bound");
+    w.feed(legs[0].conn, &refused.on(&legs[0]));
+    assert_eq!(w.answer(legs[0].conn, &refused.tid), Some(408));
+    assert!(!w.outputs.iter().any(|o| matches!(o, Output::Pause { .. })));
+    let fine = Send::new(&mut w, "the other session");
+    w.feed(other.conn, &fine.on(&other));
+    assert_eq!(w.one(other_device.conn).text(), "the other session");
+}
+
+// Too many SENDs without a response: one device of several is dropped.
+#[test]
+fn too_many_unanswered() {
+    let mut small = settings();
+    small.unanswered_max = 50;
+    let mut w = World::new(small, Cuts::None);
+    let legs = w.session(2);
+    for _ in 0..60 {
+        let send = Send::new(&mut w, "x");
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+        w.ack_all(&legs[2]);
+    }
+    assert_eq!(
+        w.events,
+        [Event::Failed {
+            session: legs[0].session,
+            leg: LegId(1),
+            why: Failure::Slow
+        }]
+    );
+}
+
+fn foreign(leg: &Leg, shard: u8) -> Leg {
+    let mut rng = ChaCha12Rng::seed_from_u64(9);
+    let id = session_id(ShardId(shard), leg.session, leg.leg, &mut rng);
+    Leg {
+        own: format!("msrp://{ADDRESS}/{id};tcp"),
+        ..leg.clone()
+    }
+}
+
+// The first request names a session of another shard: the whole connection goes there, with all that was read.
+#[test]
+fn a_connection_is_handed_over() {
+    each_way(|w| {
+        let legs = w.session(1);
+        let conn = w.accept();
+        let there = foreign(&legs[0], 3);
+        let send = Send::new(w, pattern(3_000));
+        let bytes = send.on(&there);
+        w.outputs.clear();
+        let mut given = Vec::new();
+        let mut fed = 0;
+        for piece in bytes.chunks(137) {
+            w.feed_once(conn, piece);
+            fed += piece.len();
+            if let Some(Output::HandOver { to, bytes, .. }) = w.outputs.first() {
+                assert_eq!(*to, ShardId(3));
+                given.clone_from(bytes);
+                break;
+            }
+        }
+        assert_eq!(given, &bytes[..fed], "all that was read, and nothing else");
+        assert!(!w.plane.settled(conn));
+        assert!(w.plane.settled(legs[0].conn));
+        w.end(legs[0].session);
+    });
+}
+
+// A connection that stays carries frames of another shard's session: their bytes go there, in order and whole; ours are served.
+#[test]
+fn a_mixed_connection() {
+    each_way(|w| {
+        let legs = w.session(1);
+        let there = foreign(&legs[0], 2);
+        let (mine, theirs, mine_too) = (
+            Send::new(w, "mine"),
+            Send::new(w, pattern(12_000)).range("1-*/*"),
+            Send::new(w, "mine too"),
+        );
+        let mut stream = mine.on(&legs[0]);
+        stream.extend(theirs.on(&there));
+        stream.extend(mine_too.on(&legs[0]));
+        w.outputs.clear();
+        w.feed(legs[0].conn, &stream);
+        let texts: Vec<String> = w.sends(legs[1].conn).iter().map(|m| m.text()).collect();
+        assert_eq!(texts, ["mine", "mine too"]);
+        let mut given = Vec::new();
+        for output in &w.outputs {
+            if let Output::Foreign { conn, to, bytes } = output {
+                assert_eq!((*conn, *to), (legs[0].conn, ShardId(2)));
+                given.extend_from_slice(bytes);
+            }
+        }
+        assert_eq!(given, theirs.on(&there));
+        w.end(legs[0].session);
+    });
+}
+
+// A whole small frame is never cut, however it comes (settled.md 10).
+#[test]
+fn a_frame_of_eight_kilobytes_is_not_cut() {
+    each_way(|w| {
+        let legs = w.session(1);
+        let body = pattern(8 * 1024);
+        let send = Send::new(w, &body);
+        let bytes = send.on(&legs[0]);
+        for piece in bytes.chunks(3_000) {
+            w.feed(legs[0].conn, piece);
+            w.pass(Duration::from_millis(1_200));
+        }
+        let got = w.sends(legs[1].conn);
+        assert_eq!(got.len(), 1);
+        assert_eq!(assemble(&got), body);
+        w.end(legs[0].session);
+    });
+}

@@ -1,0 +1,235 @@
+//! REPORTs: of N devices the sender sees one story.
+
+use std::time::Duration;
+
+use crate::harness::{Send, World, each_way};
+
+fn with_success(w: &mut World, body: &str) -> Send {
+    Send::new(w, body).extra("Success-Report: yes")
+}
+
+// [MSRP-RPT-01] [MSRP-RPT-08] [MSRP-RPT-03] A device's REPORT reaches the sender: his Message-ID, Status, full To-Path, no report headers.
+#[test]
+fn a_success_report_crosses() {
+    each_way(|w| {
+        let legs = w.session(1);
+        let send = with_success(w, "hello");
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+        w.ack_all(&legs[1]);
+        w.read(legs[0].conn);
+        w.report(&legs[1], &send.id, Some("1-5/5"), "000 200 OK");
+        let report = w.one(legs[0].conn);
+        assert_eq!(
+            report.headers,
+            [
+                ("To-Path", legs[0].path.as_str()),
+                ("From-Path", legs[0].own.as_str()),
+                ("Message-ID", send.id.as_str()),
+                ("Byte-Range", "1-5/5"),
+                ("Status", "000 200 OK"),
+            ]
+            .map(|(n, v)| (n.to_owned(), v.to_owned()))
+        );
+        assert_eq!((report.flag, report.body), (b'$', None));
+        assert!(w.read(legs[1].conn).is_empty(), "a REPORT is not answered");
+        w.end(legs[0].session);
+    });
+}
+
+// [MSRP-RPT-08] The other way too: the originator's REPORT reaches the device that had sent the message, and no other.
+#[test]
+fn the_originators_report_reaches_its_device() {
+    each_way(|w| {
+        let legs = w.session(2);
+        let send = with_success(w, "from two");
+        w.feed(legs[2].conn, &send.on(&legs[2]));
+        w.ack_all(&legs[0]);
+        w.read(legs[2].conn);
+        w.report(&legs[0], &send.id, None, "000 200 OK");
+        let report = w.one(legs[2].conn);
+        assert_eq!(report.header("To-Path"), Some(legs[2].path.as_str()));
+        assert_eq!(
+            report.header("Byte-Range"),
+            Some("1-8/8"),
+            "absent means all of it"
+        );
+        assert!(w.read(legs[1].conn).is_empty());
+        w.end(legs[0].session);
+    });
+}
+
+// [MSRP-RPT-02] Nothing is ever sent for a REPORT: not for a good one, a broken one, or one for nobody.
+#[test]
+fn a_report_is_never_answered() {
+    each_way(|w| {
+        let legs = w.session(1);
+        w.report(&legs[1], "unknown1", Some("1-5/5"), "000 413 Stop");
+        w.report(&legs[1], "unknown2", None, "000 200 OK");
+        let nobody = crate::harness::Leg {
+            own: "msrp://127.0.0.1:2855/nobody;tcp".to_owned(),
+            ..legs[1].clone()
+        };
+        w.report(&nobody, "unknown3", None, "000 200 OK");
+        assert!(w.read(legs[1].conn).is_empty());
+        assert!(w.read(legs[0].conn).is_empty());
+        w.end(legs[0].session);
+    });
+}
+
+// [MSRP-RPT-03] Not asked for: not passed on.
+#[test]
+fn a_success_report_that_nobody_asked_for() {
+    each_way(|w| {
+        let legs = w.session(1);
+        let send = Send::new(w, "hello");
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+        w.report(&legs[1], &send.id, Some("1-5/5"), "000 200 OK");
+        w.ack_all(&legs[1]);
+        w.report(&legs[1], &send.id, Some("1-5/5"), "000 200 OK");
+        let got = w.read(legs[0].conn);
+        assert_eq!(got.len(), 1, "the 200 alone: {got:?}");
+        w.end(legs[0].session);
+    });
+}
+
+// [MSRP-RPT-04] Three devices confirm, before and after the message is done: each byte is reported once.
+#[test]
+fn each_byte_is_reported_once() {
+    each_way(|w| {
+        let legs = w.session(3);
+        let send = with_success(w, "0123456789");
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+        w.report(&legs[1], &send.id, Some("1-4/10"), "000 200 OK");
+        w.report(&legs[2], &send.id, Some("1-4/10"), "000 200 OK");
+        w.report(&legs[2], &send.id, Some("3-6/10"), "000 200 OK");
+        for leg in &legs[1..] {
+            w.ack_all(leg);
+        }
+        assert_eq!(w.plane.gauges().messages, 0);
+        w.report(&legs[3], &send.id, Some("1-10/10"), "000 200 OK");
+        w.report(&legs[1], &send.id, Some("5-10/10"), "000 200 OK");
+        let ranges: Vec<String> = w
+            .read(legs[0].conn)
+            .iter()
+            .filter(|m| m.what == "REPORT")
+            .map(|m| m.header("Byte-Range").unwrap().to_owned())
+            .collect();
+        assert_eq!(ranges, ["1-4/10", "5-6/10", "7-10/10"]);
+        w.end(legs[0].session);
+    });
+}
+
+// [MSRP-RPT-05] Failure-Report against error and timeout. By now the 200 was given, so a REPORT tells it.
+#[test]
+fn who_is_told_of_a_failure() {
+    for (report, error, timeout) in [
+        (None, true, true),
+        (Some("yes"), true, true),
+        (Some("partial"), true, false),
+        (Some("no"), false, false),
+    ] {
+        for (code, told) in [(Some(415), error), (None, timeout)] {
+            let mut w = World::plain();
+            let legs = w.session(2);
+            let mut send = Send::new(&mut w, "hello");
+            if let Some(value) = report {
+                send = send.extra(&format!("Failure-Report: {value}"));
+            }
+            w.feed(legs[0].conn, &send.on(&legs[0]));
+            w.pass(Duration::from_millis(if report == Some("partial") {
+                10
+            } else {
+                1_100
+            }));
+            for leg in &legs[1..] {
+                let got = w.one(leg.conn);
+                if let Some(code) = code {
+                    w.respond(leg, &got, code);
+                }
+            }
+            w.pass(Duration::from_secs(40));
+            let reports: Vec<String> = w
+                .read(legs[0].conn)
+                .iter()
+                .filter(|m| m.what == "REPORT")
+                .map(|m| {
+                    assert_eq!(m.header("Byte-Range"), Some("1-5/5"));
+                    m.header("Status").unwrap().to_owned()
+                })
+                .collect();
+            let want: &[&str] = match (told, code) {
+                (false, _) => &[],
+                (true, Some(_)) => &["000 415 Unsupported Media Type"],
+                (true, None) => &["000 408 Request Timeout"],
+            };
+            assert_eq!(reports, want, "{report:?} {code:?}");
+        }
+    }
+}
+
+// [MSRP-RPT-05] One device has it: the failure of another is nobody's business, also when it is reported late.
+#[test]
+fn a_failure_beside_a_success_is_not_told() {
+    each_way(|w| {
+        let legs = w.session(2);
+        let send = Send::new(w, "hello");
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+        w.ack_all(&legs[1]);
+        let got = w.one(legs[2].conn);
+        w.respond(&legs[2], &got, 413);
+        w.report(&legs[2], &send.id, Some("1-5/5"), "000 413 Stop");
+        let answers = w.read(legs[0].conn);
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        assert!(w.events.is_empty());
+        // The one that had it takes it back: now nobody has it.
+        w.report(&legs[1], &send.id, Some("1-5/5"), "000 403 Forbidden");
+        assert_eq!(
+            w.one(legs[0].conn).header("Status"),
+            Some("000 403 Forbidden")
+        );
+        w.end(legs[0].session);
+    });
+}
+
+// [MSRP-RPT-06] A REPORT after the session has ended: no reaction, the connection stays.
+#[test]
+fn a_late_report_is_ignored() {
+    each_way(|w| {
+        let legs = w.session(1);
+        let send = with_success(w, "hello");
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+        w.ack_all(&legs[1]);
+        w.read(legs[0].conn);
+        w.command(ringfork::msrp::Command::Close {
+            session: legs[0].session,
+        });
+        w.report(&legs[1], &send.id, Some("1-5/5"), "000 200 OK");
+        assert!(w.read(legs[1].conn).is_empty() && w.read(legs[0].conn).is_empty());
+        assert!(!w.peers[legs[1].conn].closed);
+        w.end(legs[0].session);
+    });
+}
+
+// [MSRP-RPT-07] Status 000 413 stops a message as a 413 response does; another namespace is passed on, not interpreted.
+#[test]
+fn a_status_reads_as_a_response() {
+    each_way(|w| {
+        let legs = w.session(2);
+        let id = w.id("stopped");
+        let first = Send::new(w, "part").id(&id).range("1-4/8").flag('+');
+        w.feed(legs[0].conn, &first.on(&legs[0]));
+        w.ack_all(&legs[1]);
+        w.ack_all(&legs[2]);
+        w.report(&legs[1], &id, Some("1-4/8"), "000 413 Stop");
+        w.report(&legs[2], &id, Some("1-4/8"), "123 413 Whatever");
+        w.read(legs[0].conn)
+            .iter()
+            .filter(|m| m.what == "REPORT")
+            .for_each(|m| assert_eq!(m.header("Status"), Some("123 413")));
+        let second = Send::new(w, "part").id(&id).range("5-8/8");
+        w.feed(legs[0].conn, &second.on(&legs[0]));
+        assert!(w.read(legs[1].conn).is_empty(), "stopped");
+        assert_eq!(w.ack_all(&legs[2]).len(), 1, "goes on");
+        w.end(legs[0].session);
+    });
+}

@@ -1,0 +1,35 @@
+//! The data plane as its peers see it: bytes into a `Plane`, bytes out of its `Outbox`, a virtual clock.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps has a reason to stop"
+)]
+
+#[path = "protocol/msrp_harness.rs"]
+mod harness;
+
+#[path = "protocol/msrp_fan.rs"]
+mod fan;
+
+#[path = "protocol/msrp_frame.rs"]
+mod frame;
+
+#[path = "protocol/msrp_chunk.rs"]
+mod chunk;
+
+#[path = "protocol/msrp_bind.rs"]
+mod bind;
+
+#[path = "protocol/msrp_answers.rs"]
+mod answers;
+
+#[path = "protocol/msrp_reports.rs"]
+mod reports;
+
+#[path = "protocol/msrp_types.rs"]
+mod types;
+
+#[path = "protocol/msrp_activity.rs"]
+mod activity;
+
+#[path = "protocol/msrp_bounds.rs"]
+mod bounds;
