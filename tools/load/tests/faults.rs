@@ -1,8 +1,17 @@
 //! The checks find what they claim to find: a forwarder that is faulty on purpose, one fault at a time, and one that is not.
-#![allow(clippy::unwrap_used, reason = "a test's helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test's helpers"
+)]
 
-use std::process::{Command, Output};
+use std::{
+    process::{Command, Output, Stdio},
+    thread,
+    time::Duration,
+};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 fn load(args: &str) -> Output {
@@ -97,6 +106,35 @@ fn without_a_fault_everything_is_found_right() {
                 >= report["delivery_us"]["p50"].as_f64().unwrap()
         );
     }
+}
+
+#[test]
+fn a_generator_that_was_held_up_counts_from_the_intended_times_and_says_that_it_is_no_measure() {
+    let child = Command::new(env!("CARGO_BIN_EXE_ringfork-load"))
+        .args("fanout --forwarder --devices 1 --body 260 --rate 500 --warmup 0 --seconds 1.5 --no-pin --json".split(' '))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    thread::sleep(Duration::from_millis(600));
+    kill_process(pid, Signal::STOP).unwrap();
+    thread::sleep(Duration::from_millis(400));
+    kill_process(pid, Signal::CONT).unwrap();
+    let out = child.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    // All that was meant to be sent was sent, late, and each was late by what it waited.
+    assert_eq!(report["sent"], 750, "{report}");
+    assert!(
+        report["delivery_us"]["max"].as_f64().unwrap() > 350_000.0,
+        "{report}"
+    );
+    assert!(
+        report["send_lag_us"]["max"].as_f64().unwrap() > 350_000.0,
+        "{report}"
+    );
+    assert_eq!(out.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("this result is invalid"));
 }
 
 #[test]

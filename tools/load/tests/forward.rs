@@ -6,7 +6,7 @@
 )]
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
     thread,
@@ -117,6 +117,25 @@ fn short_writes_lose_nothing_while_devices_read_one_after_another() {
             });
         }
     });
+}
+
+#[test]
+fn a_device_that_does_not_read_holds_its_sender_back() {
+    let f = Forwarder::start(2);
+    let mut sender = f.sender();
+    let mut devices = f.devices(2);
+    sender
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let piece = vec![7; 1 << 20];
+    let mut written = 0;
+    let reader = devices.remove(0);
+    thread::spawn(move || io::copy(&mut &reader, &mut io::sink()));
+    while let Ok(n) = sender.write(&piece) {
+        written += n;
+        // What sockets hold on the way is some MiB; the forwarder itself holds one.
+        assert!(written < 64 << 20, "the forwarder keeps what nobody takes");
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ use serde_json::Value;
 const WELL: Manner = Manner {
     answer: Setup::Passive,
     forgets_a_bye: false,
+    deaf_at_first: false,
     refuses: None,
 };
 
@@ -97,6 +98,28 @@ fn every_way_to_set_up_a_leg_carries_messages() {
             "{what}"
         );
     }
+}
+
+#[test]
+fn what_is_lost_on_the_way_is_sent_again() {
+    let double = Double::start(Manner {
+        deaf_at_first: true,
+        ..WELL
+    });
+    let (_, report) = run(
+        &double,
+        "fanout --devices 2 --sessions 3 --body 300 --rate 200 --warmup 0 --seconds 0.3",
+    );
+    assert_eq!(missed(&report), Vec::<&str>::new(), "{report}");
+    assert_eq!(
+        report["delivered"].as_u64().unwrap(),
+        2 * report["sent"].as_u64().unwrap()
+    );
+    // The INVITE went out again after T1, and so did the first device's 200.
+    assert!(
+        report["setup_us"]["p50"].as_f64().unwrap() > 900_000.0,
+        "{report}"
+    );
 }
 
 #[test]

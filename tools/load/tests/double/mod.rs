@@ -5,7 +5,7 @@
 mod media;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
@@ -30,6 +30,8 @@ pub(crate) struct Manner {
     pub(crate) answer: Setup,
     /// It never hangs up its last device.
     pub(crate) forgets_a_bye: bool,
+    /// It does not hear a datagram (but an ACK) the first time.
+    pub(crate) deaf_at_first: bool,
     /// It refuses calls with this code.
     pub(crate) refuses: Option<u16>,
 }
@@ -96,6 +98,7 @@ struct World {
     contacts: Mutex<HashMap<String, Vec<String>>>,
     calls: Mutex<Vec<Call>>,
     connections: Mutex<HashMap<SocketAddr, Way>>,
+    heard: Mutex<HashSet<Vec<u8>>>,
 }
 
 impl Double {
@@ -117,6 +120,7 @@ impl Double {
             contacts: Mutex::default(),
             calls: Mutex::default(),
             connections: Mutex::default(),
+            heard: Mutex::default(),
         });
         let w = Arc::clone(&world);
         thread::spawn(move || {
@@ -157,6 +161,13 @@ impl World {
 
     fn take(self: &Arc<Self>, bytes: &[u8], way: &Way) {
         let message = Message::parse(bytes).unwrap();
+        if self.manner.deaf_at_first
+            && matches!(way, Way::Udp(..))
+            && message.method() != Some(Method::Ack)
+            && self.heard.lock().unwrap().insert(bytes.to_vec())
+        {
+            return;
+        }
         match message.start() {
             Start::Request {
                 method: Method::Register,
