@@ -389,7 +389,8 @@ impl Usage {
     fn ask(&mut self, turn: &mut Turn, purpose: Purpose, offer: Option<Vec<u8>>) {
         let mut extra = Vec::new();
         match &self.timer {
-            Some(timer) if self.wish.interval_s <= u32_seconds(timer.interval()) => {
+            // A 422 may have asked for more than was agreed.
+            Some(timer) if u64::from(self.wish.min_se_s) <= timer.interval().as_secs() => {
                 extra.extend_from_slice(timer.refresh_headers().as_bytes());
                 headers::put(
                     &mut extra,
@@ -513,8 +514,4 @@ impl Usage {
             Command::Start { session, leg, peer }
         });
     }
-}
-
-fn u32_seconds(d: std::time::Duration) -> u32 {
-    u32::try_from(d.as_secs()).unwrap_or(u32::MAX)
 }

@@ -1,0 +1,15 @@
+//! The session room as the wire sees it: the Participating Function between a real endpoint and a real registrar, bytes in,
+//! bytes out, a virtual clock. Ids in brackets are those of the catalogue.
+
+#[path = "protocol/session_changes.rs"]
+mod changes;
+#[path = "protocol/session_checks.rs"]
+mod checks;
+#[path = "protocol/session_ends.rs"]
+mod ends;
+#[path = "protocol/session_fork.rs"]
+mod fork;
+#[path = "protocol/session_sdp.rs"]
+mod sdp;
+#[path = "protocol/session_world.rs"]
+mod world;
