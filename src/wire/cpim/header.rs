@@ -8,6 +8,9 @@ pub const CORE: &[u8] = b"urn:ietf:params:cpim-headers:";
 /// The namespace of the headers of RFC 5438 §6.
 pub const IMDN: &[u8] = b"urn:ietf:params:imdn";
 
+/// Most prefixes that stand for one namespace at a time.
+pub const PREFIXES_MAX: usize = 8;
+
 /// A view of a CPIM message whose header blocks are whole.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
@@ -39,15 +42,27 @@ impl<'a> Message<'a> {
     }
 
     /// The headers called `name` in `namespace`, whatever prefix they are written with, in order: there may be several.
-    /// Names are compared with case (RFC 3862 §2.2).
+    /// Names are compared with case (RFC 3862 §2.2). A prefix stands for what the last NS header before it declares
+    /// (§3.4); of one namespace [`PREFIXES_MAX`] prefixes at a time are known.
     pub fn find(
         &self,
         namespace: &'a [u8],
         name: &'a [u8],
     ) -> impl Iterator<Item = Header<'a>> + use<'a> {
-        let whole = self.headers;
-        self.headers()
-            .filter(move |h| h.local_name() == name && is_in(whole, h, namespace))
+        let mut bound = [None; PREFIXES_MAX];
+        if same_namespace(CORE, namespace) {
+            bound[0] = Some(&[][..]);
+        }
+        self.headers().filter(move |h| {
+            let prefix = h.prefix().unwrap_or_default();
+            let found = h.local_name() == name && bound.contains(&Some(prefix));
+            if h.name == b"NS"
+                && let Some((prefix, uri)) = namespace_of(h.value)
+            {
+                declare(&mut bound, prefix, same_namespace(uri, namespace));
+            }
+            found
+        })
     }
 
     /// The value of the first header called `name` in `namespace`.
@@ -206,24 +221,15 @@ impl<'a> Iterator for MimeHeaders<'a> {
     }
 }
 
-/// Whether the name of `header`, a view into `block`, belongs to `namespace`: the NS header before it that declares its
-/// prefix says so, the last one if there are several (RFC 3862 §3.4).
-fn is_in(block: &[u8], header: &Header<'_>, namespace: &[u8]) -> bool {
-    let prefix = header.prefix().unwrap_or_default();
-    let mut found = if prefix.is_empty() { Some(CORE) } else { None };
-    for before in (Headers { rest: block }) {
-        // The headers are views into one block, so the same place means the same header.
-        if std::ptr::eq(before.name, header.name) {
-            break;
+/// From here on `prefix` stands for the namespace that is looked for, or no longer does.
+fn declare<'a>(bound: &mut [Option<&'a [u8]>; PREFIXES_MAX], prefix: &'a [u8], stands: bool) {
+    if let Some(known) = bound.iter_mut().find(|b| **b == Some(prefix)) {
+        if !stands {
+            *known = None;
         }
-        if before.name == b"NS"
-            && let Some((declared, uri)) = namespace_of(before.value)
-            && declared == prefix
-        {
-            found = Some(uri);
-        }
+    } else if stands && let Some(free) = bound.iter_mut().find(|b| b.is_none()) {
+        *free = Some(prefix);
     }
-    found.is_some_and(|uri| same_namespace(uri, namespace))
 }
 
 /// `NS: [prefix] "<" URI ">"`: prefix (empty for the default namespace) and URI.

@@ -15,7 +15,7 @@ mod header;
 mod text;
 
 pub use classify::{Verdict, classify, classify_type, wrapped_type};
-pub use header::{CORE, Header, Headers, IMDN, Message, MimeHeaders};
+pub use header::{CORE, Header, Headers, IMDN, Message, MimeHeaders, PREFIXES_MAX};
 pub use text::{escape, unescape};
 
 /// How far into a body its two header blocks may reach to be understood (settled.md 10), in bytes.

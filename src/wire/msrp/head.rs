@@ -11,7 +11,7 @@ use memchr::memchr;
 
 use super::{
     ByteRange, Error, Rule, Span,
-    syntax::{ALNUM, IDENT, TOKEN, UPPER, is, is_flag, is_ident, is_token, run, three_digits},
+    syntax::{ALNUM, IDENT, TOKEN, UPPER, is, is_flag, is_ident, run, three_digits},
 };
 use crate::wire::uri::msrp::{Uris, uris};
 
@@ -285,15 +285,50 @@ fn ends_in_end_line(line: &[u8], tid: &[u8]) -> Option<u8> {
 /// Where a walk stopped: the rule and the offset. A walk that ran out of bytes stops too; `parse` knows which it was.
 type Stop = (Rule, usize);
 
-/// The end of the line that begins at `at`: the offset of its CR.
-fn line_end(head: &[u8], at: usize) -> Result<usize, Stop> {
-    let Some(lf) = memchr(b'\n', &head[at..]) else {
-        return Err((Rule::TooLong, head.len()));
-    };
-    match lf.checked_sub(1) {
-        Some(cr) if head[at + cr] == b'\r' => Ok(at + cr),
-        _ => Err((Rule::LineEnd, at + lf)),
+/// The end of the line that begins at `at`: the offset of its CR. Notes in `ascii` where a byte is beyond ASCII.
+///
+/// `utf8text` has no control character but HTAB, so the first other one must be the CR of the line's end: one search finds
+/// the end and what may not stand before it.
+fn line_end(head: &[u8], at: usize, ascii: &mut bool) -> Result<usize, Stop> {
+    let mut from = at;
+    loop {
+        let text = head.get(from..).unwrap_or_default();
+        let Some(found) = text_len(text) else {
+            return Err((Rule::TooLong, head.len()));
+        };
+        let place = from + found;
+        match &text[found..] {
+            [b'\r', b'\n', ..] => return Ok(place),
+            [b'\t', ..] => {}
+            [0x80..=0xff, ..] => *ascii = false,
+            [b'\r'] => return Err((Rule::TooLong, head.len())),
+            [b'\n', ..] => return Err((Rule::LineEnd, place)),
+            _ => return Err((Rule::Control, place)),
+        }
+        from = place + 1;
     }
+}
+
+/// Bytes of plain text, %x20-7E, before the first other one; `None` if there is no other.
+///
+/// Lines are short: 16 bytes at a time, which the compiler turns into vector instructions, are quicker than a search that
+/// sets up a longer stride.
+fn text_len(text: &[u8]) -> Option<usize> {
+    // As a signed byte, all beyond ASCII is below the space too.
+    let is_other = |b: u8| b.cast_signed() < 0x20 || b == 0x7f;
+    let (pieces, rest) = text.as_chunks::<16>();
+    for (i, piece) in pieces.iter().enumerate() {
+        let mut marks = [0u8; 16];
+        for (mark, &b) in marks.iter_mut().zip(piece) {
+            *mark = if is_other(b) { 0xff } else { 0 };
+        }
+        let marks = u128::from_le_bytes(marks);
+        if marks != 0 {
+            return Some(i * 16 + (marks.trailing_zeros() / 8) as usize);
+        }
+    }
+    let behind = text.len() - rest.len();
+    rest.iter().position(|&b| is_other(b)).map(|i| behind + i)
 }
 
 /// The value of the header `name` if `line` is one: what follows the colon and the space.
@@ -306,9 +341,9 @@ fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 /// Start line: kind and transaction id.
 fn start_line(line: &[u8]) -> Result<(Kind<'_>, &[u8]), Stop> {
     let rest = line.strip_prefix(b"MSRP ").ok_or((Rule::StartLine, 0))?;
-    let space = memchr(b' ', &rest[..rest.len().min(33)]).ok_or((Rule::StartLine, 5))?;
-    let (tid, rest) = (&rest[..space], &rest[space + 1..]);
-    if !is_ident(tid) {
+    let (tid, rest) = rest.split_at(run(rest, IDENT));
+    let rest = rest.strip_prefix(b" ").ok_or((Rule::StartLine, 5))?;
+    if !(4..=32).contains(&tid.len()) || !is(tid[0], ALNUM) {
         return Err((Rule::StartLine, 5));
     }
     let at = line.len() - rest.len();
@@ -334,16 +369,17 @@ fn start_line(line: &[u8]) -> Result<(Kind<'_>, &[u8]), Stop> {
 
 /// Goes through the lines of a head once. Runs out of bytes where the head has not ended.
 fn walk(head: &[u8]) -> Result<(Head<'_>, usize), Stop> {
-    let eol = line_end(head, 0)?;
+    let mut ascii = true;
+    let eol = line_end(head, 0, &mut ascii)?;
     let (kind, tid) = start_line(&head[..eol])?;
     let mut at = eol + 2;
 
     // RFC 4975 §9: To-Path comes first, From-Path second. [MSRP-FRAME-02]
-    let eol = line_end(head, at)?;
+    let eol = line_end(head, at, &mut ascii)?;
     let to_path = value(&head[at..eol], b"To-Path").ok_or((Rule::ToPath, at))?;
     path(to_path).ok_or((Rule::ToPath, at))?;
     at = eol + 2;
-    let eol = line_end(head, at)?;
+    let eol = line_end(head, at, &mut ascii)?;
     let from_path = value(&head[at..eol], b"From-Path").ok_or((Rule::FromPath, at))?;
     path(from_path).ok_or((Rule::FromPath, at))?;
     at = eol + 2;
@@ -366,7 +402,7 @@ fn walk(head: &[u8]) -> Result<(Head<'_>, usize), Stop> {
     let mut seen = 0u8;
     let mut headers = 2;
     loop {
-        let eol = line_end(head, at)?;
+        let eol = line_end(head, at, &mut ascii)?;
         let line = &head[at..eol];
         match line {
             [] => {
@@ -396,8 +432,9 @@ fn walk(head: &[u8]) -> Result<(Head<'_>, usize), Stop> {
         None => view.rest.end,
         Some(_) => view.rest.end + tid.len() + 10,
     };
-    // The start line, the headers and the line at the end; no other control character than their CR and LF.
-    text(&head[..len], headers + 2)?;
+    if !ascii && let Err(e) = std::str::from_utf8(&head[..len]) {
+        return Err((Rule::Utf8, e.valid_up_to()));
+    }
     whole(&view, at)?;
     Ok((view, len))
 }
@@ -528,40 +565,15 @@ fn status(value: &[u8]) -> Option<Status> {
     })
 }
 
+/// `type "/" subtype`, then the end or parameters. These are the reader's to judge, who knows the type.
 fn is_media_type(value: &[u8]) -> bool {
-    let name = media_type(value);
-    memchr(b'/', name).is_some_and(|slash| is_token(&name[..slash]) && is_token(&name[slash + 1..]))
-}
-
-/// `utf8text` in `lines` lines: UTF-8, and no control character but HTAB and the lines' own CR and LF.
-fn text(head: &[u8], lines: usize) -> Result<(), Stop> {
-    // Counted and joined over pieces of 128 bytes, which the compiler turns into vector instructions.
-    let (mut controls, mut bits) = (0usize, 0u8);
-    for piece in head.chunks(128) {
-        let mut n = 0u8;
-        for &b in piece {
-            n += u8::from(b < b' ' || b == 0x7f);
-            bits |= b;
-        }
-        controls += usize::from(n);
-    }
-    if bits >= 0x80
-        && let Err(e) = std::str::from_utf8(head)
-    {
-        return Err((Rule::Utf8, e.valid_up_to()));
-    }
-    if controls == 2 * lines {
-        return Ok(());
-    }
-    let stray = |(i, &b): (usize, &u8)| match b {
-        b'\r' => head.get(i + 1) != Some(&b'\n'),
-        b'\t' | b'\n' => false,
-        _ => b < b' ' || b == 0x7f,
+    let kind = run(value, TOKEN);
+    let Some((b'/', sub)) = value[kind..].split_first() else {
+        return false;
     };
-    match head.iter().enumerate().position(stray) {
-        Some(i) => Err((Rule::Control, i)),
-        None => Ok(()),
-    }
+    let len = run(sub, TOKEN);
+    let rest = sub[len..].trim_ascii_start();
+    kind > 0 && len > 0 && (rest.is_empty() || rest[0] == b';')
 }
 
 /// What a head of its kind must and must not have.

@@ -66,17 +66,13 @@ impl ByteRange {
 }
 
 fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let digits = bytes.iter().take_while(|b| b.is_ascii_digit()).count();
-    let (digits, rest) = bytes.split_at_checked(digits)?;
-    if digits.is_empty() {
-        return None;
-    }
-    let mut n = 0u64;
-    for d in digits {
-        n = n.checked_mul(10)?.checked_add(u64::from(d - b'0'))?;
+    let (mut n, mut rest) = (0u64, bytes);
+    while let [digit @ b'0'..=b'9', after @ ..] = rest {
+        n = n.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+        rest = after;
     }
     // One below the greatest number, so that "the byte behind the end" is a number too.
-    (n < u64::MAX).then_some((n, rest))
+    (rest.len() < bytes.len() && n < u64::MAX).then_some((n, rest))
 }
 
 fn number_or_star(bytes: &[u8]) -> Option<(Option<u64>, &[u8])> {

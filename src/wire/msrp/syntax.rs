@@ -40,6 +40,11 @@ pub(super) fn is(b: u8, mask: u8) -> bool {
     CLASS[usize::from(b)] & mask != 0
 }
 
+/// Whether each of `bytes` belongs to the class `mask`. They are few: no way out in the middle, which is quicker.
+fn all(bytes: &[u8], mask: u8) -> bool {
+    bytes.iter().fold(mask, |m, &b| m & CLASS[usize::from(b)]) != 0
+}
+
 /// Length of the longest prefix of `bytes` of which each byte belongs to `mask`.
 pub(super) fn run(bytes: &[u8], mask: u8) -> usize {
     bytes
@@ -53,13 +58,13 @@ pub(super) fn run(bytes: &[u8], mask: u8) -> usize {
 pub fn is_ident(bytes: &[u8]) -> bool {
     matches!(bytes, [first, ..] if is(*first, ALNUM))
         && (4..=32).contains(&bytes.len())
-        && bytes.iter().all(|&b| is(b, IDENT))
+        && all(bytes, IDENT)
 }
 
 /// Whether `bytes` is a `token`: at least one character, none of the separators.
 #[must_use]
 pub fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&b| is(b, TOKEN))
+    !bytes.is_empty() && all(bytes, TOKEN)
 }
 
 /// Whether `b` is a continuation flag: `$` (the message is complete), `+` (to be continued), `#` (aborted).
