@@ -1,6 +1,12 @@
 //! The session room as the wire sees it: the Participating Function between a real endpoint and a real registrar, bytes in,
 //! bytes out, a virtual clock. Ids in brackets are those of the catalogue.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests: what is not as expected fails here and now"
+)]
+
 #[path = "protocol/session_changes.rs"]
 mod changes;
 #[path = "protocol/session_checks.rs"]

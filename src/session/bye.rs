@@ -186,7 +186,11 @@ impl Session {
                 turn.counters.cancelled += 1;
                 self.dismiss_all(turn, &reasons(cancel), "the originator cancelled");
             }
-            other => {
+            other @ (Originator::Inviting(_)
+            | Originator::Up(_)
+            | Originator::Parting(..)
+            | Originator::Leaving(_)
+            | Originator::Gone) => {
                 self.up = other;
                 self.on_reinvite_cancelled(turn, txn);
             }
@@ -256,7 +260,10 @@ impl Session {
                 usage.bye(turn, &headers);
                 Originator::Leaving(usage)
             }
-            other => other,
+            other @ (Originator::Inviting(_)
+            | Originator::Parting(..)
+            | Originator::Leaving(_)
+            | Originator::Gone) => other,
         };
     }
 
@@ -265,7 +272,10 @@ impl Session {
         self.dismiss_all(turn, headers, why);
         match self.up.take() {
             Originator::Inviting(waiting) => turn.respond_code(waiting.txn, code),
-            other => {
+            other @ (Originator::Up(_)
+            | Originator::Parting(..)
+            | Originator::Leaving(_)
+            | Originator::Gone) => {
                 self.up = other;
                 self.part_originator(turn, headers.to_vec());
             }

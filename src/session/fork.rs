@@ -137,17 +137,14 @@ impl Session {
         };
         let mut message = start_of(&before);
         for ((name, value), (written, _)) in before.named().zip(before.all()) {
-            match name {
-                Name::CSeq => headers::put(
-                    &mut message,
-                    b"CSeq",
-                    format!("{} INVITE", invitation.cseq).as_bytes(),
-                ),
-                Name::MinSe => {}
-                Name::SessionExpires => {
-                    message.extend_from_slice(invitation.wish.headers().as_bytes())
-                }
-                _ => headers::put(&mut message, written, value),
+            if matches!(name, Name::CSeq) {
+                let cseq = format!("{} INVITE", invitation.cseq);
+                headers::put(&mut message, b"CSeq", cseq.as_bytes());
+            } else if matches!(name, Name::SessionExpires) {
+                // Both it and Min-SE.
+                message.extend_from_slice(invitation.wish.headers().as_bytes());
+            } else if !matches!(name, Name::MinSe) {
+                headers::put(&mut message, written, value);
             }
         }
         message.extend_from_slice(b"\r\n");

@@ -33,9 +33,9 @@ pub(super) fn pass_request(out: &mut Vec<u8>, request: &Message<'_>, trusted: bo
         let passes = match (fate(name), name) {
             // RFC 3325 §5: the devices are outside the trust domain.
             (Fate::Trust, Name::PAssertedIdentity) => trusted && !hidden,
-            (Fate::Trust, _) => trusted,
-            (Fate::Pass, _) => true,
-            (Fate::Own, _) => false,
+            (Fate::Trust, ..) => trusted,
+            (Fate::Pass, ..) => true,
+            (Fate::Own, ..) => false,
         };
         if passes {
             put(out, long_form(name, written), value);
@@ -82,9 +82,10 @@ pub(super) fn hides_identity(request: &Message<'_>) -> bool {
 }
 
 fn long_form<'a>(name: Name<'a>, written: &'a [u8]) -> &'a [u8] {
-    match name {
-        Name::Other(_) => written,
-        known => known.as_bytes(),
+    if let Name::Other(_) = name {
+        written
+    } else {
+        name.as_bytes()
     }
 }
 

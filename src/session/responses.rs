@@ -154,9 +154,12 @@ impl Session {
             }
             DeviceState::Cancelling(invitation, reasons, _) => {
                 let usage = invitation.accept((self.id, of.leg), response, flow);
-                let device = self.device(of.leg);
-                if let (Some(device), Some(mut usage)) = (device, usage) {
-                    device.acknowledge(turn, &mut usage, of.cseq);
+                let Some(mut usage) = usage else {
+                    self.end_device(turn, of.leg, None);
+                    return;
+                };
+                if let Some(device) = self.device(of.leg) {
+                    device.acknowledge(turn, &usage, of.cseq);
                     usage.bye(turn, &reasons);
                     device.state = DeviceState::Ending(Box::new(usage));
                 }
@@ -167,7 +170,10 @@ impl Session {
             {
                 device.state = DeviceState::Accepted(usage);
             }
-            other => {
+            other @ (DeviceState::Inviting(_)
+            | DeviceState::Accepted(_)
+            | DeviceState::Ending(_)
+            | DeviceState::Ended) => {
                 device.state = other;
                 if let Some(ack) = end_stray(turn, of, flow, response, b"") {
                     device.acks.keep(tag, of.cseq, ack);
@@ -207,7 +213,7 @@ impl Session {
             return;
         };
         if !usable {
-            device.acknowledge(turn, &mut usage, of.cseq);
+            device.acknowledge(turn, &usage, of.cseq);
             usage.bye(turn, NO_MEDIA.as_bytes());
             device.state = DeviceState::Ending(Box::new(usage));
             device.refusal = Some(Refusal::of(488));
@@ -224,7 +230,7 @@ impl Session {
             return;
         }
         // At once, whoever else has answered [TERM-RSP-11].
-        device.acknowledge(turn, &mut usage, of.cseq);
+        device.acknowledge(turn, &usage, of.cseq);
         usage.start_media(turn);
         let plain = usage
             .theirs
@@ -409,7 +415,10 @@ impl Session {
                 self.refuse_device(turn, of.leg, refusal, &format!("{code} {phrase}"));
             }
             DeviceState::Cancelling(..) => self.end_device(turn, of.leg, None),
-            other => device.state = other,
+            other @ (DeviceState::Inviting(_)
+            | DeviceState::Accepted(_)
+            | DeviceState::Ending(_)
+            | DeviceState::Ended) => device.state = other,
         }
     }
 
@@ -500,7 +509,7 @@ fn explain(usage: &Usage, turn: &Turn) -> String {
 
 impl Device {
     /// Acknowledges its 2xx and keeps the ACK for when the 2xx comes again.
-    fn acknowledge(&mut self, turn: &mut Turn, usage: &mut Usage, cseq: u32) {
+    fn acknowledge(&mut self, turn: &mut Turn, usage: &Usage, cseq: u32) {
         let (ack, target) = usage.dialog.ack(cseq);
         self.acks.keep(usage.dialog.remote_tag(), cseq, ack.clone());
         turn.send(target, ack);

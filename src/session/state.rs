@@ -224,13 +224,11 @@ impl Session {
 
     /// As an operator sees it.
     pub(super) fn view(&self) -> SessionView {
-        let (state, why) = match (&self.up, self.settled) {
-            (Originator::Inviting(_), _) => ("inviting", ""),
-            (Originator::Up(_), None) => ("established", ""),
-            (Originator::Up(_), Some(_)) => ("settled", ""),
-            (Originator::Parting(..) | Originator::Leaving(_) | Originator::Gone, _) => {
-                ("ending", "")
-            }
+        let state = match (&self.up, self.settled) {
+            (Originator::Inviting(_), _) => "inviting",
+            (Originator::Up(_), None) => "established",
+            (Originator::Up(_), Some(_)) => "settled",
+            (Originator::Parting(..) | Originator::Leaving(_) | Originator::Gone, _) => "ending",
         };
         let originator = LegView {
             leg: LegId::ORIGINATOR,
@@ -244,7 +242,7 @@ impl Session {
             why: if self.lost_until.is_some() {
                 "connection lost, trying to get it back".to_owned()
             } else {
-                why.to_owned()
+                String::new()
             },
         };
         let devices = self.devices.iter().map(|d| LegView {

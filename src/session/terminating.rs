@@ -206,10 +206,9 @@ fn check(turn: &Turn, flow: Flow, invite: &Message<'_>) -> Result<Admitted, Repl
     if !ours && !turn.policy.foreign_services_allowed {
         return Err(forbidden(turn, "122 Function not allowed"));
     }
-    let (service, urn) = match service {
-        Some(found) => found,
-        // `.deferred` asks for what comes with the store (settled.md 21).
-        None => return Err(refuse(480)),
+    // `.deferred` asks for what comes with the store (settled.md 21).
+    let Some((service, urn)) = service else {
+        return Err(refuse(480));
     };
     Ok(Admitted {
         service,

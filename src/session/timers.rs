@@ -80,7 +80,10 @@ impl Session {
                 usage.bye(turn, &headers);
                 self.up = Originator::Leaving(usage);
             }
-            other => self.up = other,
+            other @ (Originator::Inviting(_)
+            | Originator::Up(_)
+            | Originator::Leaving(_)
+            | Originator::Gone) => self.up = other,
         }
     }
 

@@ -79,7 +79,10 @@ impl Turn {
         self.effects.push_back(Effect::Request(draft));
     }
 
-    pub(super) fn cancel(&mut self, of: TxnRef, headers: Vec<u8>) {
+    /// CANCELs an INVITE of ours. `headers`: Reason, each with CRLF.
+    pub(super) fn cancel(&mut self, of: TxnRef, mut headers: Vec<u8>) {
+        // RFC 4028 §5: in every request but ACK [TIMER-01].
+        headers.extend_from_slice(b"Supported: timer\r\n");
         self.effects.push_back(Effect::Cancel { of, headers });
     }
 
