@@ -64,8 +64,7 @@ const _: () = {
         "a leg's place has one byte, and 0 is the originator"
     );
     assert!(
-        (DESCRIPTORS_BESIDE as usize)
-            > ADMIN_CONNECTIONS_MAX + 6 * crate::config::SHARDS_MAX as usize,
+        DESCRIPTORS_BESIDE > ADMIN_CONNECTIONS_MAX as u64 + 6 * crate::config::SHARDS_MAX as u64,
         "each shard has a ring, an event and some listeners beside its connections"
     );
 };

@@ -5,12 +5,20 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
+    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand};
 use ringfork::{
     config::Config,
-    services::{client, host::Ground},
+    demo,
+    io::Clock,
+    services::{
+        Exit, Logging, Setup, Stop, client, control,
+        host::{self, CannotStart, Ground, Server},
+        run,
+    },
 };
 use serde_json::{Value, json};
 
@@ -21,6 +29,8 @@ static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const FAILED: u8 = 1;
 /// The configuration, or the command line, is wrong.
 const CONFIG: u8 = 2;
+/// A port, the kernel or a limit is in the way.
+const START: u8 = 3;
 
 /// The messaging server of an RCS operator: an OMA CPM Participating Function on SIP and MSRP.
 #[derive(Parser)]
@@ -32,8 +42,16 @@ struct Command {
 
 #[derive(Subcommand)]
 enum What {
+    /// Run the server. Without a file: standalone on loopback, SIP 5060, MSRP 2855, admin 9855.
+    Serve(File),
     /// Say each problem of a configuration, and what this machine lacks for it.
     Check(File),
+    /// Show the main job on loopback: fork, fan-out, activity, teardown; every step is checked.
+    Demo {
+        /// Print one JSON object on the last line of standard output.
+        #[arg(long)]
+        json: bool,
+    },
     /// List the sessions of a running server, explain one, or end one.
     Sessions {
         #[command(flatten)]
@@ -84,7 +102,9 @@ struct At {
 
 fn main() -> ExitCode {
     let code = match Command::parse().what {
+        What::Serve(file) => serve(file.config),
         What::Check(file) => check(file.config.as_deref()),
+        What::Demo { json } => demonstrate(json),
         What::Sessions {
             at,
             session,
@@ -153,6 +173,175 @@ fn available_bytes() -> Option<u64> {
     let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib << 10)
+}
+
+fn serve(file: Option<PathBuf>) -> u8 {
+    let colour = std::io::stderr().is_terminal();
+    let Some(config) = read(file.as_deref(), &mut std::io::stderr().lock(), colour) else {
+        return CONFIG;
+    };
+    let logging = Logging::start(config.log);
+    let config = Arc::new(config);
+    let (control, wishes) = control();
+    let started = start(&config, &control);
+    let Server {
+        addresses,
+        admin,
+        shards,
+        threads,
+    } = match started {
+        Ok(server) => server,
+        Err(e) => {
+            drop(logging); // what waits is written first
+            eprintln!("error: {e}");
+            return START;
+        }
+    };
+    let ready = Box::new(move || {
+        let list = |l: &[ringfork::config::Listen]| {
+            let all: Vec<String> = l.iter().map(ToString::to_string).collect();
+            all.join(" ")
+        };
+        tracing::info!(
+            sip = list(&addresses.sip),
+            msrp = list(&addresses.msrp),
+            admin = %addresses.admin,
+            "ready"
+        );
+    });
+    let exit = run(Setup {
+        admin,
+        shards,
+        drain: config.drain,
+        control,
+        wishes,
+        signals: true,
+        logging,
+        reload: Some(Box::new(reload(file, config))),
+        ready,
+    });
+    threads.stop();
+    match exit {
+        Ok(Exit::Empty | Exit::CutShort(_)) => 0,
+        Ok(Exit::Failed(shard)) => {
+            eprintln!(
+                "error: shard {} has ended by itself: this is a bug",
+                shard.0
+            );
+            FAILED
+        }
+        Err(e) => {
+            eprintln!("error: the services cannot start: {e}");
+            START
+        }
+    }
+}
+
+/// A server in this process, whose services do not run yet.
+fn start(
+    config: &Arc<Config>,
+    control: &ringfork::services::Control,
+) -> Result<Server, CannotStart> {
+    let ground = Ground::probe(config)?;
+    for (feature, why) in &ground.without {
+        tracing::info!(feature = feature.name(), why, "the ring goes without");
+    }
+    host::start(
+        config,
+        &ground,
+        Clock::start(),
+        control,
+        host::Seat::into_shard,
+    )
+}
+
+/// What SIGHUP does: reads the file again, takes what can change while it runs, and says what cannot.
+fn reload(file: Option<PathBuf>, mut now: Arc<Config>) -> impl FnMut(Option<&Logging>) -> Duration {
+    move |logging| {
+        let mut said = Vec::new();
+        match read(file.as_deref(), &mut said, false) {
+            None => {
+                let said = String::from_utf8_lossy(&said);
+                tracing::error!(problems = %said, "reload: the configuration is wrong, nothing was changed");
+            }
+            Some(new) => {
+                for key in now.restart_needed(&new) {
+                    tracing::warn!(key, "reload: this takes a restart");
+                }
+                if let Some(logging) = logging {
+                    logging.set_level(new.log.level);
+                }
+                let taken = Config {
+                    drain: new.drain,
+                    log: ringfork::config::Log {
+                        level: new.log.level,
+                        ..now.log
+                    },
+                    ..(*now).clone()
+                };
+                tracing::info!("reload: done");
+                now = Arc::new(taken);
+            }
+        }
+        now.drain
+    }
+}
+
+fn demonstrate(json: bool) -> u8 {
+    let config = Arc::new(Config::ephemeral());
+    let (control, wishes) = control();
+    let server = match start(&config, &control) {
+        Ok(server) => server,
+        Err(e) => {
+            eprintln!("error: {e}");
+            return START;
+        }
+    };
+    let Server {
+        addresses,
+        admin,
+        shards,
+        threads,
+    } = server;
+    let Some(sip) = addresses.sip.first().map(|l| l.addr) else {
+        return START;
+    };
+    let (is_ready, ready) = std::sync::mpsc::channel();
+    let handle = control.clone();
+    let services = std::thread::spawn(move || {
+        run(Setup {
+            admin,
+            shards,
+            drain: Duration::ZERO,
+            control: handle,
+            wishes,
+            signals: false,
+            logging: None,
+            reload: None,
+            // Nobody waits any more where the demonstration has been given up.
+            ready: Box::new(move || is_ready.send(()).unwrap_or(())),
+        })
+    });
+    // An error here means that the services ended before they were ready; they say why below.
+    let outcome = ready.recv().ok().map(|()| demo::play(sip, Clock::start()));
+    control.stop(Stop::Now);
+    let exit = services.join();
+    threads.stop();
+    let (Some(outcome), Ok(Ok(exit))) = (outcome, exit) else {
+        eprintln!("error: the server ended before it was ready");
+        return START;
+    };
+    if json {
+        match serde_json::to_string(&outcome) {
+            Ok(line) => println!("{line}"),
+            Err(e) => eprintln!("error: {e}"),
+        }
+    }
+    if outcome.ok && !matches!(exit, Exit::Failed(_)) {
+        0
+    } else {
+        FAILED
+    }
 }
 
 /// The admin interface that is meant.

@@ -3,6 +3,8 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -87,7 +89,6 @@ impl Phone {
         };
         let sip = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(fail)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(fail)?;
-        listener.set_nonblocking(true).map_err(fail)?;
         let addr = sip.local_addr().map_err(fail)?;
         let port = listener.local_addr().map_err(fail)?.port();
         Ok(Self {
@@ -99,10 +100,7 @@ impl Phone {
             listener,
             media: None,
             buffer: Vec::new(),
-            own_path: format!(
-                "msrp://127.0.0.1:{port}/{}demo{port};tcp",
-                name.replace(' ', "")
-            ),
+            own_path: format!("msrp://127.0.0.1:{port}/demo{port};tcp"),
             peer_path: String::new(),
             invite: None,
             answer: None,
@@ -420,7 +418,6 @@ impl Phone {
             self.incoming()?
         };
         stream.set_nodelay(true).map_err(|e| self.socket(e))?;
-        stream.set_nonblocking(false).map_err(|e| self.socket(e))?;
         self.media = Some(stream);
         if connect {
             // The active side speaks first, be it without a body (RFC 6135 §4.2.2).
@@ -440,22 +437,19 @@ impl Phone {
         Ok(())
     }
 
+    /// The connection that the server makes to us: accepted on a thread of its own, since `accept` knows no time limit.
     fn incoming(&self) -> Result<TcpStream, Fault> {
-        self.sip
-            .set_read_timeout(Some(Duration::from_millis(2)))
-            .map_err(|e| self.socket(e))?;
-        for _ in 0..PATIENCE.as_millis() / 2 {
-            match self.listener.accept() {
-                Ok((stream, _)) => return Ok(stream),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    // Waits on the SIP socket: nothing sleeps.
-                    let mut one = [0];
-                    let _ = self.sip.peek(&mut one);
-                }
-                Err(e) => return Err(self.socket(e)),
-            }
+        let listener = self.listener.try_clone().map_err(|e| self.socket(e))?;
+        let (tx, rx) = mpsc::channel();
+        thread::spawn(move || {
+            let _ = tx.send(listener.accept());
+        });
+        match rx.recv_timeout(PATIENCE) {
+            Ok(accepted) => accepted
+                .map(|(stream, _)| stream)
+                .map_err(|e| self.socket(e)),
+            Err(_) => Err(self.fault("an MSRP connection")),
         }
-        Err(self.fault("an MSRP connection"))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Fault> {

@@ -74,7 +74,7 @@ impl Serve for Admin {
 
 impl Admin {
     async fn answer(&self, request: &Request<Incoming>) -> Reply {
-        if let Err(refusal) = host(request, self.loopback).and_then(|()| origin(request)) {
+        if let Some(refusal) = host(request, self.loopback).or_else(|| origin(request)) {
             return refusal;
         }
         let path = request.uri().path();
@@ -238,12 +238,12 @@ impl Admin {
 
 /// Refuses a request that a page under a foreign name makes its browser send us (DNS rebinding): such a name is registered
 /// somewhere, so it has a dot; on loopback we are asked by address, or by a name of this machine's own.
-fn host(request: &Request<Incoming>, loopback: bool) -> Result<(), Reply> {
+fn host(request: &Request<Incoming>, loopback: bool) -> Option<Reply> {
     if !loopback {
-        return Ok(());
+        return None;
     }
     let Some(value) = request.headers().get(header::HOST) else {
-        return Ok(()); // HTTP/1.0, or a tool; a browser always says it
+        return None; // HTTP/1.0, or a tool; a browser always says it
     };
     let text = value.to_str().unwrap_or("");
     let name = match text.strip_prefix('[') {
@@ -251,20 +251,20 @@ fn host(request: &Request<Incoming>, loopback: bool) -> Result<(), Reply> {
         None => text.rsplit_once(':').map_or(text, |(name, _)| name),
     };
     if !name.contains('.') || name.parse::<IpAddr>().is_ok() {
-        Ok(())
+        None
     } else {
         let why = "this is the admin interface of a loopback address: ask by that address";
-        Err(problem(StatusCode::MISDIRECTED_REQUEST, why))
+        Some(problem(StatusCode::MISDIRECTED_REQUEST, why))
     }
 }
 
 /// Refuses what changes something when a web page asks for it: browsers say where such a request comes from, tools do not.
-fn origin(request: &Request<Incoming>) -> Result<(), Reply> {
+fn origin(request: &Request<Incoming>) -> Option<Reply> {
     let reads = [Method::GET, Method::HEAD].contains(request.method());
     if reads || !request.headers().contains_key(header::ORIGIN) {
-        Ok(())
+        None
     } else {
-        Err(problem(StatusCode::FORBIDDEN, "not from a web page"))
+        Some(problem(StatusCode::FORBIDDEN, "not from a web page"))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     },
     limits::Limits,
     shard::{
-        self, Ask, Desk, Places, World,
+        self, Ask, Desk, Places, Shard, World,
         report::{Answer, Question},
     },
 };
@@ -98,6 +98,27 @@ pub struct Seat {
     pub post: shard::Post,
     /// Chance, different for each shard.
     pub seed: [u8; 32],
+}
+
+impl Seat {
+    /// The shard that takes this seat.
+    #[must_use]
+    pub fn into_shard(self) -> Shard {
+        let listeners: Vec<_> = self
+            .sockets
+            .iter()
+            .map(|s| shard::Listener {
+                role: match (s.purpose, s.transport) {
+                    (Purpose::Msrp, _) => shard::SocketRole::Msrp,
+                    (Purpose::Sip, Transport::Udp) => shard::SocketRole::SipDatagram,
+                    (Purpose::Sip, Transport::Tcp | Transport::Tls) => shard::SocketRole::SipStream,
+                },
+                addr: s.local,
+            })
+            .collect();
+        let parts = shard::Parts::new(self.shard, &self.config, &self.limits, &listeners);
+        Shard::new(parts, self.post, self.seed)
+    }
 }
 
 /// Where a server can be reached.

@@ -68,6 +68,9 @@ impl EncodeLabelSet for Labels<'_> {
 
 type Encoder<'a> = DescriptorEncoder<'a>;
 
+/// A metric: its name, its help, and where its number stands.
+type Row<F> = (&'static str, &'static str, F);
+
 /// A counter with the samples that `samples` writes through what it is given.
 fn counter(
     encoder: &mut Encoder<'_>,
@@ -130,7 +133,8 @@ impl Engine {
     }
 
     fn gauges(&self, e: &mut Encoder<'_>) -> fmt::Result {
-        let rows: [(&str, &str, fn(&Report) -> u64); 9] = [
+        type Of = fn(&Report) -> u64;
+        let rows: [Row<Of>; 9] = [
             ("sessions", "CPM sessions", |r| r.sessions),
             (
                 "legs",
@@ -245,8 +249,9 @@ impl Engine {
     }
 
     fn times(&self, e: &mut Encoder<'_>) -> fmt::Result {
+        type Of = fn(&Report) -> Option<&Distribution>;
         let none = Distribution::default();
-        let rows: [(&str, &str, fn(&Report) -> Option<&Distribution>); 3] = [
+        let rows: [Row<Of>; 3] = [
             (
                 "teardown_seconds",
                 "From the first activity to the last BYE or CANCEL sent",
@@ -276,7 +281,8 @@ impl Engine {
     /// What helps only when shards are told apart, and what keeps the house running.
     fn shards(&self, e: &mut Encoder<'_>) -> fmt::Result {
         use prometheus_client::encoding::EncodeMetric as _;
-        let rows: [(&str, &str, fn(Option<&Report>) -> Option<u64>); 2] = [
+        type Of = fn(Option<&Report>) -> Option<u64>;
+        let rows: [Row<Of>; 2] = [
             ("shard_up", "Whether the shard answers", |r| {
                 Some(r.is_some().into())
             }),

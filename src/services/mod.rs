@@ -16,4 +16,4 @@ mod systemd;
 pub use ask::Shards;
 pub use log::Logging;
 pub use phase::{Control, Stop, Wishes, control};
-pub use run::{Exit, Setup, run};
+pub use run::{Exit, Reload, Setup, run};

@@ -37,6 +37,9 @@ const ENDING: Duration = Duration::from_secs(1);
 /// How long the admin interface's connections may take to finish at the end: whoever asked for it gets an answer.
 const CLOSING: Duration = Duration::from_millis(250);
 
+/// What SIGHUP does; it gives what `drain_s` is from now on.
+pub type Reload = Box<dyn FnMut(Option<&Logging>) -> Duration>;
+
 /// What the services need.
 pub struct Setup {
     /// Where the admin interface listens.
@@ -54,7 +57,7 @@ pub struct Setup {
     /// The log, for its count of dropped lines.
     pub logging: Option<Logging>,
     /// Called at SIGHUP: reads the configuration again and says what `drain` is from now on.
-    pub reload: Option<Box<dyn FnMut(Option<&Logging>) -> Duration>>,
+    pub reload: Option<Reload>,
     /// Called once, when new sessions are taken.
     pub ready: Box<dyn FnOnce()>,
 }
@@ -155,7 +158,7 @@ struct Life {
     phase: Rc<Phase>,
     drain: Duration,
     logging: Option<Logging>,
-    reload: Option<Box<dyn FnMut(Option<&Logging>) -> Duration>>,
+    reload: Option<Reload>,
 }
 
 impl Life {

@@ -1,0 +1,245 @@
+//! The server as a process: ready, signals, reload, exit codes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests: a process is waited for by the wall clock"
+)]
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A server process, killed when it is dropped.
+struct Serve {
+    child: Child,
+    folder: tempfile::TempDir,
+    /// Each line of its log.
+    log: mpsc::Receiver<String>,
+    seen: Vec<String>,
+}
+
+const QUIET: &str = "shards = 2\ndrain_s = 1\n[sip]\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\n\
+    [msrp]\nlisten = [\"tcp:127.0.0.1:0\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+    [limits]\nconnections = 200\nreceive_bytes = 1048576\n";
+
+impl Serve {
+    fn start(config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("pf.toml"), config).expect("written");
+        Self::in_folder(folder, &[])
+    }
+
+    fn in_folder(folder: tempfile::TempDir, env: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringfork"))
+            .args(["serve", "--config", "pf.toml"])
+            .current_dir(folder.path())
+            .envs(env.iter().copied())
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("ringfork starts");
+        let stderr = child.stderr.take().expect("piped");
+        let (tx, log) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if tx.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            child,
+            folder,
+            log,
+            seen: Vec::new(),
+        }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("pf.toml")
+    }
+
+    /// The next line of the log that holds `what`.
+    fn line(&mut self, what: &str) -> String {
+        let by = Instant::now() + Duration::from_secs(10);
+        loop {
+            let left = by.saturating_duration_since(Instant::now());
+            let Ok(line) = self.log.recv_timeout(left) else {
+                panic!("no line with {what:?} in {:#?}", self.seen);
+            };
+            self.seen.push(line.clone());
+            if line.contains(what) {
+                return line;
+            }
+        }
+    }
+
+    /// The addresses that it says when it is ready: SIP over UDP, and the admin interface.
+    fn ready(&mut self) -> (SocketAddr, SocketAddr) {
+        let line = self.line("\"ready\"");
+        let said: serde_json::Value =
+            serde_json::from_str(&line).expect("the log is JSON off a terminal");
+        let admin = said["admin"]
+            .as_str()
+            .expect("admin")
+            .parse()
+            .expect("an address");
+        let sip = said["sip"].as_str().expect("sip");
+        let udp = sip
+            .split(' ')
+            .find_map(|l| l.strip_prefix("udp:"))
+            .expect("udp");
+        (udp.parse().expect("an address"), admin)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is there");
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let by = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                return status;
+            }
+            assert!(Instant::now() < by, "it ends");
+            std::thread::yield_now();
+        }
+    }
+
+    fn stopped(mut self) -> i32 {
+        self.wait().code().expect("no signal killed it")
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        // It has ended already where the test went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn get(admin: SocketAddr, path: &str) -> String {
+    use std::io::Write as _;
+    let mut stream = TcpStream::connect(admin).expect("admin listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {admin}\r\n\r\n").expect("written");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    text
+}
+
+#[test]
+fn it_is_ready_and_a_signal_ends_it_with_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut serve = Serve::start(QUIET);
+        let (_, admin) = serve.ready();
+        assert!(get(admin, "/readyz").starts_with("HTTP/1.1 200"));
+        let metrics = get(admin, "/metrics");
+        for line in [
+            "ringfork_shard_up{shard=\"1\"} 1",
+            "ringfork_sessions 0",
+            "ringfork_ring_events_total{event=\"turns\"} ",
+        ] {
+            assert!(metrics.contains(line), "{line}: {metrics}");
+        }
+        serve.signal(signal);
+        serve.line("no session left");
+        assert_eq!(serve.stopped(), 0);
+    }
+}
+
+#[test]
+fn a_reload_takes_what_it_can_and_says_what_it_cannot() {
+    let mut serve = Serve::start(QUIET);
+    serve.ready();
+    std::fs::write(serve.config(), QUIET.replace("shards = 2", "shards = 1")).expect("written");
+    serve.signal(Signal::HUP);
+    let line = serve.line("takes a restart");
+    assert!(line.contains("\"shards\""), "{line}");
+    serve.line("reload: done");
+    std::fs::write(serve.config(), "shards = \"x\"\n").expect("written");
+    serve.signal(Signal::HUP);
+    let line = serve.line("nothing was changed");
+    assert!(line.contains("a whole number is expected"), "{line}");
+    std::fs::write(serve.config(), format!("{QUIET}[log]\nlevel = \"error\"\n")).expect("written");
+    serve.signal(Signal::HUP);
+    serve.signal(Signal::TERM);
+    assert_eq!(serve.wait().code(), Some(0));
+    let rest: Vec<String> = serve.log.iter().collect();
+    assert!(
+        rest.iter().all(|l| !l.contains("no session left")),
+        "info is not logged any more: {rest:?}"
+    );
+}
+
+#[test]
+fn a_manager_is_told_ready_watchdog_and_stopping() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("pf.toml"), QUIET).expect("written");
+    let path = folder.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).expect("bound");
+    socket
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("set");
+    let path = path.to_str().expect("UTF-8").to_owned();
+    let mut serve = Serve::in_folder(
+        folder,
+        &[("NOTIFY_SOCKET", &path), ("WATCHDOG_USEC", "200000")],
+    );
+    let said = || {
+        let mut buffer = [0; 256];
+        let n = socket.recv(&mut buffer).expect("it says something");
+        String::from_utf8_lossy(&buffer[..n]).trim().to_owned()
+    };
+    assert_eq!(said(), "READY=1");
+    assert_eq!(said(), "WATCHDOG=1");
+    assert_eq!(said(), "WATCHDOG=1");
+    serve.signal(Signal::TERM);
+    let by = Instant::now() + Duration::from_secs(10);
+    while said() != "STOPPING=1" {
+        assert!(Instant::now() < by);
+    }
+    assert_eq!(serve.wait().code(), Some(0));
+}
+
+#[test]
+fn what_is_in_the_way_is_said_with_3_and_what_is_wrong_with_2() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = taken.local_addr().expect("bound");
+    let mut serve = Serve::start(&QUIET.replace(
+        "[msrp]\nlisten = [\"tcp:127.0.0.1:0\"]",
+        &format!("[msrp]\nlisten = [\"tcp:{addr}\"]"),
+    ));
+    let line = serve.line("error: ");
+    assert!(line.contains(&addr.to_string()), "{line}");
+    assert_eq!(serve.stopped(), 3);
+
+    let mut serve = Serve::start("[limits]\nconnections = 4000000\n");
+    serve.line("open files");
+    assert_eq!(serve.stopped(), 3);
+
+    let mut serve = Serve::start("shards = 0\n");
+    serve.line("`shards`: 0 is out of range");
+    assert_eq!(serve.stopped(), 2);
+}
+
+#[test]
+fn garbage_does_not_harm_it() {
+    let mut serve = Serve::start(QUIET);
+    let (sip, admin) = serve.ready();
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    for bytes in [&b""[..], b"\r\n\r\n", b"\0", b"INVITE", &[0xff; 60_000]] {
+        socket.send_to(bytes, sip).expect("sent");
+    }
+    assert!(get(admin, "/readyz").starts_with("HTTP/1.1 200"));
+    serve.signal(Signal::TERM);
+    assert_eq!(serve.stopped(), 0);
+}
