@@ -91,23 +91,35 @@ impl Core {
     }
 
     /// A message that gets no response is done with each leg whose socket has taken all of it (settled.md R1).
-    pub(super) fn settle_taken(&mut self, message: Handle, outbox: &Outbox) {
+    ///
+    /// A socket that has not taken it for as long as a response may last never will.
+    pub(super) fn settle_taken(&mut self, now: Instant, message: Handle, outbox: &Outbox) {
         let Some(m) = self.messages.get(message) else {
             return;
         };
         let (session, count) = (m.session, m.shares.len());
+        let too_late = m.began + super::due::PATIENCE <= now;
         for share in 0..count {
             let Some(s) = self.messages.get(message).and_then(|m| m.shares.get(share)) else {
                 return;
             };
-            if s.progress == Progress::Sent
-                && s.put > 0
-                && self
-                    .leg(session, s.leg)
-                    .and_then(|l| l.conn)
-                    .is_some_and(|conn| outbox.left(conn) >= s.put)
-            {
+            if s.progress != Progress::Sent || s.put == 0 {
+                continue;
+            }
+            let taken = self
+                .leg(session, s.leg)
+                .and_then(|l| l.conn)
+                .is_some_and(|conn| outbox.left(conn) >= s.put);
+            if taken {
                 self.ack_share(message, share);
+            } else if too_late
+                && let Some(s) = self
+                    .messages
+                    .get_mut(message)
+                    .and_then(|m| m.shares.get_mut(share))
+            {
+                s.progress = Progress::Failed(408);
+                self.counters.deliveries_lost += 1;
             }
         }
         let Some(m) = self.messages.get_mut(message) else {
@@ -115,7 +127,10 @@ impl Core {
         };
         m.delivered |= m.shares.iter().any(|s| s.progress == Progress::Acked);
         let decided = m.complete && !m.shares.is_empty() && m.shares.iter().all(Share::is_final);
-        if decided && m.delivered {
+        if decided {
+            if !m.delivered {
+                self.tell_undelivered(message);
+            }
             self.forget(message);
         } else if m.delivered && !m.shares.iter().any(|s| s.progress == Progress::Waiting) {
             self.drop_kept(message);
@@ -310,7 +325,7 @@ impl Core {
     }
 }
 
-/// Whether all of a message has come: its size is known and no byte is missing.
+/// Whether all of a message has come: it has ended and no byte is missing.
 pub(super) fn is_whole(m: &Message) -> bool {
-    m.total.is_some_and(|total| m.received.has(1, total + 1))
+    m.ended && m.total.is_some_and(|total| m.received.has(1, total + 1))
 }

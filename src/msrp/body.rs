@@ -182,6 +182,9 @@ impl Core {
         m.began = now;
         m.touched = now;
         m.forwarded = 1;
+        // Its head is held by the message, also where no body byte is.
+        self.mark_young(now, message);
+        self.arm(session, now + super::due::PATIENCE);
         Ok(message)
     }
 
@@ -392,9 +395,7 @@ impl Core {
         }
         m.kept.add(position, piece.clone());
         self.kept_bytes = self.kept_bytes + m.kept.bytes() - before;
-        if piece.pinned() {
-            self.mark_young(now, message);
-        }
+        self.mark_young(now, message);
         self.keep_small(message);
     }
 
@@ -541,6 +542,7 @@ impl Core {
             if flag == b'$' {
                 // RFC 4975 §7.3.1: the chunk with `$` says how long the message is. [MSRP-CHUNK-05]
                 m.total = Some(end - 1);
+                m.ended = true;
             }
             m.received.add(frame.start, end).is_err()
         });

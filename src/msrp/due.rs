@@ -84,7 +84,7 @@ impl Core {
             }
             self.young.remove(&mut self.messages, first, in_young);
             if let Some(outbox) = outbox {
-                self.settle_taken(first, outbox);
+                self.settle_taken(now, first, outbox);
             }
             let Some(m) = self.messages.get_mut(first) else {
                 continue;

@@ -96,7 +96,9 @@ pub(super) struct Message {
     pub(super) received: Ranges,
     /// What success REPORTs were passed on for.
     pub(super) reported: Ranges,
-    /// All bytes have come.
+    /// The chunk with `$` has come: no further chunk begins behind it.
+    pub(super) ended: bool,
+    /// It has ended and all of its bytes have come.
     pub(super) complete: bool,
     /// What further chunks are answered, once nobody takes it.
     pub(super) refused: Option<u16>,
@@ -138,6 +140,7 @@ impl Reset for Message {
         self.total = None;
         self.received.clear();
         self.reported.clear();
+        self.ended = false;
         self.complete = false;
         self.refused = None;
         self.kind = None;

@@ -120,8 +120,9 @@ pub(super) fn tid(place: u32, rng: &mut impl Rng) -> Tid {
         *c = IDENT64[(chance & 63) as usize];
         chance >>= 6;
     }
-    // 60 bits are used; the last four and two of another word make the last character.
-    id[15] = IDENT64[((chance << 2) as usize & 60) | (rng.next_u32() as usize & 3)];
+    // Ten characters have used 60 bits; the last four and two of another word make the last character.
+    let last = (chance << 2) & 60 | u64::from(rng.next_u32() & 3);
+    id[15] = IDENT64[(last & 63) as usize];
     id
 }
 

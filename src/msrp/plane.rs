@@ -63,9 +63,9 @@ impl Plane {
     pub fn command(&mut self, now: Instant, command: Command, outbox: &mut Outbox) {
         match command {
             Command::Open { session } => {
-                if self.core.sessions.len() < self.core.settings.sessions_max
-                    && !self.core.sessions.contains_key(session)
-                {
+                if self.core.sessions.len() >= self.core.settings.sessions_max {
+                    self.core.counters.refused_full += 1;
+                } else if !self.core.sessions.contains_key(session) {
                     self.core
                         .sessions
                         .insert(session, Box::<Session>::default());

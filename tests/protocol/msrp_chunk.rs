@@ -432,3 +432,25 @@ fn a_leg_starts_at_a_message_boundary() {
         w.end(legs[0].session);
     });
 }
+
+// [MSRP-CHUNK-09] The sender's last bytes end with `+`, and an empty chunk with `$` follows: one message, complete with it.
+#[test]
+fn an_empty_last_chunk_completes_the_message() {
+    each_way(|w| {
+        let legs = w.session(1);
+        for _ in 0..70 {
+            let id = w.id("emptyend");
+            let first = Send::new(w, "all of it").id(&id).range("1-9/9").flag('+');
+            w.feed(legs[0].conn, &first.on(&legs[0]));
+            assert_eq!(w.answer(legs[0].conn, &first.tid), Some(200));
+            let last = Send::new(w, "").id(&id).range("10-9/9");
+            w.feed(legs[0].conn, &last.on(&legs[0]));
+            let got = w.ack_all(&legs[1]);
+            assert_eq!(got.iter().map(|m| m.flag).collect::<Vec<_>>(), b"+$");
+            assert_eq!(range(&got[1]), "10-9/9");
+            assert_eq!(w.answer(legs[0].conn, &last.tid), Some(200));
+            assert_eq!(w.plane.gauges().messages, 0);
+        }
+        w.end(legs[0].session);
+    });
+}
