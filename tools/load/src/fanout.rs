@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::{
     baseline::{self, Rounds},
     clock::Clock,
+    leftovers,
     link::Link,
     pin,
     plane::{Settings, body_bytes_min},
@@ -223,7 +224,7 @@ async fn measure(
     if let Some(server) = &mut server {
         report
             .checks
-            .extend(ua::leftovers(server.admin, clock).await);
+            .extend(leftovers::check(server.admin, clock).await);
         server.process.end(clock).await?;
     }
     peers.stop().await;

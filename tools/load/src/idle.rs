@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     clock::Clock,
     fanout::Target,
+    leftovers,
     link::Link,
     pin,
     plane::{Settings, body_bytes_min},
@@ -122,7 +123,7 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Trouble> {
     peers.deregister().await?;
     let checks = match &mut server {
         Some(server) => {
-            let mut checks = ua::leftovers(server.admin, clock).await;
+            let mut checks = leftovers::check(server.admin, clock).await;
             let after = Look::at(pid)?;
             report.field("after", after.json());
             if let Err(e) = server.process.end(clock).await {

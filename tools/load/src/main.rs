@@ -27,6 +27,7 @@ mod forward;
 mod hist;
 mod idle;
 mod layout;
+mod leftovers;
 mod leg;
 mod link;
 mod media;

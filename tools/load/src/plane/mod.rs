@@ -6,6 +6,9 @@
 //! and a loop that reads 256 KiB at a time, answers what it read in one write and holds no buffer for an idle connection
 //! does it. A turn: wait, read each ready connection once, answer, refill, write; then what the clock asks for.
 
+mod legs;
+mod rounds;
+
 use std::{
     collections::BTreeMap,
     io::{self, ErrorKind, Read},
@@ -14,19 +17,17 @@ use std::{
     time::Duration,
 };
 
-use ringfork::wire::msrp::{self, Parse};
 use rustix::fd::OwnedFd;
 
 use crate::{
-    body::{Bodies, BodyReader, Padding},
-    clock::{Clock, Nanos},
+    body::{Bodies, Padding},
+    clock::Clock,
     device::{Arrivals, Device},
     epoll::{Interest, Poller, Ready},
-    leg::{How, LegSpec, Role},
+    leg::{LegSpec, Role},
     names,
     out::Out,
-    proc,
-    round::{Load, Phase, Plan, Round},
+    round::{Plan, Round},
     sender::Sender,
     tally::Tally,
 };
@@ -212,139 +213,6 @@ impl Plane {
         let _ = self.events.send(event);
     }
 
-    fn set_up(&mut self, spec: LegSpec) {
-        let (session, role) = (spec.session, spec.role);
-        if let Err(e) = self.try_set_up(spec) {
-            self.tell(Event::Down(session, role, e.to_string()));
-        }
-    }
-
-    fn try_set_up(&mut self, spec: LegSpec) -> io::Result<()> {
-        match spec.how {
-            How::Active { to, bind } => {
-                let tcp = TcpStream::connect_timeout(&to, CONNECT)?;
-                let mut who = self.who(&spec)?;
-                let mut out = Out::default();
-                if bind {
-                    spec.bind_request(out.tail());
-                } else {
-                    match &mut who {
-                        Who::Sender(_, s) => s.bind(),
-                        Who::Device(_, _, d) => d.bind(),
-                        Who::Unclaimed(_) => {}
-                    }
-                }
-                let id = self.open(tcp, who, out)?;
-                self.enter(id);
-                self.flush(id);
-                if !bind {
-                    self.tell(Event::Up);
-                }
-                Ok(())
-            }
-            How::Passive => {
-                let early = self.conns.iter().position(|c| match c {
-                    Some(Conn {
-                        who: Who::Unclaimed(said),
-                        ..
-                    }) => to_path(said).is_some_and(|p| p == spec.own_path.as_bytes()),
-                    _ => false,
-                });
-                self.awaited.insert(spec.own_path.clone(), spec);
-                if let Some(id) = early {
-                    self.claim(id)?;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn who(&self, spec: &LegSpec) -> io::Result<Who> {
-        let bodies = bodies(spec.session, self.settings.body_bytes)?;
-        Ok(match spec.role {
-            Role::Sender => Who::Sender(
-                spec.session,
-                Box::new(Sender::new(spec, bodies, self.settings.run)),
-            ),
-            Role::Device(device) => Who::Device(
-                spec.session,
-                device,
-                Box::new(Device::new(
-                    spec.session,
-                    &spec.own_path,
-                    BodyReader::new(&bodies),
-                )),
-            ),
-        })
-    }
-
-    fn open(&mut self, tcp: TcpStream, who: Who, out: Out) -> io::Result<usize> {
-        tcp.set_nonblocking(true)?;
-        tcp.set_nodelay(true)?;
-        let id = self.conns.len();
-        self.poller.add(&tcp, id as u64, Interest::READ)?;
-        self.conns.push(Some(Conn {
-            tcp,
-            out,
-            interest: Interest::READ,
-            who,
-        }));
-        Ok(id)
-    }
-
-    /// Writes a connection into its session.
-    fn enter(&mut self, id: usize) {
-        let Some((session, role)) = self.conns[id].as_ref().and_then(|c| c.who.leg()) else {
-            return;
-        };
-        let at = session as usize;
-        if self.sessions.len() <= at {
-            self.sessions.resize(at + 1, Session::default());
-        }
-        match role {
-            Role::Sender => self.sessions[at].sender = Some(id),
-            Role::Device(_) => self.sessions[at].devices.push(id),
-        }
-    }
-
-    fn accept(&mut self) -> io::Result<()> {
-        loop {
-            match self.listener.accept() {
-                Ok((tcp, _)) => {
-                    self.open(tcp, Who::Unclaimed(Vec::new()), Out::default())?;
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
-                Err(e) => return Err(e),
-            }
-        }
-    }
-
-    /// Gives a connection that has named its session to its leg, if that is known by now.
-    fn claim(&mut self, id: usize) -> io::Result<()> {
-        let Some(Some(Conn {
-            who: Who::Unclaimed(said),
-            ..
-        })) = self.conns.get_mut(id)
-        else {
-            return Ok(());
-        };
-        let Some(spec) = to_path(said)
-            .and_then(|p| std::str::from_utf8(p).ok())
-            .and_then(|p| self.awaited.remove(p))
-        else {
-            return Ok(());
-        };
-        let said = std::mem::take(said);
-        let who = self.who(&spec)?;
-        if let Some(conn) = &mut self.conns[id] {
-            conn.who = who;
-        }
-        self.enter(id);
-        self.receive(id, &said);
-        Ok(())
-    }
-
     fn serve(&mut self, ready: Ready) {
         // A token is an index that we handed out ourselves.
         let id = usize::try_from(ready.token).unwrap_or(usize::MAX);
@@ -413,26 +281,6 @@ impl Plane {
         self.flush(id);
     }
 
-    /// Closed loop: the sender's window.
-    fn refill(&mut self, id: usize, now: Nanos) {
-        let (Some(Some(conn)), Some(round)) = (self.conns.get_mut(id), &self.round) else {
-            return;
-        };
-        let Load::Saturate { window } = round.plan.load else {
-            return;
-        };
-        if let Who::Sender(session, s) = &mut conn.who
-            && round.phase != Phase::Drain
-            && round.plan.sessions.contains(session)
-        {
-            let waiting = conn.out.len();
-            let n = s.fill(window, now, &self.padding, waiting, conn.out.tail());
-            self.sessions[*session as usize].sent = s.sent();
-            self.tally.sent += u64::from(n);
-            self.tally.expected += u64::from(n) * u64::from(self.settings.devices);
-        }
-    }
-
     fn flush(&mut self, id: usize) {
         let Some(Some(conn)) = self.conns.get_mut(id) else {
             return;
@@ -469,111 +317,6 @@ impl Plane {
         }
         self.tell(Event::Down(session, role, why.to_owned()));
     }
-
-    fn begin(&mut self, plan: Plan) {
-        let now = self.clock.now();
-        let round = Round::new(plan, now);
-        let stray = std::mem::replace(&mut self.tally, Tally::new(round.window()));
-        self.tally.carry_over(&stray);
-        let sessions = round.plan.sessions.clone();
-        let window = round.plan.load;
-        self.round = Some(round);
-        for session in sessions {
-            let Some(s) = self.sessions.get(session as usize) else {
-                continue;
-            };
-            let (sender, next) = (s.sender, s.sent);
-            for id in s.devices.clone() {
-                if let Some(Conn {
-                    who: Who::Device(_, _, d),
-                    ..
-                }) = &mut self.conns[id]
-                {
-                    d.expect_from(next);
-                }
-            }
-            let Some(id) = sender else { continue };
-            if let Some(Conn {
-                who: Who::Sender(_, s),
-                ..
-            }) = &mut self.conns[id]
-            {
-                s.begin_round();
-            }
-            if matches!(window, Load::Saturate { .. }) {
-                self.refill(id, now);
-                self.flush(id);
-            }
-        }
-    }
-
-    /// What the clock asks for: the open loop's events, the ends of phases, the end of the round.
-    fn keep_time(&mut self) {
-        let now = self.clock.now();
-        self.send_due(now);
-        let Some(round) = &mut self.round else {
-            return;
-        };
-        let phase = round.phase_at(now);
-        if phase != round.phase {
-            let cpu = |server: Option<u32>| {
-                (
-                    proc::thread_cpu_ns().ok(),
-                    server.and_then(|pid| proc::cpu_ns(pid).ok()),
-                )
-            };
-            let (own, server) = cpu(round.plan.server);
-            match phase {
-                Phase::Warmup => {}
-                // The reading at the start is kept where the difference will stand.
-                Phase::Steady => (self.tally.own_cpu_ns, self.tally.server_cpu_ns) = (own, server),
-                Phase::Drain => {
-                    let spent =
-                        |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?));
-                    self.tally.own_cpu_ns = spent(self.tally.own_cpu_ns, own);
-                    self.tally.server_cpu_ns = spent(self.tally.server_cpu_ns, server);
-                }
-            }
-            round.phase = phase;
-        }
-        if round.phase == Phase::Drain && (self.tally.is_complete() || round.is_given_up(now)) {
-            self.round = None;
-            let done = std::mem::replace(&mut self.tally, Tally::new(0..0));
-            self.tell(Event::Done(Box::new(done)));
-        }
-    }
-
-    fn send_due(&mut self, now: Nanos) {
-        let Some(round) = &mut self.round else {
-            return;
-        };
-        let mut touched: Vec<usize> = Vec::new();
-        while let Some((session, at)) = round.take_event(now) {
-            let entry = &mut self.sessions[session as usize];
-            let Some(id) = entry.sender else { continue };
-            let Some(Conn {
-                who: Who::Sender(_, s),
-                out,
-                ..
-            }) = &mut self.conns[id]
-            else {
-                continue;
-            };
-            s.send(at, &self.padding, out.tail());
-            entry.sent = s.sent();
-            self.tally.sent += 1;
-            self.tally.expected += u64::from(self.settings.devices);
-            if self.tally.window.contains(&at) {
-                self.tally.lag.record(now - at);
-            }
-            if touched.last() != Some(&id) {
-                touched.push(id);
-            }
-        }
-        for id in touched {
-            self.flush(id);
-        }
-    }
 }
 
 /// The bodies of a session.
@@ -597,14 +340,6 @@ pub(crate) fn body_bytes_min() -> usize {
     Bodies::new(0, &names::caller(0), &names::user(0), 0)
         .err()
         .unwrap_or(0)
-}
-
-/// To-Path of the first message, once its head is there.
-fn to_path(said: &[u8]) -> Option<&[u8]> {
-    match msrp::parse(said, 0) {
-        Ok(Parse::Complete { head, .. }) => Some(head.to_path),
-        Ok(Parse::Partial { .. }) | Err(_) => None,
-    }
 }
 
 /// An eventfd and what it is for: between control and data plane.

@@ -1,0 +1,161 @@
+//! Legs come up: we connect, or the peer does and names its session in its first message.
+
+use std::{
+    io::{self, ErrorKind},
+    net::TcpStream,
+};
+
+use ringfork::wire::msrp::{self, Parse};
+
+use super::{CONNECT, Conn, Event, Plane, Session, Who, bodies};
+use crate::{
+    body::BodyReader,
+    device::Device,
+    epoll::Interest,
+    leg::{How, LegSpec, Role},
+    out::Out,
+    sender::Sender,
+};
+
+impl Plane {
+    pub(super) fn set_up(&mut self, spec: LegSpec) {
+        let (session, role) = (spec.session, spec.role);
+        if let Err(e) = self.try_set_up(spec) {
+            self.tell(Event::Down(session, role, e.to_string()));
+        }
+    }
+
+    fn try_set_up(&mut self, spec: LegSpec) -> io::Result<()> {
+        match spec.how {
+            How::Active { to, bind } => {
+                let tcp = TcpStream::connect_timeout(&to, CONNECT)?;
+                let mut who = self.who(&spec)?;
+                let mut out = Out::default();
+                if bind {
+                    spec.bind_request(out.tail());
+                } else {
+                    match &mut who {
+                        Who::Sender(_, s) => s.bind(),
+                        Who::Device(_, _, d) => d.bind(),
+                        Who::Unclaimed(_) => {}
+                    }
+                }
+                let id = self.open(tcp, who, out)?;
+                self.enter(id);
+                self.flush(id);
+                if !bind {
+                    self.tell(Event::Up);
+                }
+                Ok(())
+            }
+            How::Passive => {
+                let early = self.conns.iter().position(|c| match c {
+                    Some(Conn {
+                        who: Who::Unclaimed(said),
+                        ..
+                    }) => to_path(said).is_some_and(|p| p == spec.own_path.as_bytes()),
+                    _ => false,
+                });
+                self.awaited.insert(spec.own_path.clone(), spec);
+                if let Some(id) = early {
+                    self.claim(id)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn who(&self, spec: &LegSpec) -> io::Result<Who> {
+        let bodies = bodies(spec.session, self.settings.body_bytes)?;
+        Ok(match spec.role {
+            Role::Sender => Who::Sender(
+                spec.session,
+                Box::new(Sender::new(spec, bodies, self.settings.run)),
+            ),
+            Role::Device(device) => Who::Device(
+                spec.session,
+                device,
+                Box::new(Device::new(
+                    spec.session,
+                    &spec.own_path,
+                    BodyReader::new(&bodies),
+                )),
+            ),
+        })
+    }
+
+    fn open(&mut self, tcp: TcpStream, who: Who, out: Out) -> io::Result<usize> {
+        tcp.set_nonblocking(true)?;
+        tcp.set_nodelay(true)?;
+        let id = self.conns.len();
+        self.poller.add(&tcp, id as u64, Interest::READ)?;
+        self.conns.push(Some(Conn {
+            tcp,
+            out,
+            interest: Interest::READ,
+            who,
+        }));
+        Ok(id)
+    }
+
+    /// Writes a connection into its session.
+    fn enter(&mut self, id: usize) {
+        let Some((session, role)) = self.conns[id].as_ref().and_then(|c| c.who.leg()) else {
+            return;
+        };
+        let at = session as usize;
+        if self.sessions.len() <= at {
+            self.sessions.resize(at + 1, Session::default());
+        }
+        match role {
+            Role::Sender => self.sessions[at].sender = Some(id),
+            Role::Device(_) => self.sessions[at].devices.push(id),
+        }
+    }
+
+    pub(super) fn accept(&mut self) -> io::Result<()> {
+        loop {
+            match self.listener.accept() {
+                Ok((tcp, _)) => {
+                    self.open(tcp, Who::Unclaimed(Vec::new()), Out::default())?;
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Gives a connection that has named its session to its leg, if that is known by now.
+    pub(super) fn claim(&mut self, id: usize) -> io::Result<()> {
+        let Some(Some(Conn {
+            who: Who::Unclaimed(said),
+            ..
+        })) = self.conns.get_mut(id)
+        else {
+            return Ok(());
+        };
+        let Some(spec) = to_path(said)
+            .and_then(|p| std::str::from_utf8(p).ok())
+            .and_then(|p| self.awaited.remove(p))
+        else {
+            return Ok(());
+        };
+        let said = std::mem::take(said);
+        let who = self.who(&spec)?;
+        if let Some(conn) = &mut self.conns[id] {
+            conn.who = who;
+        }
+        self.enter(id);
+        self.receive(id, &said);
+        Ok(())
+    }
+}
+
+/// To-Path of the first message, once its head is there.
+fn to_path(said: &[u8]) -> Option<&[u8]> {
+    match msrp::parse(said, 0) {
+        Ok(Parse::Complete { head, .. }) => Some(head.to_path),
+        Ok(Parse::Partial { .. }) | Err(_) => None,
+    }
+}

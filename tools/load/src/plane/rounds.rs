@@ -1,0 +1,136 @@
+//! A round runs: its beginning, what is due, its phases, its end.
+
+use super::{Conn, Event, Plane, Who};
+use crate::{
+    clock::Nanos,
+    proc,
+    round::{Load, Phase, Plan, Round},
+    tally::Tally,
+};
+
+impl Plane {
+    pub(super) fn begin(&mut self, plan: Plan) {
+        let now = self.clock.now();
+        let round = Round::new(plan, now);
+        let stray = std::mem::replace(&mut self.tally, Tally::new(round.window()));
+        self.tally.carry_over(&stray);
+        let sessions = round.plan.sessions.clone();
+        let window = round.plan.load;
+        self.round = Some(round);
+        for session in sessions {
+            let Some(s) = self.sessions.get(session as usize) else {
+                continue;
+            };
+            let (sender, next) = (s.sender, s.sent);
+            for id in s.devices.clone() {
+                if let Some(Conn {
+                    who: Who::Device(_, _, d),
+                    ..
+                }) = &mut self.conns[id]
+                {
+                    d.expect_from(next);
+                }
+            }
+            let Some(id) = sender else { continue };
+            if let Some(Conn {
+                who: Who::Sender(_, s),
+                ..
+            }) = &mut self.conns[id]
+            {
+                s.begin_round();
+            }
+            if matches!(window, Load::Saturate { .. }) {
+                self.refill(id, now);
+                self.flush(id);
+            }
+        }
+    }
+
+    /// What the clock asks for: the open loop's events, the ends of phases, the end of the round.
+    pub(super) fn keep_time(&mut self) {
+        let now = self.clock.now();
+        self.send_due(now);
+        let Some(round) = &mut self.round else {
+            return;
+        };
+        let phase = round.phase_at(now);
+        if phase != round.phase {
+            let cpu = |server: Option<u32>| {
+                (
+                    proc::thread_cpu_ns().ok(),
+                    server.and_then(|pid| proc::cpu_ns(pid).ok()),
+                )
+            };
+            let (own, server) = cpu(round.plan.server);
+            match phase {
+                Phase::Warmup => {}
+                // The reading at the start is kept where the difference will stand.
+                Phase::Steady => (self.tally.own_cpu_ns, self.tally.server_cpu_ns) = (own, server),
+                Phase::Drain => {
+                    let spent =
+                        |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?));
+                    self.tally.own_cpu_ns = spent(self.tally.own_cpu_ns, own);
+                    self.tally.server_cpu_ns = spent(self.tally.server_cpu_ns, server);
+                }
+            }
+            round.phase = phase;
+        }
+        if round.phase == Phase::Drain && (self.tally.is_complete() || round.is_given_up(now)) {
+            self.round = None;
+            let done = std::mem::replace(&mut self.tally, Tally::new(0..0));
+            self.tell(Event::Done(Box::new(done)));
+        }
+    }
+
+    fn send_due(&mut self, now: Nanos) {
+        let Some(round) = &mut self.round else {
+            return;
+        };
+        let mut touched: Vec<usize> = Vec::new();
+        while let Some((session, at)) = round.take_event(now) {
+            let entry = &mut self.sessions[session as usize];
+            let Some(id) = entry.sender else { continue };
+            let Some(Conn {
+                who: Who::Sender(_, s),
+                out,
+                ..
+            }) = &mut self.conns[id]
+            else {
+                continue;
+            };
+            s.send(at, &self.padding, out.tail());
+            entry.sent = s.sent();
+            self.tally.sent += 1;
+            self.tally.expected += u64::from(self.settings.devices);
+            if self.tally.window.contains(&at) {
+                self.tally.lag.record(now - at);
+            }
+            if touched.last() != Some(&id) {
+                touched.push(id);
+            }
+        }
+        for id in touched {
+            self.flush(id);
+        }
+    }
+
+    /// Closed loop: the sender's window.
+    pub(super) fn refill(&mut self, id: usize, now: Nanos) {
+        let (Some(Some(conn)), Some(round)) = (self.conns.get_mut(id), &self.round) else {
+            return;
+        };
+        let Load::Saturate { window } = round.plan.load else {
+            return;
+        };
+        if let Who::Sender(session, s) = &mut conn.who
+            && round.phase != Phase::Drain
+            && round.plan.sessions.contains(session)
+        {
+            let waiting = conn.out.len();
+            let n = s.fill(window, now, &self.padding, waiting, conn.out.tail());
+            self.sessions[*session as usize].sent = s.sent();
+            self.tally.sent += u64::from(n);
+            self.tally.expected += u64::from(n) * u64::from(self.settings.devices);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What our people do when they are asked: devices answer calls at once, everyone answers what a dialog brings.
+
+use std::{rc::Rc, time::Duration};
+
+use ringfork::wire::{
+    sip::{Message, Method, Start},
+    uri,
+};
+
+use super::{DeviceLeg, Side, World, device_of, device_user};
+use crate::{
+    clock::{Nanos, nanos},
+    leg::{How, LegSpec, Role},
+    media,
+    sip_net::Reply,
+    sip_text::{self, Answer},
+    trouble::Trouble,
+};
+
+impl World {
+    /// A message came to one of our sides.
+    pub(super) fn take(self: &Rc<Self>, side: Side, bytes: &[u8], reply: &Reply) {
+        if bytes.is_empty() {
+            return;
+        }
+        let message = match Message::parse(bytes) {
+            Ok(m) => m,
+            Err(e) => return self.trouble(format!("unreadable message: {e:?}")),
+        };
+        match message.start() {
+            Start::Response { code, .. } => {
+                if !self.transactions.answered(&message) && (200..300).contains(&code) {
+                    // The 200 to an INVITE again: our ACK was lost.
+                    let acks = self.acks.borrow();
+                    if let Some(ack) = message.call_id().ok().and_then(|id| acks.get(id)) {
+                        reply.send(ack.clone());
+                    }
+                }
+            }
+            Start::Request { method, uri } => {
+                if let Some(answer) = self.transactions.served(&message) {
+                    return reply.send(answer);
+                }
+                if let Err(e) = self.serve(side, &message, method, uri, reply) {
+                    self.trouble(e.to_string());
+                }
+            }
+        }
+    }
+
+    fn serve(
+        self: &Rc<Self>,
+        side: Side,
+        request: &Message<'_>,
+        method: Method<'_>,
+        uri: &[u8],
+        reply: &Reply,
+    ) -> Result<(), Trouble> {
+        let call_id = request.call_id().unwrap_or_default().to_vec();
+        let answer = |code: u16| -> Result<(), Trouble> {
+            let answer = sip_text::respond(
+                request,
+                &Answer {
+                    code,
+                    tag: "x1",
+                    ..Answer::default()
+                },
+            )?;
+            self.transactions.serve(request, &answer);
+            reply.send(answer);
+            Ok(())
+        };
+        match (method, side) {
+            (Method::Ack, _) => {
+                if let Some(leg) = self.device_legs.borrow_mut().get_mut(&call_id) {
+                    leg.acked = true;
+                }
+                Ok(())
+            }
+            (Method::Bye, Side::Device) => {
+                match self.device_legs.borrow_mut().get_mut(&call_id) {
+                    Some(leg) => leg.ended = true,
+                    None => return answer(481),
+                }
+                answer(200)
+            }
+            (Method::Bye, Side::Caller) => {
+                self.trouble("the server hung up on a caller".to_owned());
+                answer(200)
+            }
+            (Method::Invite, Side::Device) => {
+                if request.to().is_ok_and(|t| t.tag().is_some()) {
+                    // A refresh by re-INVITE is not what a run of this length should see.
+                    self.trouble("re-INVITE to a device".to_owned());
+                    return answer(488);
+                }
+                self.ring(request, uri, reply)
+            }
+            (Method::Update | Method::Options, _) => answer(200),
+            (Method::Cancel, _) => {
+                // Our devices answer at once, so there is never anything left to cancel.
+                answer(481)
+            }
+            (
+                Method::Invite
+                | Method::Register
+                | Method::Prack
+                | Method::Message
+                | Method::Refer
+                | Method::Subscribe
+                | Method::Notify
+                | Method::Info
+                | Method::Publish
+                | Method::Other(_),
+                _,
+            ) => answer(501),
+        }
+    }
+
+    /// A device is called: it answers at once.
+    fn ring(
+        self: &Rc<Self>,
+        request: &Message<'_>,
+        uri: &[u8],
+        reply: &Reply,
+    ) -> Result<(), Trouble> {
+        let style = self.options.style.media;
+        let (session, device) = uri::sip::Uri::parse(uri)
+            .ok()
+            .and_then(|u| device_of(u.user?))
+            .ok_or_else(|| {
+                Trouble::failed(format!("INVITE for {}", String::from_utf8_lossy(uri)))
+            })?;
+        let role = Role::Device(device);
+        let offer = media::read(request.body(), style.cema).map_err(Trouble::failed)?;
+        let (setup, how) = media::answer_to(&offer, style);
+        let path = self.path(session, role);
+        let sdp = media::describe(&path, self.options.msrp, setup, style.cema && offer.cema);
+        let place = self.place(Side::Device)?;
+        let tag = format!("{:x}", self.chance("device tag", session, device));
+        let answer = sip_text::respond(
+            request,
+            &Answer {
+                code: 200,
+                tag: &tag,
+                contact: Some(&place.here.contact(&device_user(session, device))),
+                sdp: Some(&sdp),
+            },
+        )?;
+        let call_id = request.call_id().unwrap_or_default().to_vec();
+        self.device_legs.borrow_mut().insert(
+            call_id.clone(),
+            DeviceLeg {
+                acked: false,
+                ended: false,
+            },
+        );
+        let spec = LegSpec {
+            session,
+            role,
+            how,
+            own_path: path,
+            peer_path: offer.path,
+        };
+        // Who waits for a connection has to be known before the peer is told to connect; who connects should not do so
+        // before the peer knows where from.
+        let early = how == How::Passive;
+        if early {
+            self.legs.leg(spec.clone())?;
+        }
+        self.transactions.serve(request, &answer);
+        reply.send(answer.clone());
+        if !early {
+            self.legs.leg(spec)?;
+        }
+        let (world, reply) = (Rc::clone(self), reply.clone());
+        tokio_uring::spawn(async move { world.until_acked(&call_id, answer, &reply).await });
+        Ok(())
+    }
+
+    /// RFC 3261 §13.3.1.4: a 200 to INVITE is sent again, over TCP too, until the ACK comes.
+    async fn until_acked(&self, call_id: &[u8], answer: Vec<u8>, reply: &Reply) {
+        let mut interval = Duration::from_millis(500);
+        let start: Nanos = self.clock.now();
+        loop {
+            tokio::time::sleep(interval).await;
+            match self.device_legs.borrow().get(call_id) {
+                Some(leg) if leg.acked || leg.ended => return,
+                Some(_) => {}
+                None => return,
+            }
+            if self.clock.now() - start > nanos(Duration::from_secs(32)) {
+                return self.trouble("a device's 200 was never acknowledged".to_owned());
+            }
+            reply.send(answer.clone());
+            interval = (interval * 2).min(Duration::from_secs(4));
+        }
+    }
+}

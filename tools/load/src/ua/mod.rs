@@ -1,0 +1,327 @@
+//! Callers and devices as SIP sees them: they register, call, answer, hang up. Runs on tokio-uring; the MSRP connections
+//! that come of it are the data plane's.
+//!
+//! All devices share one place (a datagram socket, or a connection and a listener), all callers another: what an S-CSCF
+//! would look like to the server.
+
+mod answer;
+mod ask;
+mod place;
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    collections::BTreeMap,
+    future::Future,
+    net::SocketAddr,
+    rc::Rc,
+    time::Duration,
+};
+
+use place::Place;
+use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
+
+use crate::{
+    clock::{Clock, nanos},
+    hist::Latency,
+    leg::Role,
+    link::Asker,
+    media::MediaStyle,
+    report::Check,
+    sip_text::{Dialog, Transport},
+    transact::Transactions,
+    trouble::Trouble,
+};
+
+pub(crate) use place::local_ip_towards;
+
+/// How our people speak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Style {
+    pub(crate) transport: Transport,
+    pub(crate) media: MediaStyle,
+}
+
+/// Who there is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct PeersOptions {
+    pub(crate) server: SocketAddr,
+    pub(crate) style: Style,
+    pub(crate) sessions: u32,
+    pub(crate) devices: u16,
+    pub(crate) seed: u64,
+    /// Where our data plane takes connections.
+    pub(crate) msrp: SocketAddr,
+}
+
+/// Requests under way at a time.
+const AT_A_TIME: usize = 16;
+const EXPIRES: u32 = 3600;
+/// How long the server may take to hang up all devices.
+const ENDS: Duration = Duration::from_secs(8);
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Callers and devices.
+pub(crate) struct Peers(Rc<World>);
+
+struct World {
+    options: PeersOptions,
+    clock: Clock,
+    transactions: Transactions,
+    legs: Asker,
+    callers: OnceCell<Place>,
+    devices: OnceCell<Place>,
+    branches: Cell<u64>,
+    dialogs: RefCell<BTreeMap<u32, Dialog>>,
+    /// By Call-ID, as a device sees it.
+    device_legs: RefCell<BTreeMap<Vec<u8>, DeviceLeg>>,
+    /// Of each answered INVITE, by Call-ID: the 200 may come again.
+    acks: RefCell<BTreeMap<Vec<u8>, Vec<u8>>>,
+    setup: RefCell<Latency>,
+    teardown: RefCell<Latency>,
+    troubles: RefCell<Vec<String>>,
+    trouble_count: Cell<u64>,
+}
+
+struct DeviceLeg {
+    acked: bool,
+    ended: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Caller,
+    Device,
+}
+
+impl Peers {
+    /// Opens the sockets.
+    pub(crate) fn start(options: PeersOptions, clock: Clock, legs: Asker) -> Result<Self, Trouble> {
+        let world = Rc::new(World {
+            options,
+            clock,
+            transactions: Transactions::new(clock),
+            legs,
+            callers: OnceCell::new(),
+            devices: OnceCell::new(),
+            branches: Cell::new(0),
+            dialogs: RefCell::default(),
+            device_legs: RefCell::default(),
+            acks: RefCell::default(),
+            setup: RefCell::new(Latency::new()),
+            teardown: RefCell::new(Latency::new()),
+            troubles: RefCell::default(),
+            trouble_count: Cell::new(0),
+        });
+        for side in [Side::Caller, Side::Device] {
+            let place = Place::open(&world, side)?;
+            // Nobody else sets them.
+            let _ = world.cell(side).set(place);
+        }
+        Ok(Self(world))
+    }
+
+    /// MSRP connections that belong to the sessions.
+    pub(crate) fn legs(&self) -> usize {
+        let o = &self.0.options;
+        o.sessions as usize * (1 + usize::from(o.devices))
+    }
+
+    /// Registers all devices.
+    pub(crate) async fn register(&self) -> Result<(), Trouble> {
+        self.register_for(EXPIRES).await
+    }
+
+    /// Takes all registrations back.
+    pub(crate) async fn deregister(&self) -> Result<(), Trouble> {
+        self.register_for(0).await
+    }
+
+    async fn register_for(&self, expires: u32) -> Result<(), Trouble> {
+        let world = &self.0;
+        let devices = u32::from(world.options.devices);
+        let each = |n: u32| {
+            let world = Rc::clone(world);
+            async move {
+                let device = u16::try_from(n % devices).unwrap_or(u16::MAX);
+                world.register(n / devices, device, expires).await
+            }
+        };
+        in_turn(world.options.sessions * devices, each).await
+    }
+
+    /// Calls every user, with a session to come of it each.
+    pub(crate) async fn invite(&self) -> Result<(), Trouble> {
+        let world = &self.0;
+        in_turn(world.options.sessions, |session| {
+            let world = Rc::clone(world);
+            async move { world.invite(session).await }
+        })
+        .await
+    }
+
+    /// Ends every call, and waits until the server has ended every leg.
+    pub(crate) async fn hang_up(&self) -> Result<(), Trouble> {
+        let world = &self.0;
+        in_turn(world.options.sessions, |session| {
+            let world = Rc::clone(world);
+            async move { world.bye(session).await }
+        })
+        .await?;
+        let until = world.clock.now() + nanos(ENDS);
+        while world.legs_without_bye() > 0 && world.clock.now() < until {
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// From INVITE to ACK.
+    pub(crate) fn setup(&self) -> Latency {
+        self.0.setup.borrow().clone()
+    }
+
+    /// From BYE to its 200.
+    pub(crate) fn teardown(&self) -> Latency {
+        self.0.teardown.borrow().clone()
+    }
+
+    /// What signalling has to satisfy once all calls have ended.
+    pub(crate) fn checks(&self) -> Vec<Check> {
+        let w = &self.0;
+        for t in w.troubles.borrow().iter() {
+            eprintln!("signalling: {t}");
+        }
+        vec![
+            Check::none("signalling_errors", w.trouble_count.get()),
+            Check::none("legs_without_bye", w.legs_without_bye()),
+        ]
+    }
+
+    /// Closes the sockets.
+    pub(crate) async fn stop(&self) {
+        for side in [Side::Caller, Side::Device] {
+            if let Some(place) = self.0.cell(side).get() {
+                place.stop().await;
+            }
+        }
+    }
+}
+
+/// Runs `work` for 0 to `n`, some at a time; the first error ends it.
+async fn in_turn<F, W>(n: u32, work: F) -> Result<(), Trouble>
+where
+    F: Fn(u32) -> W,
+    W: Future<Output = Result<(), Trouble>> + 'static,
+{
+    let mut running = std::collections::VecDeque::new();
+    for i in 0..n {
+        if running.len() == AT_A_TIME
+            && let Some(first) = running.pop_front()
+        {
+            joined(first).await?;
+        }
+        running.push_back(tokio_uring::spawn(work(i)));
+    }
+    for task in running {
+        joined(task).await?;
+    }
+    Ok(())
+}
+
+async fn joined(
+    task: impl Future<Output = Result<Result<(), Trouble>, impl std::fmt::Display>>,
+) -> Result<(), Trouble> {
+    match task.await {
+        Ok(done) => done,
+        Err(e) => Err(Trouble::failed(format!("a task: {e}"))),
+    }
+}
+
+impl World {
+    fn cell(&self, side: Side) -> &OnceCell<Place> {
+        match side {
+            Side::Caller => &self.callers,
+            Side::Device => &self.devices,
+        }
+    }
+
+    fn place(&self, side: Side) -> Result<&Place, Trouble> {
+        self.cell(side)
+            .get()
+            .ok_or_else(|| Trouble::failed("no socket is open"))
+    }
+
+    fn branch(&self) -> String {
+        self.branches.set(self.branches.get() + 1);
+        format!(
+            "z9hG4bK{:08x}{:08x}",
+            self.chance("run", 0, 0) >> 32,
+            self.branches.get()
+        )
+    }
+
+    /// The same for the same seed, different for everything else.
+    fn chance(&self, what: &str, session: u32, device: u16) -> u64 {
+        let what = crate::sum::Sum::of(what.as_bytes());
+        let place = u64::from(session) << 16 | u64::from(device);
+        let mut rng = ChaCha12Rng::seed_from_u64(self.options.seed ^ what.rotate_left(17) ^ place);
+        rng.next_u64()
+    }
+
+    fn path(&self, session: u32, role: Role) -> String {
+        let device = match role {
+            Role::Sender => u16::MAX,
+            Role::Device(d) => d,
+        };
+        let (a, b) = (
+            self.chance("path", session, device),
+            self.chance("path2", session, device),
+        );
+        format!(
+            "msrp://{}/{a:016x}{:04x};tcp",
+            self.options.msrp,
+            b & 0xffff
+        )
+    }
+
+    fn trouble(&self, what: String) {
+        const KEPT: usize = 16;
+        self.trouble_count.set(self.trouble_count.get() + 1);
+        let mut all = self.troubles.borrow_mut();
+        if all.len() < KEPT {
+            all.push(what);
+        }
+    }
+
+    fn legs_without_bye(&self) -> u64 {
+        self.device_legs
+            .borrow()
+            .values()
+            .filter(|l| !l.ended)
+            .count() as u64
+    }
+}
+
+/// The user part of a device's Contact.
+fn device_user(session: u32, device: u16) -> String {
+    format!("d{session}x{device}")
+}
+
+fn device_of(user: &[u8]) -> Option<(u32, u16)> {
+    let (session, device) = std::str::from_utf8(user)
+        .ok()?
+        .strip_prefix('d')?
+        .split_once('x')?;
+    Some((session.parse().ok()?, device.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_found_by_its_contact() {
+        assert_eq!(device_of(device_user(12, 3).as_bytes()), Some((12, 3)));
+        assert_eq!(device_of(b"somebody"), None);
+        assert_eq!(device_of(b"d1xx"), None);
+    }
+}
