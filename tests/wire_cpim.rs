@@ -49,6 +49,11 @@ const WHAT: &[(&str, Verdict, Option<&str>)] = &[
         Some("application/conference-info+xml"),
     ),
     (
+        "folded-type",
+        Verdict::IsComposing,
+        Some("application/im-iscomposing+xml"),
+    ),
+    (
         "iscomposing-active",
         Verdict::IsComposing,
         Some("application/im-iscomposing+xml"),

@@ -140,6 +140,7 @@ fn impossible_ranges_are_refused_and_empty_ones_read() {
         "1-301/300",
         "5-3/9",
         "2-0/9",
+        "302-*/300",
         "1-2",
         "1-2/3/4",
         "a-b/c",
