@@ -15,6 +15,8 @@ mod checks;
 mod ends;
 #[path = "protocol/session_fork.rs"]
 mod fork;
+#[path = "protocol/session_peers.rs"]
+mod peers;
 #[path = "protocol/session_sdp.rs"]
 mod sdp;
 #[path = "protocol/session_world.rs"]

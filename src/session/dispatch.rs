@@ -7,8 +7,9 @@ use std::rc::Rc;
 use super::{
     bye,
     function::{Function, RELAY, STRAY},
-    headers, responses,
+    headers,
     state::{DeviceState, Originator, Session},
+    stray,
     turn::{self, ACCEPT, ALLOW, SUPPORTED, Turn},
     usage::Acked,
 };
@@ -201,7 +202,7 @@ impl Function {
                 let of_invite = response.cseq().is_ok_and(|c| c.method == Method::Invite);
                 // A device that answers when all is over: RFC 3261 §13.2.2.4.
                 if !known && success && of_invite {
-                    responses::end_stray(&mut self.turn, of, flow, &response, b"");
+                    stray::end_stray(&mut self.turn, of, flow, &response, b"");
                 }
             }
         }

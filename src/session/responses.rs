@@ -7,21 +7,19 @@ use super::{
     body, headers,
     outcome::{self, Refusal},
     sdp,
-    state::{Device, DeviceState, Early, Invitation, Originator, Session, Waiting},
+    state::{Device, DeviceState, Invitation, Originator, Session, Waiting},
+    stray,
     turn::{self, Turn},
     usage::{Purpose, Usage},
 };
 use crate::{
     ids::LegId,
-    sip::{
-        Dialog, Draft, Flow, Reply, TxnRef,
-        reliable::{Received, Verdict},
-    },
+    sip::{Draft, Flow, Reply, TxnRef, reliable::Verdict},
     wire::sip::{Message, Method, Start},
 };
 
 /// Reason of the BYE to a device whose 200 cannot be used.
-const NO_MEDIA: &str = "Reason: SIP;cause=488;text=\"No MSRP in the answer\"\r\n";
+pub(super) const NO_MEDIA: &str = "Reason: SIP;cause=488;text=\"No MSRP in the answer\"\r\n";
 
 impl Session {
     /// A response to the INVITE of a device.
@@ -175,7 +173,7 @@ impl Session {
             | DeviceState::Ending(_)
             | DeviceState::Ended) => {
                 device.state = other;
-                if let Some(ack) = end_stray(turn, of, flow, response, b"") {
+                if let Some(ack) = stray::end_stray(turn, of, flow, response, b"") {
                     device.acks.keep(tag, of.cseq, ack);
                 }
             }
@@ -270,7 +268,7 @@ impl Session {
     }
 
     /// The originator's 200.
-    fn succeed_upstream(
+    pub(super) fn succeed_upstream(
         &mut self,
         turn: &mut Turn,
         txn: crate::ids::ServerTxnId,
@@ -313,82 +311,6 @@ impl Session {
         usage.succeed(turn, (txn, cseq), reply, offers);
         turn.counters.established += 1;
         self.up = Originator::Up(Box::new(usage));
-    }
-
-    /// A device has answered an INVITE without offer by one of its own: the first one's goes up in our 200, the originator's
-    /// answer will come in the ACK (RFC 3261 §13.2.1) [B2BUA-07].
-    fn join_late(&mut self, turn: &mut Turn, leg: LegId, response: &Message<'_>) {
-        let far = self
-            .device(leg)
-            .and_then(|d| d.state.usage()?.theirs.clone());
-        if let Originator::Inviting(waiting) = self.up.take_if_inviting() {
-            let Waiting { txn, mut usage, .. } = *waiting;
-            let cema = turn.settings.cema;
-            let offer = far.and_then(|far| usage.own.offer(&far, cema, turn.terms()).ok());
-            let Some(offer) = offer else {
-                turn.respond_code(txn, 500);
-                self.dismiss_all(turn, b"", "its offer cannot be passed on");
-                return;
-            };
-            usage.we_offered = true;
-            usage.open_media(turn);
-            self.succeed_upstream(turn, txn, usage, response, offer, true);
-            return;
-        }
-        // Before the originator's ACK there is no answer to give; with it, everyone who waits gets his.
-        let answer = self.up.usage().filter(|u| u.unacked.is_none());
-        if let Some(answer) = answer.and_then(|u| u.theirs.clone()) {
-            self.answer_device(turn, leg, &answer);
-        }
-    }
-
-    /// The ACK of the originator's 200 has brought its answer, or should have.
-    pub(super) fn on_late_answer(&mut self, turn: &mut Turn, answer: Option<Vec<u8>>) {
-        let Originator::Up(usage) = &mut self.up else {
-            return;
-        };
-        usage.theirs = answer;
-        if !usage.start_media(turn) {
-            self.end_all(turn, 500, NO_MEDIA.as_bytes(), "the ACK brought no answer");
-            return;
-        }
-        let answer = usage.theirs.clone().unwrap_or_default();
-        let waiting: Vec<LegId> = self.accepted().collect();
-        for leg in waiting {
-            self.answer_device(turn, leg, &answer);
-        }
-    }
-
-    /// Answers the offer in a device's 200, in its ACK [TERM-RSP-17].
-    fn answer_device(&mut self, turn: &mut Turn, leg: LegId, from: &[u8]) {
-        let terms = turn.terms();
-        let Some(device) = self.device(leg) else {
-            return;
-        };
-        let Some(usage) = device.state.usage() else {
-            return;
-        };
-        let (Some(cseq), Some(offer)) = (usage.ack_held.take(), usage.theirs.clone()) else {
-            return;
-        };
-        match usage.own.answer(&offer, from, terms) {
-            Ok(answer) => {
-                usage.acknowledge(turn, cseq, Some(&answer));
-                usage.open_media(turn);
-                usage.start_media(turn);
-            }
-            Err(_) => {
-                usage.ack_held = Some(cseq);
-                self.dismiss(
-                    turn,
-                    leg,
-                    NO_MEDIA.as_bytes(),
-                    "no answer fits its offer",
-                    false,
-                );
-                self.end_if_alone(turn, b"");
-            }
-        }
     }
 
     fn on_refusal(&mut self, turn: &mut Turn, of: TxnRef, response: &Message<'_>, code: u16) {
@@ -525,124 +447,4 @@ impl Originator {
             Self::Gone
         }
     }
-}
-
-impl Invitation {
-    /// The early dialog with this To-tag.
-    fn early(&mut self, tag: &[u8]) -> Option<&mut Early> {
-        self.early.iter_mut().find(|e| e.dialog.remote_tag() == tag)
-    }
-
-    /// Keeps the early dialog that a provisional response makes; says what it is [SIP-DLG-04].
-    fn on_early(&mut self, response: &Message<'_>, flow: Flow) -> Verdict {
-        let Some(tag) = response.to().ok().and_then(|t| t.tag()) else {
-            return Verdict::Unreliable;
-        };
-        if self.early(tag).is_none() && self.early.len() < EARLY_MAX {
-            let invite = Message::parse(&self.message).ok();
-            let dialog = invite.and_then(|invite| Dialog::uac(&invite, response, flow));
-            self.early.extend(dialog.map(|dialog| Early {
-                dialog,
-                received: Received::default(),
-                answer: None,
-            }));
-        }
-        let Some(early) = self.early(tag) else {
-            return Verdict::Unreliable;
-        };
-        let verdict = early.received.judge(response);
-        if matches!(verdict, Verdict::Prack(_))
-            && let Some(answer) = body::description(response)
-        {
-            early.answer = Some(answer.to_vec());
-        }
-        verdict
-    }
-
-    /// The answer that came before this 2xx, if one did.
-    fn early_answer(&self, response: &Message<'_>) -> Option<Vec<u8>> {
-        let to = response.to().ok()?;
-        let tag = to.tag()?;
-        self.early
-            .iter()
-            .find(|e| e.dialog.remote_tag() == tag)?
-            .answer
-            .clone()
-    }
-
-    /// The usage that a 2xx makes: of its early dialog if there was one, whose CSeq goes on.
-    fn accept(
-        mut self,
-        name: (crate::ids::SessionId, LegId),
-        response: &Message<'_>,
-        flow: Flow,
-    ) -> Option<Usage> {
-        let tag = response.to().ok()?.tag()?.to_vec();
-        let at = self.early.iter().position(|e| e.dialog.remote_tag() == tag);
-        let dialog = if let Some(at) = at {
-            let mut dialog = self.early.swap_remove(at).dialog;
-            dialog.confirm(Some(response));
-            dialog
-        } else {
-            let invite = Message::parse(&self.message).ok()?;
-            Dialog::uac(&invite, response, flow)?
-        };
-        let mut usage = Usage::new(name, dialog, self.contact, self.own, self.wish);
-        usage.learn(response);
-        Some(usage)
-    }
-}
-
-/// Early dialogs of one INVITE at most; further ones wait for their 2xx.
-const EARLY_MAX: usize = 8;
-
-/// A 2xx that nobody waits for: ACK, then BYE (RFC 3261 §13.2.2.4). Made of the response alone, for its INVITE may be
-/// forgotten. The ACK, to be kept.
-pub(super) fn end_stray(
-    turn: &mut Turn,
-    of: TxnRef,
-    flow: Flow,
-    response: &Message<'_>,
-    reasons: &[u8],
-) -> Option<Vec<u8>> {
-    let mut invite = b"INVITE sip:invalid SIP/2.0\r\n".to_vec();
-    for (name, value) in response.named() {
-        if matches!(
-            name,
-            crate::wire::sip::Name::From
-                | crate::wire::sip::Name::To
-                | crate::wire::sip::Name::CallId
-                | crate::wire::sip::Name::CSeq
-        ) {
-            headers::put(&mut invite, name.as_bytes(), value);
-        }
-    }
-    invite.extend_from_slice(b"\r\n");
-    let invite = Message::parse(&invite).ok()?;
-    let mut dialog = Dialog::uac(&invite, response, flow)?;
-    let (ack, target) = dialog.ack(of.cseq);
-    turn.send(target, ack.clone());
-    let headers = [
-        reasons,
-        format!(
-            "Supported: timer\r\nUser-Agent: {}\r\n",
-            turn.settings.product
-        )
-        .as_bytes(),
-    ]
-    .concat();
-    let (message, target) = dialog.bodiless(Method::Bye, &headers);
-    // Of no leg: the leg's own requests may have the same number.
-    let of = TxnRef {
-        leg: super::function::STRAY,
-        cseq: dialog.local_cseq(),
-        ..of
-    };
-    turn.request(Draft {
-        of,
-        target,
-        message,
-    });
-    turn.counters.strays += 1;
-    Some(ack)
 }
