@@ -1,4 +1,4 @@
-//! Passing on: which legs a message goes to, and its chunks on each of them.
+//! Passing on: the chunks of a message on each leg that it goes to.
 //!
 //! A SEND on a leg is the leg's ready-made head with a transaction id of its own, then what was received behind From-Path,
 //! shared, then the leg's end-line. Byte-Range is written anew only where the chunk on the leg is not the one that came.
@@ -6,30 +6,21 @@
 use arrayvec::ArrayVec;
 
 use super::{
-    core::{Core, Deferred},
-    leg::{State, owner},
+    core::Core,
+    leg::owner,
     message::{Progress, Rest, Share},
-    slab::{Handle, List},
+    slab::Handle,
     unanswered::Expects,
 };
 use crate::{
     buf::{Outbox, Slice, Tid},
-    ids::{ConnId, LegId, SessionId},
+    ids::{ConnId, SessionId},
     time::Instant,
-    wire::{
-        cpim::Verdict,
-        msrp::{ByteRange, FailureReport, write},
-    },
+    wire::msrp::{ByteRange, FailureReport, write},
 };
 
 /// Above this a chunk must be interruptible: its range ends in `*` [MSRP-CHUNK-01].
-const INTERRUPTIBLE: u64 = 2048;
-
-/// What is kept is put out in chunks of this size.
-const KEPT_CHUNK: u64 = 64 * 1024;
-
-/// Messages are kept up to this size while they are passed on (settled.md R2).
-pub(super) const KEEP_MAX: usize = 64 * 1024;
+pub(super) const INTERRUPTIBLE: u64 = 2048;
 
 /// A chunk that is there from its first byte to its last.
 #[derive(Clone, Copy, Debug)]
@@ -78,129 +69,9 @@ impl Chunk<'_> {
 }
 
 /// A written Byte-Range line: `Byte-Range: `, three numbers of at most 20 digits, two separators, CRLF.
-type RangeLine = ArrayVec<u8, 80>;
+pub(super) type RangeLine = ArrayVec<u8, 80>;
 
 impl Core {
-    /// Chooses the legs that a message goes to, once its type is known. With no leg to go to yet it waits.
-    ///
-    /// # Errors
-    /// The code to refuse it with, if no leg can take it.
-    pub(super) fn choose(&mut self, now: Instant, message: Handle) -> Result<(), u16> {
-        let Some(m) = self.messages.get_mut(message) else {
-            return Err(481);
-        };
-        m.chosen = true;
-        let (session, from) = (m.session, m.from);
-        let mut shares = std::mem::take(&mut m.shares);
-        let legs = self.sessions.get(session).map_or(0, |s| s.legs.len());
-        for place in 0..legs {
-            let leg = LegId(u8::try_from(place).unwrap_or(u8::MAX));
-            if (from == LegId::ORIGINATOR) != (leg == LegId::ORIGINATOR)
-                && let Some(share) = self.share(message, session, leg)
-            {
-                shares.push(share);
-            }
-        }
-        let Some(m) = self.messages.get_mut(message) else {
-            return Err(481);
-        };
-        m.shares = shares;
-        self.counters.messages_out += m.shares.len() as u64;
-        if m.shares.is_empty() {
-            self.arm(session, now + super::due::PATIENCE);
-            return Ok(());
-        }
-        match m.failure() {
-            Some(code) => Err(code),
-            None => Ok(()),
-        }
-    }
-
-    /// What a message is to one leg. `None`: the leg takes no part.
-    fn share(&mut self, message: Handle, session: SessionId, leg: LegId) -> Option<Share> {
-        let Self {
-            sessions, messages, ..
-        } = self;
-        let m = messages.get(message)?;
-        let s = sessions.get_mut(session)?;
-        let paused = !s.paused.is_empty();
-        let l = s.leg_mut(leg)?;
-        let progress = match l.state {
-            State::Started | State::Failed | State::Offered
-                if leg == LegId::ORIGINATOR || l.takes_part() =>
-            {
-                if m.kind == Some(Verdict::Chat) && !l.direction().peer_receives {
-                    Progress::Failed(403)
-                } else if l.peer.is_some() && !l.takes(&m.type_key) {
-                    Progress::Failed(415)
-                } else if m.total.is_some_and(|t| {
-                    l.peer
-                        .as_ref()
-                        .and_then(|p| p.max_size)
-                        .is_some_and(|x| t > x)
-                }) {
-                    Progress::Failed(413)
-                } else if l.stalled_since.is_some() && !paused {
-                    // settled.md R3: reading cannot stop, so what is new is refused.
-                    Progress::Failed(408)
-                } else if l.conn.is_none() || l.peer.is_none() || l.waiting > 0 {
-                    Progress::Waiting
-                } else {
-                    Progress::Sending
-                }
-            }
-            State::Started | State::Failed | State::Offered | State::Aborted | State::Ended => {
-                return None;
-            }
-        };
-        Some(Share {
-            leg,
-            progress,
-            open: Handle::NONE,
-            outstanding: 0,
-            begun: false,
-            position: 1,
-            put: 0,
-        })
-    }
-
-    /// A leg takes part from now on: messages that found no leg so far go to it.
-    pub(super) fn claim(&mut self, session: SessionId, leg: LegId) {
-        if leg == LegId::ORIGINATOR {
-            return;
-        }
-        let mut at = self
-            .sessions
-            .get(session)
-            .and_then(|s| s.messages.first(&self.messages));
-        while let Some(handle) = at {
-            at = List::after(&mut self.messages, handle, super::message::in_session);
-            let unclaimed = self
-                .messages
-                .get(handle)
-                .is_some_and(|m| m.chosen && m.shares.is_empty() && m.is_from_originator());
-            if !unclaimed {
-                continue;
-            }
-            let Some(mut share) = self.share(handle, session, leg) else {
-                continue;
-            };
-            // What has begun without a leg goes out whole, once it is.
-            if share.progress == Progress::Sending {
-                share.progress = Progress::Waiting;
-            }
-            let Some(m) = self.messages.get_mut(handle) else {
-                continue;
-            };
-            let counts = m.complete && share.progress == Progress::Waiting;
-            m.shares.push(share);
-            self.counters.messages_out += 1;
-            if counts && let Some(l) = self.leg_mut(session, leg) {
-                l.waiting += 1;
-            }
-        }
-    }
-
     /// Puts a whole chunk out on every leg that is sending the message.
     pub(super) fn forward(
         &mut self,
@@ -249,7 +120,7 @@ impl Core {
 
     /// Puts a whole chunk out on one leg.
     #[expect(clippy::too_many_arguments, reason = "the parts of a chunk on a leg")]
-    fn send_chunk(
+    pub(super) fn send_chunk(
         &mut self,
         now: Instant,
         message: Handle,
@@ -349,7 +220,7 @@ impl Core {
         self.sent_ended(now, handle, outbox);
     }
 
-    fn range_line(&mut self, range: ByteRange, line: &mut RangeLine) {
+    pub(super) fn range_line(&mut self, range: ByteRange, line: &mut RangeLine) {
         let mut text = std::mem::take(&mut self.scratch);
         text.clear();
         write::range_line(&mut text, range);
@@ -556,209 +427,6 @@ impl Core {
             {
                 self.send_empty(now, message, i, rest, b'#', outbox);
             }
-        }
-    }
-
-    /// All of a message has come and, where a leg is sending it, is put out.
-    pub(super) fn completed(&mut self, now: Instant, message: Handle, outbox: &mut Outbox) {
-        let Some(m) = self.messages.get_mut(message) else {
-            return;
-        };
-        m.complete = true;
-        let session = m.session;
-        let whole = m.keeping;
-        let expects_response = m.failure_report == FailureReport::Yes;
-        let mut may_send: ArrayVec<LegId, 256> = ArrayVec::new();
-        let mut shares = std::mem::take(&mut m.shares);
-        for share in &mut shares {
-            let Some(l) = self.leg_mut(session, share.leg) else {
-                continue;
-            };
-            match share.progress {
-                Progress::Sending => {
-                    share.progress = Progress::Sent;
-                    share.put = l.conn.map_or(0, |conn| outbox.put(conn));
-                    if expects_response {
-                        share.put = 0;
-                    }
-                }
-                Progress::Waiting if whole => {
-                    l.waiting += 1;
-                    if l.conn.is_some() {
-                        may_send.push(share.leg);
-                    }
-                }
-                Progress::Waiting => share.progress = Progress::Failed(408),
-                Progress::Sent | Progress::Acked | Progress::Failed(_) => {}
-            }
-        }
-        if let Some(m) = self.messages.get_mut(message) {
-            m.shares = shares;
-        }
-        for leg in may_send {
-            self.send_waiting(now, session, leg, outbox);
-        }
-    }
-
-    /// Sends the messages that wait whole for a leg, in their order, as far as its bounds allow.
-    pub(super) fn send_waiting(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        leg: LegId,
-        outbox: &mut Outbox,
-    ) {
-        let mut at = self
-            .sessions
-            .get(session)
-            .and_then(|s| s.messages.first(&self.messages));
-        while let Some(message) = at {
-            at = List::after(&mut self.messages, message, super::message::in_session);
-            let Some(m) = self.messages.get_mut(message) else {
-                continue;
-            };
-            let waits = m.complete
-                && m.share_of(leg)
-                    .is_some_and(|s| s.progress == Progress::Waiting);
-            if waits && !self.send_kept(now, message, leg, outbox) {
-                return;
-            }
-        }
-    }
-
-    /// Sends what is kept of a message on a leg that waits for it. False: the leg takes no more just now.
-    fn send_kept(
-        &mut self,
-        now: Instant,
-        message: Handle,
-        leg: LegId,
-        outbox: &mut Outbox,
-    ) -> bool {
-        loop {
-            let bound = self.settings.outbox_bytes / 2;
-            let Some(m) = self.messages.get(message) else {
-                return true;
-            };
-            let session = m.session;
-            let Some(conn) = self
-                .leg(session, leg)
-                .filter(|l| l.peer.is_some())
-                .and_then(|l| l.conn)
-            else {
-                return false;
-            };
-            if outbox.backlog(conn) > bound {
-                return false;
-            }
-            let Some(share) = m.shares.iter().position(|s| s.leg == leg) else {
-                return true;
-            };
-            let position = m.shares[share].position;
-            let last = m.received.end() - 1;
-            let end = last.min(position + KEPT_CHUNK - 1);
-            let (Some(rest), true) = (m.rest.clone(), m.kept.bytes() as u64 == last) else {
-                self.fail_share(now, message, share, 408, outbox);
-                self.settle(now, message, outbox);
-                return true;
-            };
-            let mut parts: Vec<Slice> = Vec::new();
-            m.kept.each(position, end + 1, |s| parts.push(s));
-            let range = ByteRange {
-                start: position,
-                end: (end + 1 - position <= INTERRUPTIBLE).then_some(end),
-                total: Some(last),
-            };
-            let mut line = RangeLine::new();
-            self.range_line(range, &mut line);
-            let chunk = Chunk {
-                start: position,
-                len: end + 1 - position,
-                declared: None,
-                rest: &rest,
-                flag: if end == last { b'$' } else { b'+' },
-                avoid: &[],
-            };
-            self.send_chunk(now, message, share, &chunk, &line, &parts, outbox);
-            let put = outbox.put(conn);
-            let Some(m) = self.messages.get_mut(message) else {
-                return true;
-            };
-            let report = m.failure_report;
-            let Some(s) = m.shares.get_mut(share) else {
-                return true;
-            };
-            s.position = end + 1;
-            if end == last {
-                s.progress = Progress::Sent;
-                s.put = if report == FailureReport::Yes { 0 } else { put };
-                if report != FailureReport::Yes {
-                    self.mark_young(now, message);
-                }
-                if let Some(l) = self.leg_mut(session, leg) {
-                    l.waiting = l.waiting.saturating_sub(1);
-                }
-                return true;
-            }
-        }
-    }
-
-    /// Looks whether the legs that a message goes to are within their bounds. [MSRP-CHUNK-11]
-    fn check_bounds(&mut self, now: Instant, message: Handle, outbox: &mut Outbox) {
-        let Some(m) = self.messages.get(message) else {
-            return;
-        };
-        let (session, count) = (m.session, m.shares.len());
-        for i in 0..count {
-            let Some(leg) = self
-                .messages
-                .get(message)
-                .and_then(|m| m.shares.get(i))
-                .map(|s| s.leg)
-            else {
-                return;
-            };
-            let Some(l) = self.leg(session, leg) else {
-                continue;
-            };
-            let Some(conn) = l.conn else { continue };
-            let backlog = outbox.backlog(conn);
-            if backlog > self.settings.outbox_bytes
-                || l.unanswered.len() > self.settings.unanswered_max
-            {
-                self.over_bounds(now, session, leg, backlog, outbox);
-            }
-        }
-    }
-
-    /// A leg lags too far behind: one of several is dropped, the only one stops what feeds it (settled.md R3).
-    fn over_bounds(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        leg: LegId,
-        backlog: usize,
-        outbox: &mut Outbox,
-    ) {
-        let several = leg != LegId::ORIGINATOR
-            && self
-                .sessions
-                .get(session)
-                .is_some_and(|s| s.has_other_device(leg));
-        let hard = backlog > 2 * self.settings.outbox_bytes
-            || self
-                .leg(session, leg)
-                .is_some_and(|l| l.unanswered.len() > 2 * self.settings.unanswered_max);
-        if several || hard {
-            self.fail_leg(now, session, leg, super::Failure::Slow, outbox);
-            return;
-        }
-        let stall = self.settings.stall;
-        if let Some(l) = self.leg_mut(session, leg)
-            && l.stalled_since.is_none()
-        {
-            l.stalled_since = Some(now);
-            self.arm(session, now + stall);
-            self.deferred.push_back(Deferred::Stall { session, leg });
         }
     }
 }

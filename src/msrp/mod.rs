@@ -2,6 +2,23 @@
 //!
 //! Bytes in, slices out. A body is counted, never copied on its way. No socket, no clock.
 //!
+//! ```text
+//! link, receive   a connection's bytes -> heads -> whom they are for
+//! begin, learn    the message that a SEND belongs to; what it carries; what is kept of it
+//! body            a body: counted, held for a moment or passed on
+//! choose, fan     which legs a message goes to, and its chunks on each
+//! wait            whole messages that wait for a leg; legs that lag
+//! account         who has what: 200, 408 or REPORT to the sender
+//! answer          what peers respond and report
+//! bind, ends      how legs come to connections, and how they end: activity, loss, over
+//! due             what happens when time passes
+//! core, plane     what is held: sessions, messages, unanswered SENDs; connections
+//! leg, message, unanswered, session: the tables; slab, ranges, kept, set: what they are made of
+//! ```
+//!
+//! A SEND is found by its transaction id, a leg by its session-id: both say the place (`names`). No table is searched by
+//! hash on the path of a chunk, and nothing is allocated there once the tables have their size.
+//!
 //! [`Plane`] holds every MSRP session of a shard. The session room rules it by [`Command`]s and hears [`Event`]s; the
 //! shard feeds it bytes and carries out its [`Output`]s; what it sends goes into the [`Outbox`](crate::buf::Outbox).
 //! Calling order, in a shard's turn: `command` and the `handle_*` functions as they come, each followed by draining
@@ -11,14 +28,17 @@ mod accept;
 mod account;
 mod answer;
 mod api;
+mod begin;
 mod bind;
 mod body;
+mod choose;
 mod core;
 mod counters;
 mod due;
 mod ends;
 mod fan;
 mod kept;
+mod learn;
 mod leg;
 mod link;
 mod message;
@@ -30,6 +50,7 @@ mod session;
 mod set;
 mod slab;
 mod unanswered;
+mod wait;
 
 pub use api::{
     Ack, Command, Direction, Event, Failure, Finish, LegOffer, LegPeer, Matching, Output, Role,

@@ -1,0 +1,135 @@
+//! Which legs a message goes to, and with what it begins on each.
+
+use super::{
+    core::Core,
+    leg::State,
+    message::{Progress, Share},
+    slab::{Handle, List},
+};
+use crate::{
+    ids::{LegId, SessionId},
+    time::Instant,
+    wire::cpim::Verdict,
+};
+
+impl Core {
+    /// Chooses the legs that a message goes to, once its type is known. With no leg to go to yet it waits.
+    ///
+    /// # Errors
+    /// The code to refuse it with, if no leg can take it.
+    pub(super) fn choose(&mut self, now: Instant, message: Handle) -> Result<(), u16> {
+        let Some(m) = self.messages.get_mut(message) else {
+            return Err(481);
+        };
+        m.chosen = true;
+        let (session, from) = (m.session, m.from);
+        let mut shares = std::mem::take(&mut m.shares);
+        let legs = self.sessions.get(session).map_or(0, |s| s.legs.len());
+        for place in 0..legs {
+            let leg = LegId(u8::try_from(place).unwrap_or(u8::MAX));
+            if (from == LegId::ORIGINATOR) != (leg == LegId::ORIGINATOR)
+                && let Some(share) = self.share(message, session, leg)
+            {
+                shares.push(share);
+            }
+        }
+        let Some(m) = self.messages.get_mut(message) else {
+            return Err(481);
+        };
+        m.shares = shares;
+        self.counters.messages_out += m.shares.len() as u64;
+        if m.shares.is_empty() {
+            self.arm(session, now + super::due::PATIENCE);
+            return Ok(());
+        }
+        match m.failure() {
+            Some(code) => Err(code),
+            None => Ok(()),
+        }
+    }
+
+    /// What a message is to one leg. `None`: the leg takes no part.
+    fn share(&mut self, message: Handle, session: SessionId, leg: LegId) -> Option<Share> {
+        let Self {
+            sessions, messages, ..
+        } = self;
+        let m = messages.get(message)?;
+        let s = sessions.get_mut(session)?;
+        let paused = !s.paused.is_empty();
+        let l = s.leg_mut(leg)?;
+        let progress = match l.state {
+            State::Started | State::Failed | State::Offered
+                if leg == LegId::ORIGINATOR || l.takes_part() =>
+            {
+                if m.kind == Some(Verdict::Chat) && !l.direction().peer_receives {
+                    Progress::Failed(403)
+                } else if l.peer.is_some() && !l.takes(&m.type_key) {
+                    Progress::Failed(415)
+                } else if m.total.is_some_and(|t| {
+                    l.peer
+                        .as_ref()
+                        .and_then(|p| p.max_size)
+                        .is_some_and(|x| t > x)
+                }) {
+                    Progress::Failed(413)
+                } else if l.stalled_since.is_some() && !paused {
+                    // settled.md R3: reading cannot stop, so what is new is refused.
+                    Progress::Failed(408)
+                } else if l.conn.is_none() || l.peer.is_none() || l.waiting > 0 {
+                    Progress::Waiting
+                } else {
+                    Progress::Sending
+                }
+            }
+            State::Started | State::Failed | State::Offered | State::Aborted | State::Ended => {
+                return None;
+            }
+        };
+        Some(Share {
+            leg,
+            progress,
+            open: Handle::NONE,
+            outstanding: 0,
+            begun: false,
+            position: 1,
+            put: 0,
+        })
+    }
+
+    /// A leg takes part from now on: messages that found no leg so far go to it.
+    pub(super) fn claim(&mut self, session: SessionId, leg: LegId) {
+        if leg == LegId::ORIGINATOR {
+            return;
+        }
+        let mut at = self
+            .sessions
+            .get(session)
+            .and_then(|s| s.messages.first(&self.messages));
+        while let Some(handle) = at {
+            at = List::after(&mut self.messages, handle, super::message::in_session);
+            let unclaimed = self
+                .messages
+                .get(handle)
+                .is_some_and(|m| m.chosen && m.shares.is_empty() && m.is_from_originator());
+            if !unclaimed {
+                continue;
+            }
+            let Some(mut share) = self.share(handle, session, leg) else {
+                continue;
+            };
+            // What has begun without a leg goes out whole, once it is.
+            if share.progress == Progress::Sending {
+                share.progress = Progress::Waiting;
+            }
+            let Some(m) = self.messages.get_mut(handle) else {
+                continue;
+            };
+            let counts = m.complete && share.progress == Progress::Waiting;
+            m.shares.push(share);
+            self.counters.messages_out += 1;
+            if counts && let Some(l) = self.leg_mut(session, leg) {
+                l.waiting += 1;
+            }
+        }
+    }
+}

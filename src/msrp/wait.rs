@@ -1,0 +1,224 @@
+//! What waits for a leg: whole messages until its connection is up or has room; and what happens when it lags too far.
+
+use arrayvec::ArrayVec;
+
+use super::{
+    core::{Core, Deferred},
+    fan::{Chunk, INTERRUPTIBLE, RangeLine},
+    message::Progress,
+    slab::{Handle, List},
+};
+use crate::{
+    buf::{Outbox, Slice},
+    ids::{LegId, SessionId},
+    time::Instant,
+    wire::msrp::{ByteRange, FailureReport},
+};
+
+/// What is kept is put out in chunks of this size.
+const KEPT_CHUNK: u64 = 64 * 1024;
+
+impl Core {
+    /// All of a message has come and, where a leg is sending it, is put out.
+    pub(super) fn completed(&mut self, now: Instant, message: Handle, outbox: &mut Outbox) {
+        let Some(m) = self.messages.get_mut(message) else {
+            return;
+        };
+        m.complete = true;
+        let session = m.session;
+        let whole = m.keeping;
+        let expects_response = m.failure_report == FailureReport::Yes;
+        let mut may_send: ArrayVec<LegId, 256> = ArrayVec::new();
+        let mut shares = std::mem::take(&mut m.shares);
+        for share in &mut shares {
+            let Some(l) = self.leg_mut(session, share.leg) else {
+                continue;
+            };
+            match share.progress {
+                Progress::Sending => {
+                    share.progress = Progress::Sent;
+                    share.put = l.conn.map_or(0, |conn| outbox.put(conn));
+                    if expects_response {
+                        share.put = 0;
+                    }
+                }
+                Progress::Waiting if whole => {
+                    l.waiting += 1;
+                    if l.conn.is_some() {
+                        may_send.push(share.leg);
+                    }
+                }
+                Progress::Waiting => share.progress = Progress::Failed(408),
+                Progress::Sent | Progress::Acked | Progress::Failed(_) => {}
+            }
+        }
+        if let Some(m) = self.messages.get_mut(message) {
+            m.shares = shares;
+        }
+        for leg in may_send {
+            self.send_waiting(now, session, leg, outbox);
+        }
+    }
+
+    /// Sends the messages that wait whole for a leg, in their order, as far as its bounds allow.
+    pub(super) fn send_waiting(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        leg: LegId,
+        outbox: &mut Outbox,
+    ) {
+        let mut at = self
+            .sessions
+            .get(session)
+            .and_then(|s| s.messages.first(&self.messages));
+        while let Some(message) = at {
+            at = List::after(&mut self.messages, message, super::message::in_session);
+            let Some(m) = self.messages.get_mut(message) else {
+                continue;
+            };
+            let waits = m.complete
+                && m.share_of(leg)
+                    .is_some_and(|s| s.progress == Progress::Waiting);
+            if waits && !self.send_kept(now, message, leg, outbox) {
+                return;
+            }
+        }
+    }
+
+    /// Sends what is kept of a message on a leg that waits for it. False: the leg takes no more just now.
+    fn send_kept(
+        &mut self,
+        now: Instant,
+        message: Handle,
+        leg: LegId,
+        outbox: &mut Outbox,
+    ) -> bool {
+        loop {
+            let bound = self.settings.outbox_bytes / 2;
+            let Some(m) = self.messages.get(message) else {
+                return true;
+            };
+            let session = m.session;
+            let Some(conn) = self
+                .leg(session, leg)
+                .filter(|l| l.peer.is_some())
+                .and_then(|l| l.conn)
+            else {
+                return false;
+            };
+            if outbox.backlog(conn) > bound {
+                return false;
+            }
+            let Some(share) = m.shares.iter().position(|s| s.leg == leg) else {
+                return true;
+            };
+            let position = m.shares[share].position;
+            let last = m.received.end() - 1;
+            let end = last.min(position + KEPT_CHUNK - 1);
+            let (Some(rest), true) = (m.rest.clone(), m.kept.bytes() as u64 == last) else {
+                self.fail_share(now, message, share, 408, outbox);
+                self.settle(now, message, outbox);
+                return true;
+            };
+            let mut parts: Vec<Slice> = Vec::new();
+            m.kept.each(position, end + 1, |s| parts.push(s));
+            let range = ByteRange {
+                start: position,
+                end: (end + 1 - position <= INTERRUPTIBLE).then_some(end),
+                total: Some(last),
+            };
+            let mut line = RangeLine::new();
+            self.range_line(range, &mut line);
+            let chunk = Chunk {
+                start: position,
+                len: end + 1 - position,
+                declared: None,
+                rest: &rest,
+                flag: if end == last { b'$' } else { b'+' },
+                avoid: &[],
+            };
+            self.send_chunk(now, message, share, &chunk, &line, &parts, outbox);
+            let put = outbox.put(conn);
+            let Some(m) = self.messages.get_mut(message) else {
+                return true;
+            };
+            let report = m.failure_report;
+            let Some(s) = m.shares.get_mut(share) else {
+                return true;
+            };
+            s.position = end + 1;
+            if end == last {
+                s.progress = Progress::Sent;
+                s.put = if report == FailureReport::Yes { 0 } else { put };
+                if report != FailureReport::Yes {
+                    self.mark_young(now, message);
+                }
+                if let Some(l) = self.leg_mut(session, leg) {
+                    l.waiting = l.waiting.saturating_sub(1);
+                }
+                return true;
+            }
+        }
+    }
+
+    /// Looks whether the legs that a message goes to are within their bounds. [MSRP-CHUNK-11]
+    pub(super) fn check_bounds(&mut self, now: Instant, message: Handle, outbox: &mut Outbox) {
+        let Some(m) = self.messages.get(message) else {
+            return;
+        };
+        let (session, count) = (m.session, m.shares.len());
+        for i in 0..count {
+            let Some(leg) = self
+                .messages
+                .get(message)
+                .and_then(|m| m.shares.get(i))
+                .map(|s| s.leg)
+            else {
+                return;
+            };
+            let Some(l) = self.leg(session, leg) else {
+                continue;
+            };
+            let Some(conn) = l.conn else { continue };
+            let backlog = outbox.backlog(conn);
+            if backlog > self.settings.outbox_bytes
+                || l.unanswered.len() > self.settings.unanswered_max
+            {
+                self.over_bounds(now, session, leg, backlog, outbox);
+            }
+        }
+    }
+
+    /// A leg lags too far behind: one of several is dropped, the only one stops what feeds it (settled.md R3).
+    fn over_bounds(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        leg: LegId,
+        backlog: usize,
+        outbox: &mut Outbox,
+    ) {
+        let several = leg != LegId::ORIGINATOR
+            && self
+                .sessions
+                .get(session)
+                .is_some_and(|s| s.has_other_device(leg));
+        let hard = backlog > 2 * self.settings.outbox_bytes
+            || self
+                .leg(session, leg)
+                .is_some_and(|l| l.unanswered.len() > 2 * self.settings.unanswered_max);
+        if several || hard {
+            self.fail_leg(now, session, leg, super::Failure::Slow, outbox);
+            return;
+        }
+        let stall = self.settings.stall;
+        if let Some(l) = self.leg_mut(session, leg)
+            && l.stalled_since.is_none()
+        {
+            l.stalled_since = Some(now);
+            self.arm(session, now + stall);
+            self.deferred.push_back(Deferred::Stall { session, leg });
+        }
+    }
+}
