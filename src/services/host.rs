@@ -1,9 +1,10 @@
 //! A whole server in this process: what the kernel lets us do, sockets, one pinned thread a shard, the mail to them.
 //!
-//! `serve`, `demo` and tests start the same one; they differ in their configuration. What a shard's world is, is an argument:
-//! this file knows threads and sockets, no protocol.
+//! `serve`, `demo` and tests start the same one; they differ in their configuration. What a shard's world is, is an argument
+//! ([`Seat::into_shard`] where it is the real one): this file knows threads and sockets, no protocol.
 
 use std::{
+    cell::Cell,
     fmt, io,
     net::{SocketAddr, TcpListener},
     sync::{Arc, mpsc},
@@ -13,13 +14,13 @@ use std::{
 use super::{ask::Shards, phase::Control};
 use crate::{
     config::{self, Config, Transport},
-    ids::{ShardId, SocketId},
+    ids::ShardId,
     io::{
         self as ring, Clock, Driver, Feature, Features, Hub, Waker, listen, probe, seed, threads,
     },
     limits::Limits,
     shard::{
-        self, Ask, Desk, Places, Shard, World,
+        self, Ask, Desk, Listener, Parts, Places, Shard, SocketRole, World,
         report::{Answer, Question},
     },
 };
@@ -59,28 +60,6 @@ pub enum CannotStart {
     },
 }
 
-/// What a socket is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Signalling.
-    Sip,
-    /// Media.
-    Msrp,
-}
-
-/// A socket as a shard's world knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listening {
-    /// Its name towards the driver.
-    pub socket: SocketId,
-    /// What it is for.
-    pub purpose: Purpose,
-    /// What carries it.
-    pub transport: Transport,
-    /// Where it is bound; the port is never 0.
-    pub local: SocketAddr,
-}
-
 /// Everything that a shard's world is made from, on the shard's own thread.
 #[derive(Debug)]
 pub struct Seat {
@@ -92,8 +71,8 @@ pub struct Seat {
     pub config: Arc<Config>,
     /// What follows from it.
     pub limits: Arc<Limits>,
-    /// Its sockets, in the order of their names.
-    pub sockets: Vec<Listening>,
+    /// Its sockets, in the order of their [`SocketId`](crate::ids::SocketId)s.
+    pub listeners: Vec<Listener>,
     /// Its end of the mail.
     pub post: shard::Post,
     /// Chance, different for each shard.
@@ -104,19 +83,7 @@ impl Seat {
     /// The shard that takes this seat.
     #[must_use]
     pub fn into_shard(self) -> Shard {
-        let listeners: Vec<_> = self
-            .sockets
-            .iter()
-            .map(|s| shard::Listener {
-                role: match (s.purpose, s.transport) {
-                    (Purpose::Msrp, _) => shard::SocketRole::Msrp,
-                    (Purpose::Sip, Transport::Udp) => shard::SocketRole::SipDatagram,
-                    (Purpose::Sip, Transport::Tcp | Transport::Tls) => shard::SocketRole::SipStream,
-                },
-                addr: s.local,
-            })
-            .collect();
-        let parts = shard::Parts::new(self.shard, &self.config, &self.limits, &listeners);
+        let parts = Parts::new(self.shard, &self.config, &self.limits, &self.listeners);
         Shard::new(parts, self.post, self.seed)
     }
 }
@@ -269,7 +236,7 @@ pub fn start<W: World>(
             shards: limits.shards,
             config: Arc::clone(config),
             limits: Arc::clone(&limits),
-            sockets: own.iter().map(|(listening, _)| *listening).collect(),
+            listeners: own.iter().map(|(listener, _)| *listener).collect(),
             post,
             seed: for_shard(seed, shard),
         };
@@ -306,6 +273,11 @@ pub fn start<W: World>(
     })
 }
 
+thread_local! {
+    /// What the ring of this thread's shard counts, as of the turn before: the shard itself knows no ring.
+    static RING: Cell<ring::Counters> = Cell::new(ring::Counters::default());
+}
+
 /// A shard's thread from start to end.
 struct Body {
     seat: Seat,
@@ -336,7 +308,7 @@ impl Body {
         };
         drop(self.started.send((shard, Ok(()))));
         drop(self.started);
-        match driver.run() {
+        match driver.run_telling(|counters| RING.set(*counters)) {
             Ok(()) => std::mem::forget(lost),
             Err(e) => tracing::error!(shard = shard.0, error = %e, "the ring is lost"),
         }
@@ -357,87 +329,73 @@ impl Drop for Lost {
 
 /// One address of the configuration, bound once for each shard.
 struct Bound {
-    purpose: Purpose,
-    transport: Transport,
-    local: SocketAddr,
-    name: SocketId,
+    listener: Listener,
     sockets: Vec<listen::Socket>,
 }
 
 impl Bound {
     /// The next shard's socket.
-    fn take(&mut self) -> Option<(Listening, listen::Socket)> {
-        let listening = Listening {
-            socket: self.name,
-            purpose: self.purpose,
-            transport: self.transport,
-            local: self.local,
-        };
-        Some((listening, self.sockets.pop()?))
+    fn take(&mut self) -> Option<(Listener, listen::Socket)> {
+        Some((self.listener, self.sockets.pop()?))
     }
 }
 
-/// Binds every address for `shards` shards, SIP first.
+/// Binds every address for `shards` shards, SIP first. The order is that of the sockets' names.
 fn open(config: &Config, shards: usize) -> Result<Vec<Bound>, listen::ListenError> {
     let mut bound: Vec<Bound> = Vec::new();
-    let sip = config.sip.listen.iter().map(|l| (Purpose::Sip, *l));
-    let msrp = config.msrp.listen.iter().map(|l| (Purpose::Msrp, *l));
-    let mut add = |purpose, transport, sockets: Vec<listen::Socket>| {
-        let name = SocketId(u8::try_from(bound.len()).unwrap_or(u8::MAX));
-        if let Some(local) = sockets.first().map(|s| s.local) {
-            bound.push(Bound {
-                purpose,
-                transport,
-                local,
-                name,
-                sockets,
-            });
+    let mut add = |role, sockets: Vec<listen::Socket>| {
+        if let Some(addr) = sockets.first().map(|s| s.local) {
+            let listener = Listener { role, addr };
+            bound.push(Bound { listener, sockets });
         }
     };
-    let free = |l: &config::Listen, t| l.transport == t && l.addr.port() == 0;
     let mut paired = Vec::new();
-    for (purpose, l) in sip.chain(msrp) {
-        // SIP over UDP and TCP of one address wants one port (RFC 3261 §18.1.1 falls back from one to the other there).
+    for l in &config.sip.listen {
+        // SIP over UDP and TCP of one address wants one port: RFC 3261 §18.1.1 goes from one to the other there.
         let twin = config::Listen {
             transport: Transport::Tcp,
-            ..l
+            ..*l
         };
-        if purpose == Purpose::Sip && free(&l, Transport::Udp) && config.sip.listen.contains(&twin)
-        {
-            let (udp, tcp) = listen::open_both(l.addr, shards)?;
-            add(purpose, Transport::Udp, udp);
-            add(purpose, Transport::Tcp, tcp);
-            paired.push(twin);
-            continue;
+        match l.transport {
+            Transport::Udp if l.addr.port() == 0 && config.sip.listen.contains(&twin) => {
+                let (udp, tcp) = listen::open_both(l.addr, shards)?;
+                add(SocketRole::SipDatagram, udp);
+                add(SocketRole::SipStream, tcp);
+                paired.push(twin);
+            }
+            Transport::Udp => {
+                let udp = listen::open(listen::Transport::Udp, l.addr, shards)?;
+                add(SocketRole::SipDatagram, udp);
+            }
+            Transport::Tcp if paired.contains(l) => {}
+            Transport::Tcp => {
+                let tcp = listen::open(listen::Transport::Tcp, l.addr, shards)?;
+                add(SocketRole::SipStream, tcp);
+            }
+            Transport::Tls => {} // refused by the configuration
         }
-        if purpose == Purpose::Sip && paired.contains(&l) {
-            continue;
-        }
-        let kind = match l.transport {
-            Transport::Udp => listen::Transport::Udp,
-            Transport::Tcp => listen::Transport::Tcp,
-            Transport::Tls => continue, // refused by the configuration
-        };
-        add(purpose, l.transport, listen::open(kind, l.addr, shards)?);
+    }
+    for l in &config.msrp.listen {
+        let tcp = listen::open(listen::Transport::Tcp, l.addr, shards)?;
+        add(SocketRole::Msrp, tcp);
     }
     Ok(bound)
 }
 
 fn addresses(bound: &[Bound], admin: SocketAddr) -> Addresses {
-    let of = |purpose| {
-        let of_it = bound.iter().filter(|b| b.purpose == purpose);
-        of_it
-            .map(|b| config::Listen {
-                transport: b.transport,
-                addr: b.local,
-            })
-            .collect()
-    };
-    Addresses {
-        sip: of(Purpose::Sip),
-        msrp: of(Purpose::Msrp),
-        admin,
+    let (mut sip, mut msrp) = (Vec::new(), Vec::new());
+    for Bound { listener, .. } in bound {
+        let (list, transport) = match listener.role {
+            SocketRole::SipDatagram => (&mut sip, Transport::Udp),
+            SocketRole::SipStream => (&mut sip, Transport::Tcp),
+            SocketRole::Msrp => (&mut msrp, Transport::Tcp),
+        };
+        list.push(config::Listen {
+            transport,
+            addr: listener.addr,
+        });
     }
+    Addresses { sip, msrp, admin }
 }
 
 /// Chance for one shard, from what the system gave for all: a seed expands by a cipher, so one byte is enough to part them.
@@ -471,6 +429,13 @@ impl Shards for Mailroom {
         let Some((desk, waker)) = self.desks.get(usize::from(shard.0)) else {
             return false;
         };
+        // Called on the shard's thread, where its ring's counts are.
+        let reply = Box::new(move |mut answer: Answer| {
+            if let Answer::Counters(report) = &mut answer {
+                report.ring = RING.get().named();
+            }
+            reply(answer);
+        });
         let taken = desk.ask(Ask { question, reply }).is_ok();
         // Woken also where there was no place: the shard empties its mailbox then.
         waker.wake();

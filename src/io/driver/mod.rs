@@ -186,8 +186,17 @@ impl<W: World> Driver<W> {
     /// # Errors
     /// The ring is lost: no later turn can do anything.
     pub fn run(&mut self) -> io::Result<()> {
+        self.run_telling(|_| ())
+    }
+
+    /// As [`Driver::run`]; after each turn, `told` sees what was done and met so far.
+    ///
+    /// # Errors
+    /// The ring is lost.
+    pub fn run_telling(&mut self, mut told: impl FnMut(&Counters)) -> io::Result<()> {
         while !self.io.post.hub.stopped(self.io.post.shard) {
             self.turn(None)?;
+            told(&self.io.counters);
         }
         self.turn(Some(Duration::ZERO))
     }

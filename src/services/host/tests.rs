@@ -3,7 +3,7 @@ use std::{io::Read as _, net::UdpSocket, rc::Rc, time::Duration};
 use super::{super::control, *};
 use crate::{
     buf::{Outbox, Slice},
-    ids::ConnId,
+    ids::{ConnId, SocketId},
     shard::{ConnectError, Effect, End, report::Report},
     time::Instant,
 };
@@ -109,7 +109,10 @@ fn ask(shards: &dyn Shards, shard: u8) -> Option<u64> {
         return None;
     }
     match rx.recv_timeout(Duration::from_secs(5)) {
-        Ok(Answer::Counters(report)) => Some(report.sessions),
+        Ok(Answer::Counters(report)) => {
+            assert!(report.ring.iter().any(|(name, _)| *name == "turns"));
+            Some(report.sessions)
+        }
         other => panic!("{other:?}"),
     }
 }
