@@ -1,4 +1,9 @@
 //! The admin interface as an operator's tools meet it: real HTTP over loopback, against shards that are made up.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests: a process is waited for by the wall clock"
+)]
 
 use std::{
     io::{Read as _, Write as _},

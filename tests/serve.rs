@@ -243,3 +243,30 @@ fn garbage_does_not_harm_it() {
     serve.signal(Signal::TERM);
     assert_eq!(serve.stopped(), 0);
 }
+
+#[test]
+fn the_demonstration_holds_and_says_so_in_one_line_of_json() {
+    let out = Command::new(env!("CARGO_BIN_EXE_ringfork"))
+        .args(["demo", "--json"])
+        .output()
+        .expect("ringfork runs");
+    let told = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(0), "{told}");
+    let text = String::from_utf8(out.stdout).expect("UTF-8");
+    assert_eq!(
+        text.lines().count(),
+        1,
+        "everything else is on standard error"
+    );
+    let said: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(said["ok"], true, "{said}");
+    assert_eq!(
+        (&said["devices"], &said["torn_down"]),
+        (&3.into(), &2.into())
+    );
+    assert!(
+        said["steps"]
+            .as_array()
+            .is_some_and(|s| s.len() >= 8 && s.iter().all(|s| s["ok"] == true))
+    );
+}

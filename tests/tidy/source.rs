@@ -3,17 +3,17 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// One file of the tree.
-pub struct Source {
+pub(super) struct Source {
     /// From the root of the repository, with `/`.
-    pub path: String,
+    pub(super) path: String,
     /// As it is.
-    pub raw: String,
+    pub(super) raw: String,
     /// Comments, texts and characters are blanks; lines are where they were.
     code: String,
 }
 
 /// Every Rust file below `folders`.
-pub fn all(folders: &[&str]) -> Vec<Source> {
+pub(super) fn all(folders: &[&str]) -> Vec<Source> {
     let mut found = Vec::new();
     for folder in folders {
         walk(Path::new(folder), &mut found);
@@ -39,7 +39,7 @@ fn walk(at: &Path, found: &mut Vec<Source>) {
 }
 
 /// The names of the crates that a manifest's dependencies have in code.
-pub fn dependencies(manifest: &str) -> BTreeSet<String> {
+pub(super) fn dependencies(manifest: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut inside = false;
     for line in manifest.lines() {
@@ -56,7 +56,7 @@ pub fn dependencies(manifest: &str) -> BTreeSet<String> {
 }
 
 impl Source {
-    pub fn new(path: &str, text: &str) -> Self {
+    pub(super) fn new(path: &str, text: &str) -> Self {
         Self {
             path: path.to_owned(),
             raw: text.to_owned(),
@@ -65,7 +65,7 @@ impl Source {
     }
 
     /// Without its unit tests.
-    pub fn production(&self) -> Self {
+    pub(super) fn production(&self) -> Self {
         let cut = if self.path.ends_with("/tests.rs") {
             0
         } else {
@@ -79,7 +79,7 @@ impl Source {
     }
 
     /// The rooms of this crate that the code uses, its unit tests apart.
-    pub fn rooms_used(&self) -> BTreeSet<String> {
+    pub(super) fn rooms_used(&self) -> BTreeSet<String> {
         let production = self.production();
         let mut rooms = BTreeSet::new();
         for (_, rest) in production.after("crate::") {
@@ -91,7 +91,7 @@ impl Source {
     }
 
     /// Which of `crates` the code uses, its unit tests apart.
-    pub fn crates_used(&self, crates: &BTreeSet<String>) -> BTreeSet<String> {
+    pub(super) fn crates_used(&self, crates: &BTreeSet<String>) -> BTreeSet<String> {
         let production = self.production();
         let uses = |name: &String| {
             let path = format!("{name}::");
@@ -110,7 +110,10 @@ impl Source {
     }
 
     /// What follows each occurrence of `what` in the code, with its line.
-    pub fn after<'a>(&'a self, what: &'a str) -> impl Iterator<Item = (usize, &'a str)> + 'a {
+    pub(super) fn after<'a>(
+        &'a self,
+        what: &'a str,
+    ) -> impl Iterator<Item = (usize, &'a str)> + 'a {
         self.occurrences(what)
             .filter(|at| {
                 let before = self.code[..*at].chars().next_back();
@@ -121,14 +124,14 @@ impl Source {
     }
 
     /// The lines where `word` stands in the code by itself.
-    pub fn words<'a>(&'a self, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+    pub(super) fn words<'a>(&'a self, word: &'a str) -> impl Iterator<Item = usize> + 'a {
         self.after(word)
             .filter(|(_, rest)| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
             .map(|(line, _)| line)
     }
 
     /// Requirement ids in brackets, each with its line.
-    pub fn ids(&self) -> impl Iterator<Item = (usize, String)> + '_ {
+    pub(super) fn ids(&self) -> impl Iterator<Item = (usize, String)> + '_ {
         self.raw.lines().enumerate().flat_map(|(n, line)| {
             let pieces = line.split('[').skip(1);
             let inside = pieces.filter_map(|p| p.split_once(']').map(|(id, _)| id));
@@ -139,7 +142,7 @@ impl Source {
     }
 
     /// Whether a line belongs to a test.
-    pub fn in_test(&self, line: usize) -> bool {
+    pub(super) fn in_test(&self, line: usize) -> bool {
         let begins = self.raw.lines().position(|l| l.trim() == "#[cfg(test)]");
         !self.path.starts_with("src/")
             || self.path.ends_with("/tests.rs")
