@@ -53,6 +53,17 @@ pub enum Fault {
     },
 }
 
+/// Waits anew where the waiting was interrupted: the kernel's end of a ring that this thread has tried at the start breaks
+/// off what the thread waits for, and a wait with a time limit is not taken up again by itself.
+fn patiently(mut wait: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match wait() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
 /// One MSRP message that came.
 #[derive(Clone, Debug)]
 pub(super) struct Received {
@@ -175,7 +186,7 @@ impl Phone {
             .set_read_timeout(Some(wait))
             .map_err(|e| self.socket(e))?;
         let mut buffer = vec![0; 65_536];
-        match self.sip.recv(&mut buffer) {
+        match patiently(|| self.sip.recv(&mut buffer)) {
             Ok(n) => {
                 buffer.truncate(n);
                 Ok(Some(buffer))
@@ -513,7 +524,7 @@ impl Phone {
         let mut chunk = [0; 16_384];
         let read = media
             .set_read_timeout(Some(wait))
-            .and_then(|()| media.read(&mut chunk));
+            .and_then(|()| patiently(|| media.read(&mut chunk)));
         match read {
             Ok(0) => {
                 self.media = None;
