@@ -98,7 +98,7 @@ impl Tally {
             if let Some(c) = self.responses.get_mut(code.wrapping_sub(100)) {
                 c.sent += 1;
             }
-        } else if let Some(end) = memchr::memchr(b' ', bytes) {
+        } else if let Some(end) = bytes.iter().position(|b| *b == b' ') {
             self.requests[place(Method::of(&bytes[..end]))].sent += 1;
         }
     }
