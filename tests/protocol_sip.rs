@@ -1,5 +1,9 @@
 //! The SIP room as the wire sees it: bytes in, bytes out, a virtual clock, every time asserted. Ids in brackets are those of
 //! the catalogue.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says where; helpers are not #[test] functions, which alone are exempt"
+)]
 
 #[path = "protocol/sip_bench.rs"]
 mod bench;

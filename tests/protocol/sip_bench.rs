@@ -210,7 +210,12 @@ impl Bench {
     pub(crate) fn txn(&self, n: usize) -> ServerTxnId {
         let mut requests = self.events.iter().filter_map(|(_, e)| match e {
             Event::Request { txn, .. } => Some(*txn),
-            _ => None,
+            Event::Ack { .. }
+            | Event::Cancelled { .. }
+            | Event::ServerFailed { .. }
+            | Event::Response { .. }
+            | Event::TimedOut { .. }
+            | Event::Unreachable { .. } => None,
         });
         requests.nth(n).expect("no such request")
     }
