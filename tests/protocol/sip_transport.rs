@@ -119,6 +119,9 @@ fn a_connection_that_hangs_is_not_waited_for() {
     assert_eq!(b.times("INVITE"), [0; 0]);
     b.run_to(2_600);
     assert_eq!(b.times("INVITE"), [2_000, 2_500]);
+    // Nor is the next one kept waiting.
+    b.request(2, to_udp(), &large("MESSAGE"));
+    assert!(matches!(b.last(), Sent::Datagram(..)));
     // It comes up late: the request stays where it is.
     b.endpoint.handle_connected(b.now, conn, true);
     b.collect();
