@@ -152,22 +152,19 @@ impl Book {
     }
 
     pub(crate) fn answered(&mut self, tid: &str, code: u16, now: Instant) {
-        if let Some((user, seq, last)) = self.tids.get(tid).copied() {
-            let Some(sent) = self.users.entry(user).or_default().sent.get_mut(&seq) else {
-                return;
-            };
-            if sent.reports.contains("Failure-Report: no") {
-                self.fail(
-                    "kept",
-                    format!("user {user}: a SEND with Failure-Report: no was answered {code}"),
-                );
-                return;
+        let Some((user, seq, last)) = self.tids.remove(tid) else {
+            if tid.starts_with("snd") {
+                self.fail("once", format!("{tid}: answered twice"));
             }
-            if last || code != 200 {
-                if sent.answered.is_some() && last {
-                    self.fail("once", format!("user {user} m{seq}: answered twice"));
-                    return;
-                }
+            return;
+        };
+        let Some(sent) = self.users.entry(user).or_default().sent.get_mut(&seq) else { return };
+        if sent.reports.contains("Failure-Report: no") {
+            self.fail("kept", format!("user {user}: a SEND with Failure-Report: no was answered {code}"));
+        } else if last || code != 200 {
+            // The first failure stands: a later chunk's answer makes no promise any more.
+            let failed = sent.answered.is_some_and(|(c, _)| c != 200);
+            if !failed {
                 sent.answered = Some((code, now));
             }
         }
