@@ -123,7 +123,7 @@ impl Shard {
             }
             sip::Output::Connect { to } => {
                 let role = Role::Sip(self.sip_stream());
-                let Some(conn) = self.conns.insert(role, None, to) else {
+                let Some(conn) = self.conns.insert(role, to) else {
                     self.tally.connections_refused += 1;
                     // A name that stands for nothing: the endpoint hears that it did not come up.
                     self.endpoint.handle_connecting(to, ConnId::default());
@@ -150,7 +150,7 @@ impl Shard {
     fn media_output(&mut self, now: Instant, output: msrp::Output) {
         match output {
             msrp::Output::Connect { session, leg, to } => {
-                let Some(conn) = self.conns.insert(Role::Msrp, None, to) else {
+                let Some(conn) = self.conns.insert(Role::Msrp, to) else {
                     self.tally.connections_refused += 1;
                     self.plane
                         .handle_connecting(session, leg, ConnId::default());

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use slotmap::SlotMap;
 
 use crate::{
-    ids::{ConnId, ShardId, SocketId},
+    ids::{ConnId, ShardId},
     sip::Stream,
 };
 
@@ -29,8 +29,6 @@ pub(super) enum Role {
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) role: Role,
-    /// The listener that it came in by; `None` if we made it.
-    pub(super) socket: Option<SocketId>,
     pub(super) peer: SocketAddr,
     /// Other shards that got something of it by mail, a bit each: they are told when it is gone.
     pub(super) readers: u64,
@@ -54,16 +52,10 @@ impl Conns {
     }
 
     /// A name for a new connection; `None` when there is no room.
-    pub(super) fn insert(
-        &mut self,
-        role: Role,
-        socket: Option<SocketId>,
-        peer: SocketAddr,
-    ) -> Option<ConnId> {
+    pub(super) fn insert(&mut self, role: Role, peer: SocketAddr) -> Option<ConnId> {
         (self.all.len() < self.max).then(|| {
             self.all.insert(Conn {
                 role,
-                socket,
                 peer,
                 readers: 0,
                 heard: false,

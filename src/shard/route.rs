@@ -114,9 +114,7 @@ impl Shard {
                     matches!(self.conns.get(*c).map(|e| &e.role), Some(Role::Far { home, conn: theirs }) if *home == from && *theirs == conn)
                 });
                 let known = known.or_else(|| {
-                    let new = self
-                        .conns
-                        .insert(Role::Far { home: from, conn }, None, peer)?;
+                    let new = self.conns.insert(Role::Far { home: from, conn }, peer)?;
                     self.outbox.add(new);
                     self.far.push(new);
                     self.plane.handle_accepted(now, new, local, peer);

@@ -35,7 +35,6 @@ pub(super) struct Tally {
     requests: [InOut; METHODS.len()],
     /// By status code, 100 to 699.
     responses: Vec<InOut>,
-    pub(super) sip_malformed: u64,
     pub(super) connections_refused: u64,
     pub(super) connections_overrun: u64,
     pub(super) half_open_closed: u64,
@@ -53,7 +52,6 @@ impl Default for Tally {
         Self {
             requests: [InOut::default(); METHODS.len()],
             responses: vec![InOut::default(); 600],
-            sip_malformed: 0,
             connections_refused: 0,
             connections_overrun: 0,
             half_open_closed: 0,

@@ -124,7 +124,7 @@ impl Shard {
             SocketRole::SipDatagram => return None,
         };
         let sip = matches!(role, Role::Sip(_));
-        let Some(conn) = self.conns.insert(role, Some(socket), peer) else {
+        let Some(conn) = self.conns.insert(role, peer) else {
             self.tally.connections_refused += 1;
             return None;
         };

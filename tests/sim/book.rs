@@ -158,9 +158,14 @@ impl Book {
             }
             return;
         };
-        let Some(sent) = self.users.entry(user).or_default().sent.get_mut(&seq) else { return };
+        let Some(sent) = self.users.entry(user).or_default().sent.get_mut(&seq) else {
+            return;
+        };
         if sent.reports.contains("Failure-Report: no") {
-            self.fail("kept", format!("user {user}: a SEND with Failure-Report: no was answered {code}"));
+            self.fail(
+                "kept",
+                format!("user {user}: a SEND with Failure-Report: no was answered {code}"),
+            );
         } else if last || code != 200 {
             // The first failure stands: a later chunk's answer makes no promise any more.
             let failed = sent.answered.is_some_and(|(c, _)| c != 200);

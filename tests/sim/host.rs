@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use ringfork::{
     buf::Slice,
     config::Config,
-    ids::{ConnId, ShardId, SocketId},
+    ids::{ShardId, SocketId},
     limits::Limits,
     shard::{
         ConnectError, Effect, End, Listener, Parts, Places, Shard, SocketRole, World, exchange,
@@ -300,14 +300,6 @@ impl Host {
                 }
                 false
             }
-        }
-    }
-
-    /// A connection of a shard is known to the network.
-    pub(crate) fn is_shard(net: &Net, stream: StreamId, side: usize) -> Option<(ShardId, ConnId)> {
-        match net.streams[stream.0].half[side].who {
-            Side::Shard(s, c) => Some((s, c)),
-            Side::Moving | Side::Peer(_) | Side::Gone => None,
         }
     }
 }

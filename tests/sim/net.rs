@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rand::{Rng, RngExt as _, SeedableRng, rngs::ChaCha12Rng};
+use rand::{RngExt as _, SeedableRng, rngs::ChaCha12Rng};
 use ringfork::{
     ids::{ConnId, ShardId},
     time::Instant,
@@ -297,9 +297,5 @@ impl Net {
 
     pub(crate) fn pick(&mut self, n: usize) -> usize {
         self.rng.random_range(0..n)
-    }
-
-    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
-        self.rng.fill_bytes(bytes);
     }
 }
