@@ -7,7 +7,7 @@ use ringfork::wire::msrp::{EndScan, Error, Head, Kind, Parse, Reach, Scan, parse
 
 /// What a stream said.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Heard {
+pub(crate) struct Heard {
     /// A line a message, a refused head included.
     pub lines: Vec<String>,
     /// The bodies, in order.
@@ -28,7 +28,7 @@ enum State {
 }
 
 /// Feeds `pieces` one after the other.
-pub fn hear<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Heard {
+pub(crate) fn hear<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Heard {
     let mut heard = Heard::default();
     let mut state = State::Head { scanned: 0 };
     let mut head: Vec<u8> = Vec::new();
@@ -126,7 +126,7 @@ pub fn hear<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Heard {
 }
 
 /// All there is to know about a head, on one line.
-pub fn describe(bytes: &[u8], head: &Head<'_>, len: usize) -> String {
+pub(crate) fn describe(bytes: &[u8], head: &Head<'_>, len: usize) -> String {
     let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
     let mut line = match head.kind {
         Kind::Request { method } => format!("{method:?} {}", text(head.tid)),
@@ -183,7 +183,7 @@ pub fn describe(bytes: &[u8], head: &Head<'_>, len: usize) -> String {
 }
 
 /// All there is to know about an error, on one line.
-pub fn complain(bytes: &[u8], e: &Error) -> String {
+pub(crate) fn complain(bytes: &[u8], e: &Error) -> String {
     let part = |s: Option<ringfork::wire::msrp::Span>| {
         s.map(|s| String::from_utf8_lossy(s.of(bytes)).into_owned())
     };
