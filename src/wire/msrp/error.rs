@@ -1,6 +1,6 @@
 //! What is wrong with a head, how far that reaches, and what to answer.
 
-use super::{FailureReport, head::salvage};
+use super::{FailureReport, salvage::salvage};
 
 /// The rule that was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -10,8 +10,9 @@ use std::ops::Range;
 use memchr::memchr;
 
 use super::{
-    ByteRange, Error, Rule, Span,
-    syntax::{ALNUM, IDENT, TOKEN, UPPER, is, is_flag, is_ident, run, three_digits},
+    ByteRange, Error, Rule,
+    lines::{Stop, end_line, find_end, line_end},
+    syntax::{ALNUM, IDENT, TOKEN, UPPER, is, is_ident, run, three_digits},
 };
 use crate::wire::uri::msrp::{Uris, uris};
 
@@ -224,115 +225,8 @@ pub fn parse(bytes: &[u8], scanned: usize) -> Result<Parse<'_>, Error> {
     }
 }
 
-/// Looks for the end of the head in `head[scanned..]`: the offset behind it, and the flag if it is an end-line.
-fn find_end(head: &[u8], scanned: usize) -> Result<Option<(usize, Option<u8>)>, Error> {
-    let Some(tid) = opening(head)? else {
-        return Ok(None);
-    };
-    let from = scanned.min(head.len());
-    for lf in memchr::memchr_iter(b'\n', &head[from..]).map(|i| from + i) {
-        let line = &head[..=lf];
-        if !line.ends_with(b"\r\n") {
-            return Err(Error::new(Rule::LineEnd, lf, line, None));
-        }
-        if line.ends_with(b"\r\n\r\n") {
-            return Ok(Some((lf + 1, None)));
-        }
-        if let Some(flag) = ends_in_end_line(line, tid) {
-            return Ok(Some((lf + 1, Some(flag))));
-        }
-    }
-    Ok(None)
-}
-
-/// The transaction id, once the start line is there up to the first character of its method or status code.
-fn opening(head: &[u8]) -> Result<Option<&[u8]>, Error> {
-    let wrong = |at: usize| Err(Error::new(Rule::StartLine, at, head, None));
-    const MSRP: &[u8] = b"MSRP ";
-    let same = head.iter().zip(MSRP).take_while(|(a, b)| a == b).count();
-    if same < MSRP.len() {
-        return if same == head.len() {
-            Ok(None)
-        } else {
-            wrong(same)
-        };
-    }
-    let rest = &head[MSRP.len()..];
-    let len = run(&rest[..rest.len().min(33)], IDENT);
-    let at = MSRP.len() + len;
-    if rest.first().is_some_and(|&b| !is(b, ALNUM)) {
-        return wrong(MSRP.len());
-    }
-    if len > 32 {
-        return wrong(MSRP.len() + 32);
-    }
-    match &rest[len..] {
-        [] => Ok(None),
-        [b' '] if len >= 4 => Ok(None),
-        [b' ', c, ..] if len >= 4 && is(*c, UPPER) | c.is_ascii_digit() => Ok(Some(&rest[..len])),
-        _ => wrong(at),
-    }
-}
-
-/// The flag, if `line`, which ends in CRLF, ends in a line that is the end-line of `tid`.
-fn ends_in_end_line(line: &[u8], tid: &[u8]) -> Option<u8> {
-    let rest = line.strip_suffix(b"\r\n")?;
-    let (&flag, rest) = rest.split_last()?;
-    let before = rest.strip_suffix(tid)?.strip_suffix(b"-------")?;
-    (is_flag(flag) && before.ends_with(b"\r\n")).then_some(flag)
-}
-
-/// Where a walk stopped: the rule and the offset. A walk that ran out of bytes stops too; `parse` knows which it was.
-type Stop = (Rule, usize);
-
-/// The end of the line that begins at `at`: the offset of its CR. Notes in `ascii` where a byte is beyond ASCII.
-///
-/// `utf8text` has no control character but HTAB, so the first other one must be the CR of the line's end: one search finds
-/// the end and what may not stand before it.
-fn line_end(head: &[u8], at: usize, ascii: &mut bool) -> Result<usize, Stop> {
-    let mut from = at;
-    loop {
-        let text = head.get(from..).unwrap_or_default();
-        let Some(found) = text_len(text) else {
-            return Err((Rule::TooLong, head.len()));
-        };
-        let place = from + found;
-        match &text[found..] {
-            [b'\r', b'\n', ..] => return Ok(place),
-            [b'\t', ..] => {}
-            [0x80..=0xff, ..] => *ascii = false,
-            [b'\r'] => return Err((Rule::TooLong, head.len())),
-            [b'\n', ..] => return Err((Rule::LineEnd, place)),
-            _ => return Err((Rule::Control, place)),
-        }
-        from = place + 1;
-    }
-}
-
-/// Bytes of plain text, %x20-7E, before the first other one; `None` if there is no other.
-///
-/// Lines are short: 16 bytes at a time, which the compiler turns into vector instructions, are quicker than a search that
-/// sets up a longer stride.
-fn text_len(text: &[u8]) -> Option<usize> {
-    // As a signed byte, all beyond ASCII is below the space too.
-    let is_other = |b: u8| b.cast_signed() < 0x20 || b == 0x7f;
-    let (pieces, rest) = text.as_chunks::<16>();
-    for (i, piece) in pieces.iter().enumerate() {
-        let mut marks = [0u8; 16];
-        for (mark, &b) in marks.iter_mut().zip(piece) {
-            *mark = if is_other(b) { 0xff } else { 0 };
-        }
-        let marks = u128::from_le_bytes(marks);
-        if marks != 0 {
-            return Some(i * 16 + (marks.trailing_zeros() / 8) as usize);
-        }
-    }
-    let behind = text.len() - rest.len();
-    rest.iter().position(|&b| is_other(b)).map(|i| behind + i)
-}
-
 /// The value of the header `name` if `line` is one: what follows the colon and the space.
-fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+pub(super) fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let (head, value) = line.split_at_checked(name.len() + 2)?;
     let (found, colon) = head.split_at_checked(name.len())?;
     ((found == name || found.eq_ignore_ascii_case(name)) && colon == b": ").then_some(value)
@@ -439,17 +333,8 @@ fn walk(head: &[u8]) -> Result<(Head<'_>, usize), Stop> {
     Ok((view, len))
 }
 
-/// The flag, if `line` is the end-line of `tid`.
-fn end_line(line: &[u8], tid: &[u8]) -> Option<u8> {
-    let rest = line.strip_prefix(b"-------")?.strip_prefix(tid)?;
-    match rest {
-        [flag] if is_flag(*flag) => Some(*flag),
-        _ => None,
-    }
-}
-
 /// A path: at least one URI, exactly one space between two. The URIs themselves are looked at where they matter.
-fn path(value: &[u8]) -> Option<()> {
+pub(super) fn path(value: &[u8]) -> Option<()> {
     let (first, last) = (value.first()?, value.last()?);
     (*first != b' ' && *last != b' ').then_some(())
 }
@@ -545,7 +430,7 @@ fn is_header(line: &[u8]) -> bool {
     line.first().is_some_and(u8::is_ascii_alphabetic) && line[name..].starts_with(b": ")
 }
 
-fn failure_report(value: &[u8]) -> Option<FailureReport> {
+pub(super) fn failure_report(value: &[u8]) -> Option<FailureReport> {
     match value {
         v if v.eq_ignore_ascii_case(b"no") => Some(FailureReport::No),
         v if v.eq_ignore_ascii_case(b"yes") => Some(FailureReport::Yes),
@@ -595,72 +480,6 @@ fn whole(view: &Head<'_>, at: usize) -> Result<(), Stop> {
         } if view.status.is_none() => Err((Rule::Status, at)),
         Kind::Request { .. } | Kind::Response { .. } => Ok(()),
     }
-}
-
-/// What a head that breaks a rule still tells about itself.
-pub(super) struct Salvage {
-    pub(super) request: bool,
-    pub(super) report: bool,
-    pub(super) lines_are_headers: bool,
-    pub(super) tid: Option<Span>,
-    pub(super) to_path: Option<Span>,
-    pub(super) from_path: Option<Span>,
-    pub(super) failure_report: FailureReport,
-}
-
-/// Reads what can be read of a broken head, line by line, whatever the order.
-pub(super) fn salvage(head: &[u8]) -> Salvage {
-    let mut left = Salvage {
-        request: false,
-        report: false,
-        lines_are_headers: true,
-        tid: None,
-        to_path: None,
-        from_path: None,
-        failure_report: FailureReport::Yes,
-    };
-    let span = |part: &[u8], at: usize| Span::new(at, part.len());
-    let mut at = 0;
-    for (i, line) in head.split_inclusive(|&b| b == b'\n').enumerate() {
-        let whole = line.ends_with(b"\r\n");
-        let text = line.trim_ascii_end();
-        if i == 0 {
-            let Some(rest) = text.strip_prefix(b"MSRP ") else {
-                return left;
-            };
-            let tid = &rest[..run(rest, IDENT)];
-            if is_ident(tid) {
-                left.tid = span(tid, 5);
-            }
-            let method = rest.get(tid.len() + 1..).unwrap_or_default();
-            left.request =
-                whole && left.tid.is_some() && method.first().is_some_and(|&c| is(c, UPPER));
-            left.report = method == b"REPORT";
-        } else if text.is_empty() {
-            break;
-        } else if whole {
-            let path = |name: &[u8]| {
-                let value = value(text, name)?;
-                path(value)?;
-                value
-                    .iter()
-                    .all(|b| b.is_ascii_graphic() || *b == b' ')
-                    .then_some(())?;
-                span(value, at + name.len() + 2)
-            };
-            left.to_path = left.to_path.or_else(|| path(b"To-Path"));
-            left.from_path = left.from_path.or_else(|| path(b"From-Path"));
-            if let Some(v) = value(text, b"Failure-Report") {
-                left.failure_report = failure_report(v).unwrap_or_default();
-            }
-            left.lines_are_headers &= memchr(b':', text).is_some()
-                || left
-                    .tid
-                    .is_some_and(|tid| end_line(text, tid.of(head)).is_some());
-        }
-        at += line.len();
-    }
-    left
 }
 
 #[cfg(test)]

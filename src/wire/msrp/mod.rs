@@ -8,7 +8,9 @@
 
 mod error;
 mod head;
+mod lines;
 mod range;
+mod salvage;
 mod scan;
 mod syntax;
 pub mod write;
