@@ -209,7 +209,8 @@ pub(crate) struct Fanout {
     /// Closed loop: as much as the server takes.
     #[arg(long, group = "load")]
     saturate: bool,
-    /// With --saturate: unanswered SENDs a session; 512 divided among the sessions, 8 at least, if not given.
+    /// With --saturate: unanswered SENDs a session. Unless given: 64 divided among the sessions, and no more than 1 MiB of
+    /// bodies; one at least, two for a single session.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     window: Option<u32>,
     /// Bytes of a message, CPIM headers included.
@@ -221,6 +222,9 @@ pub(crate) struct Fanout {
     /// Warm-up of a round, in seconds.
     #[arg(long, default_value = "0.5", value_parser = seconds)]
     warmup: Duration,
+    /// How long nothing may come, after the last message was sent, before what is missing is lost, in seconds.
+    #[arg(long, default_value = "3", value_parser = seconds)]
+    patience: Duration,
     /// Rounds; 5 with --baseline, else 1.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
@@ -247,12 +251,13 @@ impl Fanout {
             load: match self.rate {
                 Some(rate) => Load::Rate(rate),
                 None => Load::Saturate {
-                    window: self.window.unwrap_or((512 / self.sessions).max(8)),
+                    window: self.window.unwrap_or(window(self.sessions, self.body)),
                 },
             },
             body_bytes: self.body,
             warmup: self.warmup,
             steady: self.seconds,
+            patience: self.patience,
             rounds: self.rounds.unwrap_or(if self.baseline { 5 } else { 1 }),
             baseline: self.baseline,
             ratio_min: self.ratio_min,
@@ -311,6 +316,15 @@ impl Idle {
     }
 }
 
+/// What `--window` is by itself. The rate of a byte forwarder grows with the window, since it moves what has gathered in one
+/// go: so the window is part of the result, and told with it.
+fn window(sessions: u32, body_bytes: usize) -> u32 {
+    let by_bytes = u32::try_from((1 << 20) / body_bytes.max(1)).unwrap_or(u32::MAX);
+    (64 / sessions)
+        .min(by_bytes)
+        .max(if sessions == 1 { 2 } else { 1 })
+}
+
 /// From the system: two runs of the same command shall not meet the same identifiers in one server.
 fn chance() -> u64 {
     rand::rngs::SysRng
@@ -364,6 +378,15 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn windows_are_bounded_in_number_and_in_bytes() {
+        assert_eq!(window(1, 200), 64);
+        assert_eq!(window(1, 65_536), 16);
+        assert_eq!(window(1, 8 << 20), 2);
+        assert_eq!(window(16, 200), 4);
+        assert_eq!(window(1000, 200), 1);
     }
 
     #[test]

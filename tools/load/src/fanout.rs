@@ -1,7 +1,7 @@
 //! The `fanout` scenario: each session's sender writes, each of its devices gets every message and answers it.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -46,6 +46,7 @@ pub(crate) struct Options {
     pub(crate) warmup: Duration,
     /// The steady state of a round.
     pub(crate) steady: Duration,
+    pub(crate) patience: Duration,
     pub(crate) rounds: u32,
     /// Measure the forwarder in turn.
     pub(crate) baseline: bool,
@@ -61,8 +62,6 @@ pub(crate) struct Options {
 
 /// How long a session of legs may take until all its connections are there.
 const SET_UP: Duration = Duration::from_secs(60);
-/// How long nothing may come before what is missing is lost.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs it.
 pub(crate) async fn run(options: &Options) -> Result<Report, Trouble> {
@@ -85,7 +84,7 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Trouble> {
             run: options.run,
         },
         clock,
-        SocketAddr::new(our_ip(&options.target)?, 0),
+        listen(&options.target)?,
         options.cores.map(|c| c.1),
     )?;
     let mut report = Report::new("fanout", "");
@@ -140,11 +139,13 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Trouble> {
     Ok(report)
 }
 
-/// What we start, we start on loopback.
-fn our_ip(target: &Target) -> Result<IpAddr, Trouble> {
+/// Where the peers may connect to us. What we start, we start on loopback.
+fn listen(target: &Target) -> Result<SocketAddr, Trouble> {
     match target {
-        Target::Running(server) => ua::local_ip_towards(*server),
-        Target::Spawned(_) | Target::Forwarder(_) => Ok(Ipv4Addr::LOCALHOST.into()),
+        Target::Running(server) => ua::listen_for(*server),
+        Target::Spawned(_) | Target::Forwarder(_) => {
+            ua::listen_for(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)))
+        }
     }
 }
 
@@ -158,7 +159,7 @@ fn plan(options: &Options, sessions: std::ops::Range<u32>, server: Option<u32>) 
         load: options.load,
         warmup: options.warmup,
         steady: options.steady,
-        patience: PATIENCE,
+        patience: options.patience,
         server,
     }
 }
@@ -215,9 +216,9 @@ async fn measure(
     if let Some(memory) = pid.and_then(|pid| proc::memory(pid).ok()) {
         report.field("server_rss_bytes", json!(memory.rss));
     }
-    peers.hang_up().await?;
+    peers.hang_up().await;
     link.close().await?;
-    peers.deregister().await?;
+    peers.deregister().await;
     report.times("setup_us", &peers.setup());
     report.times("teardown_us", &peers.teardown());
     report.checks.extend(peers.checks());
@@ -225,7 +226,7 @@ async fn measure(
         report
             .checks
             .extend(leftovers::check(server.admin, clock).await);
-        server.process.end(clock).await?;
+        report.checks.extend(server.process.end_well(clock).await);
     }
     peers.stop().await;
     Ok(())

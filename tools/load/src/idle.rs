@@ -1,6 +1,6 @@
 //! The `idle` scenario: sessions are set up and stand. What do they cost the server in memory, and the kernel?
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::{
     plane::{Settings, body_bytes_min},
     proc::{self, Memory, Sockets},
     record,
-    report::{Check, Report, round3},
+    report::{Report, round3},
     spawn::Server,
     tally::as_f64,
     trouble::Trouble,
@@ -95,7 +95,7 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Trouble> {
             run: 0,
         },
         clock,
-        SocketAddr::new(ua::local_ip_towards(sip)?, 0),
+        ua::listen_for(sip)?,
         options.cores.map(|c| c.1),
     )?;
     let peers = Peers::start(
@@ -118,18 +118,15 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Trouble> {
     tokio::time::sleep(options.stand).await;
     let standing = Look::at(pid)?;
 
-    peers.hang_up().await?;
+    peers.hang_up().await;
     link.close().await?;
-    peers.deregister().await?;
+    peers.deregister().await;
     let checks = match &mut server {
         Some(server) => {
             let mut checks = leftovers::check(server.admin, clock).await;
             let after = Look::at(pid)?;
             report.field("after", after.json());
-            if let Err(e) = server.process.end(clock).await {
-                report.line(e.to_string());
-                checks.push(Check::none("server_did_not_end_well", 1));
-            }
+            checks.extend(server.process.end_well(clock).await);
             checks
         }
         None => Vec::new(),

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::{
     clock::{Clock, nanos},
     names, pin,
+    report::Check,
     trouble::Trouble,
 };
 
@@ -34,8 +35,15 @@ impl Process {
         self.child.id()
     }
 
+    /// Asks it to end, as an objective: within its time, with exit code 0.
+    pub(crate) async fn end_well(&mut self, clock: Clock) -> Option<Check> {
+        let trouble = self.end(clock).await.err()?;
+        eprintln!("{trouble}");
+        Some(Check::none("server_did_not_end_well", 1))
+    }
+
     /// Asks it to end (SIGTERM) and waits. An error if it does not, or not with exit code 0.
-    pub(crate) async fn end(&mut self, clock: Clock) -> Result<(), Trouble> {
+    async fn end(&mut self, clock: Clock) -> Result<(), Trouble> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
             kill_process(pid, Signal::TERM).map_err(io::Error::from)?;

@@ -24,7 +24,7 @@ fn load(args: &str) -> Output {
 /// Three sessions of two devices, both loads; exit code and report.
 fn fanout(load_args: &str, fault: Option<&str>) -> (Option<i32>, Value) {
     let mut args = format!(
-        "fanout --forwarder --devices 2 --sessions 3 --body 260 {load_args} --warmup 0.1 --seconds 0.4 --seed 7 --no-pin --json"
+        "fanout --forwarder --devices 2 --sessions 3 --body 260 {load_args} --warmup 0.1 --seconds 0.4 --patience 1 --seed 7 --no-pin --json"
     );
     if let Some(fault) = fault {
         args.push_str(" --fault ");

@@ -135,7 +135,12 @@ impl World {
         let offer = media::read(request.body(), style.cema).map_err(Trouble::failed)?;
         let (setup, how) = media::answer_to(&offer, style);
         let path = self.path(session, role);
-        let sdp = media::describe(&path, self.options.msrp, setup, style.cema && offer.cema);
+        let sdp = media::describe(
+            &path,
+            self.listens(session, role),
+            setup,
+            style.cema && offer.cema,
+        );
         let place = self.place(Side::Device)?;
         let tag = format!("{:x}", self.chance("device tag", session, device));
         let answer = sip_text::respond(

@@ -51,7 +51,12 @@ impl World {
         let place = self.place(Side::Caller)?;
         let style = self.options.style.media;
         let path = self.path(session, Role::Sender);
-        let sdp = media::describe(&path, self.options.msrp, style.offer, style.cema);
+        let sdp = media::describe(
+            &path,
+            self.listens(session, Role::Sender),
+            style.offer,
+            style.cema,
+        );
         let branch = self.branch();
         let call_id = format!("c{:016x}", self.chance("call", session, 0));
         let caller = names::caller(session);

@@ -12,7 +12,7 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::BTreeMap,
     future::Future,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     time::Duration,
 };
@@ -32,7 +32,7 @@ use crate::{
     trouble::Trouble,
 };
 
-pub(crate) use place::local_ip_towards;
+pub(crate) use place::listen_for;
 
 /// How our people speak.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,7 +49,7 @@ pub(crate) struct PeersOptions {
     pub(crate) sessions: u32,
     pub(crate) devices: u16,
     pub(crate) seed: u64,
-    /// Where our data plane takes connections.
+    /// Where our data plane takes connections; 0.0.0.0 if the server is on loopback.
     pub(crate) msrp: SocketAddr,
 }
 
@@ -131,9 +131,11 @@ impl Peers {
         self.register_for(EXPIRES).await
     }
 
-    /// Takes all registrations back.
-    pub(crate) async fn deregister(&self) -> Result<(), Trouble> {
-        self.register_for(0).await
+    /// Takes all registrations back. What goes wrong is a finding, as when hanging up.
+    pub(crate) async fn deregister(&self) {
+        if let Err(e) = self.register_for(0).await {
+            self.0.trouble(e.to_string());
+        }
     }
 
     async fn register_for(&self, expires: u32) -> Result<(), Trouble> {
@@ -159,19 +161,26 @@ impl Peers {
         .await
     }
 
-    /// Ends every call, and waits until the server has ended every leg.
-    pub(crate) async fn hang_up(&self) -> Result<(), Trouble> {
+    /// Ends every call, and waits until the server has ended every leg. What goes wrong here does not unmake what was
+    /// measured before: it is a finding of its own.
+    pub(crate) async fn hang_up(&self) {
         let world = &self.0;
-        in_turn(world.options.sessions, |session| {
+        let byes = in_turn(world.options.sessions, |session| {
             let world = Rc::clone(world);
-            async move { world.bye(session).await }
-        })
-        .await?;
+            async move {
+                if let Err(e) = world.bye(session).await {
+                    world.trouble(format!("session {session}: {e}"));
+                }
+                Ok(())
+            }
+        });
+        if let Err(e) = byes.await {
+            world.trouble(e.to_string());
+        }
         let until = world.clock.now() + nanos(ENDS);
         while world.legs_without_bye() > 0 && world.clock.now() < until {
             tokio::time::sleep(LOOK).await;
         }
-        Ok(())
     }
 
     /// From INVITE to ACK.
@@ -276,11 +285,28 @@ impl World {
             self.chance("path", session, device),
             self.chance("path2", session, device),
         );
-        format!(
-            "msrp://{}/{a:016x}{:04x};tcp",
-            self.options.msrp,
-            b & 0xffff
-        )
+        let at = self.listens(session, role);
+        format!("msrp://{at}/{a:016x}{:04x};tcp", b & 0xffff)
+    }
+
+    /// Where a leg takes its connection. On loopback each leg has an address of its own, as each phone has one; elsewhere
+    /// they share ours, and a server that connects to several legs may use one connection for all (RFC 4975 §5.4), which
+    /// this tool does not do.
+    fn listens(&self, session: u32, role: Role) -> SocketAddr {
+        let at = self.options.msrp;
+        let device = match role {
+            Role::Sender => 0,
+            Role::Device(d) => 1 + u32::from(d),
+        };
+        let leg = session * (1 + u32::from(self.options.devices)) + device;
+        match at.ip() {
+            // 127.1.0.0 is the first.
+            IpAddr::V4(ip) if ip.is_unspecified() => {
+                let [_, a, b, c] = leg.to_be_bytes();
+                SocketAddr::new(IpAddr::from([127, 1 + a % 254, b, c]), at.port())
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => at,
+        }
     }
 
     fn trouble(&self, what: String) {

@@ -67,8 +67,22 @@ impl Place {
     }
 }
 
+/// Where to listen for a server's connections: everywhere on loopback, so that each leg can have an address of its own.
+pub(crate) fn listen_for(server: SocketAddr) -> Result<SocketAddr, Trouble> {
+    let ip = local_ip_towards(server)?;
+    let any = IpAddr::from([0, 0, 0, 0]);
+    Ok(SocketAddr::new(
+        if ip.is_loopback() && ip.is_ipv4() {
+            any
+        } else {
+            ip
+        },
+        0,
+    ))
+}
+
 /// Our address as the server sees it.
-pub(crate) fn local_ip_towards(server: SocketAddr) -> Result<IpAddr, Trouble> {
+fn local_ip_towards(server: SocketAddr) -> Result<IpAddr, Trouble> {
     let any: SocketAddr = if server.is_ipv4() {
         SocketAddr::from(([0, 0, 0, 0], 0))
     } else {
