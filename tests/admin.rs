@@ -146,7 +146,7 @@ impl Server {
         let addr = admin.local_addr().unwrap();
         let (control, wishes) = control();
         let (ready, is_ready) = std::sync::mpsc::channel();
-        let (shards, handle) = (Box::new(fake.clone()), control.clone());
+        let (shards, handle) = (Box::new(fake), control.clone());
         let thread = std::thread::spawn(move || {
             run(Setup {
                 admin,
