@@ -2,6 +2,8 @@
 //!
 //! What is timed is a whole delivery: the sender's SEND, its copies on the legs (gathered as the driver would, not copied),
 //! each leg's 200, and the 200 to the sender. The figure a leg is the slope between the sizes.
+
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![allow(
     clippy::unwrap_used,
     reason = "a bench that unwraps has a reason to stop"

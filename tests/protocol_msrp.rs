@@ -1,4 +1,7 @@
 //! The data plane as its peers see it: bytes into a `Plane`, bytes out of its `Outbox`, a virtual clock.
+
+#![allow(clippy::cast_possible_truncation, reason = "small numbers of a test")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one event")]
 #![allow(
     clippy::unwrap_used,
     reason = "a test that unwraps has a reason to stop"

@@ -1,5 +1,12 @@
 //! Behaviour of a whole shard: SIP and MSRP bytes in, bytes out, by requirement id.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::wildcard_enum_match_arm,
+    reason = "helpers of a test: what is wrong fails it"
+)]
+
 #[path = "shard/lab.rs"]
 mod lab;
 #[path = "shard/media.rs"]

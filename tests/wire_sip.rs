@@ -1,5 +1,12 @@
 //! SIP on the wire: every message of the corpus, whole, in pieces and damaged; oracles; properties.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::wildcard_enum_match_arm,
+    reason = "helpers of a test: what is wrong fails it"
+)]
+
 #[path = "wire_sip/ask.rs"]
 mod ask;
 #[path = "wire_sip/corpus.rs"]

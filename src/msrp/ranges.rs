@@ -70,6 +70,7 @@ impl Ranges {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "offsets of a few bytes")]
 mod tests {
     use super::*;
 

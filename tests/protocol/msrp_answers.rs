@@ -456,7 +456,7 @@ fn nobody_took_it() {
             undelivered,
             Some((
                 b"anyone?".to_vec(),
-                send.id.clone().into_bytes(),
+                send.id.into_bytes(),
                 b"text/plain".to_vec()
             ))
         );

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::lab::{Alice, COMPOSING, Device, Lab, MEDIA, cpim, hang_up, session};
+use crate::lab::{Alice, COMPOSING, Device, Lab, MEDIA, TCP, cpim, hang_up, session};
 
 /// One SEND of the originator gives one SEND on each leg: same body, Message-ID and range, paths of the leg, a fresh id.
 /// [TERM-MEDIA-02] [TERM-MEDIA-03] [TERM-MEDIA-10] [TERM-MEDIA-11] [TERM-MEDIA-12]
@@ -299,4 +299,48 @@ fn a_loser_is_still_heard() {
     assert_eq!(bodies, [cpim("first"), cpim("second, a moment later")]);
     assert!(lab.to(&devices[0].sip).is_none());
     lab.request_to(&devices[1].sip, "BYE");
+}
+
+/// The same message over a TCP connection of the sender's, pipelined with a keep-alive: framed by Content-Length. [SIP-MSG-03]
+#[test]
+fn sip_over_tcp_is_framed_and_kept_alive() {
+    let mut lab = Lab::new();
+    let conn = lab.connect(TCP, "10.0.3.1:5060");
+    let options = "OPTIONS sip:10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TCP 10.0.3.1;branch=z9hG4bKo1\r\nMax-Forwards: 70\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:10.0.0.1>\r\nCall-ID: o1\r\nCSeq: 7 OPTIONS\r\nContent-Length: 0\r\n\r\n";
+    lab.bytes(conn, format!("\r\n\r\n{options}").as_bytes());
+    let out = lab.wires[&conn].out.clone();
+    assert!(
+        out.starts_with(b"\r\nSIP/2.0 200"),
+        "{}",
+        String::from_utf8_lossy(&out)
+    );
+    let answer = crate::text::Sip::read(&out[2..]).expect("a response");
+    assert_eq!((answer.cseq(), answer.method()), (7, "OPTIONS"));
+    lab.hang_up(conn);
+    lab.pass(Duration::from_secs(60));
+    assert!(lab.is_idle());
+}
+
+/// A device that reads nothing more is given up by its backlog; the other device and the sender never notice. [MSRP-CHUNK-11]
+#[test]
+fn a_device_that_stops_reading_is_dropped_alone() {
+    let mut lab = Lab::new();
+    let (alice, devices) = session(&mut lab, 2);
+    lab.widen(devices[0].conn(), Some(100));
+    for n in 0..400 {
+        alice.say(&mut lab, &format!("big-{n}"), &cpim(&"x".repeat(4_000)));
+        let sends = lab.sends(devices[1].conn());
+        assert_eq!(sends.len(), 1, "message {n}");
+        assert_eq!(sends[0].flag, b'$');
+        devices[1].ok(&mut lab, &sends[0], 200);
+    }
+    let bye = lab.request_to(&devices[0].sip, "BYE");
+    assert!(!bye.get("Reason").is_empty());
+    assert_eq!(
+        lab.frames(alice.conn())
+            .iter()
+            .filter(|f| f.what == "200")
+            .count(),
+        400
+    );
 }

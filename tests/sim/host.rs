@@ -234,9 +234,11 @@ impl Host {
             );
         }
         let next = self.shards[k].next_due();
-        if next.is_some() && next != self.due[k] {
+        if let Some(at) = next
+            && next != self.due[k]
+        {
             self.due[k] = next;
-            net.at(next.expect("checked"), Happening::Due { shard: id });
+            net.at(at, Happening::Due { shard: id });
         }
     }
 

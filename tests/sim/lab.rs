@@ -59,7 +59,7 @@ fn address(n: usize) -> SocketAddr {
 
 impl Lab {
     pub(crate) fn new(seed: u64, plant: Option<Plant>) -> Self {
-        let calm = seed % 4 == 0;
+        let calm = seed.is_multiple_of(4);
         let faults = if calm {
             Faults {
                 lose: 0,

@@ -3,6 +3,13 @@
 //! `SEED=7 cargo sim` runs one seed, `SEEDS=10000 cargo sim` that many from 0 (or from `FROM`), and `cargo test` a few fixed ones. A seed
 //! that fails prints the command that repeats it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::wildcard_enum_match_arm,
+    reason = "helpers of a test: what is wrong fails it"
+)]
+
 mod book;
 mod device;
 mod host;

@@ -251,8 +251,8 @@ fn skip(rest: &str, before: char) -> usize {
         return quoted(rest, '"');
     }
     // A lifetime has no second quote within a character's length.
-    if rest.starts_with('\'') {
-        let mut chars = rest[1..].char_indices();
+    if let Some(behind) = rest.strip_prefix('\'') {
+        let mut chars = behind.char_indices();
         let first = chars.next().map(|(_, c)| c);
         let second = chars.next();
         let is_char = first == Some('\\') || second.is_some_and(|(_, c)| c == '\'');

@@ -1,5 +1,7 @@
 //! Properties: damage never panics, a naive reader agrees, what is written is read back, comparison is symmetric.
 
+#![allow(clippy::collapsible_if, reason = "one question after the other")]
+
 use crate::{
     ask::{ask_all, ask_stream, ask_uri, ask_value},
     corpus::{all, good, read},
