@@ -77,7 +77,8 @@ struct Wrote {
     body: Vec<u8>,
     tid: String,
     activity: bool,
-    acknowledged: bool,
+    /// When the server answered it 200.
+    acknowledged: Option<Instant>,
 }
 
 /// The model.
@@ -438,11 +439,11 @@ impl Book {
             body: body.to_vec(),
             tid: tid.to_owned(),
             activity: kind.is_activity(),
-            acknowledged: false,
+            acknowledged: None,
         });
     }
 
-    pub(crate) fn device_acknowledged(&mut self, device: usize, tid: &str) {
+    pub(crate) fn device_acknowledged(&mut self, device: usize, tid: &str, now: Instant) {
         if let Some(w) = self
             .devices
             .entry(device)
@@ -451,7 +452,7 @@ impl Book {
             .iter_mut()
             .find(|w| w.tid == tid)
         {
-            w.acknowledged = true;
+            w.acknowledged = Some(now);
         }
     }
 
@@ -471,7 +472,10 @@ impl Book {
                 .devices
                 .iter()
                 .filter(|(_, d)| {
-                    d.user == *n && d.wrote.iter().any(|w| w.activity && w.acknowledged)
+                    d.user == *n
+                        && d.wrote
+                            .iter()
+                            .any(|w| w.activity && w.acknowledged.is_some())
                 })
                 .map(|(i, _)| *i)
                 .collect();
@@ -491,9 +495,10 @@ impl Book {
                 }
             }
             for d in self.devices.values().filter(|d| d.user == *n) {
-                for w in d.wrote.iter().filter(|w| w.acknowledged) {
-                    let sender_gone = u.ended.is_some() || u.media_lost.is_some();
-                    if !u.heard.contains(&w.id) && !sender_gone {
+                for (w, at) in d.wrote.iter().filter_map(|w| Some((w, w.acknowledged?))) {
+                    // The sender has to be there for some seconds more to hear it.
+                    let gone = [u.ended, u.media_lost].into_iter().flatten().min();
+                    if !u.heard.contains(&w.id) && gone.is_none_or(|g| g.since(at).as_secs() >= 5) {
                         wrong.push(format!(
                             "heard: user {n}: {} was acknowledged and never came",
                             w.id

@@ -371,7 +371,7 @@ impl Device {
             "REPORT" => return,
             code => {
                 if code == "200" {
-                    book.device_acknowledged(self.c.me, &frame.tid);
+                    book.device_acknowledged(self.c.me, &frame.tid, net.now);
                 }
                 return;
             }
