@@ -150,15 +150,6 @@ const LONG: &[(&str, &str)] = &[
         "src/demo/phone.rs",
         "a whole SIP and MSRP peer, kept apart from the engine's own rooms",
     ),
-    ("src/wire/msrp/head.rs", "one grammar, RFC 4975 §9"),
-    (
-        "src/msrp/body.rs",
-        "what is held, passed on and kept of one body: three ends of the same bytes",
-    ),
-    (
-        "src/msrp/fan.rs",
-        "the one path of a chunk to its legs; a split would hide its order",
-    ),
     (
         "tests/protocol/msrp_harness.rs",
         "a whole peer around a plane, shared by the MSRP protocol tests",
