@@ -99,12 +99,6 @@ impl Session {
         match device.state.take() {
             DeviceState::Accepted(mut usage) => {
                 usage.abandon(turn);
-                // ORIG-BYE-10: its media go at once.
-                turn.media(Command::End {
-                    session: self.id,
-                    leg,
-                    how: Finish::Gone,
-                });
                 self.on_device_left(turn, leg, txn, bye);
             }
             // Two BYEs that cross.
@@ -132,6 +126,12 @@ impl Session {
             };
             why.clone_into(&mut device.why);
         }
+        // ORIG-BYE-10: nothing goes to it any more. What the user said last is still read until its BYE is answered.
+        turn.media(Command::End {
+            session: self.id,
+            leg,
+            how: if lost { Finish::Gone } else { Finish::Abort },
+        });
         if lost && self.has_hope() {
             turn.respond_code(txn, 200);
             return;
@@ -159,6 +159,7 @@ impl Session {
 
     /// Answers the BYEs whose far side is done, or that have waited long enough.
     pub(super) fn release_held(&mut self, turn: &mut Turn) {
+        let session = self.id;
         let originator_gone = matches!(self.up, Originator::Gone);
         let devices_gone = self
             .devices
@@ -173,6 +174,13 @@ impl Session {
             let answer = done || turn.now >= held.until;
             if answer {
                 turn.respond_code(held.txn, 200);
+                if held.leg != LegId::ORIGINATOR {
+                    turn.media(Command::End {
+                        session,
+                        leg: held.leg,
+                        how: Finish::Gone,
+                    });
+                }
             }
             !answer
         });

@@ -236,8 +236,18 @@ fn a_bye_of_a_device_without_reason_ends_the_session() {
         assert_eq!(up.get("CSeq"), "1 BYE");
         world.expect_none(&phones[0].addr, "SIP/2.0 200");
         answer(&mut world, &phones[1], "BYE");
+        let ends = |world: &World| -> Vec<Finish> {
+            let of_leg = world.media.iter().filter_map(|c| match c {
+                Command::End { leg, how, .. } if *leg == LegId(1) => Some(*how),
+                _ => None,
+            });
+            of_leg.collect()
+        };
+        // What the user said last is still read until the BYE is answered.
+        assert_eq!(ends(&world), [Finish::Abort]);
         world.receive(ALICE, up.respond(200, "", "", ""));
         world.expect(&phones[0].addr, "SIP/2.0 200");
+        assert_eq!(ends(&world), [Finish::Abort, Finish::Gone]);
         world.assert_empty();
     }
 }
