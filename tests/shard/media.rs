@@ -301,6 +301,40 @@ fn a_loser_is_still_heard() {
     lab.request_to(&devices[1].sip, "BYE");
 }
 
+/// What a user wrote just before he left is still delivered: his media end when his BYE is answered, that is when the
+/// sender has answered ours; then 481. (settled.md 15, ORIG-BYE-10)
+#[test]
+fn a_user_who_leaves_is_heard_until_his_bye_is_answered() {
+    let mut lab = Lab::new();
+    let (alice, devices) = session(&mut lab, 2);
+    let invite = devices[0].invite.clone().expect("invited");
+    let bye = format!(
+        "BYE {} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bKleave\r\nMax-Forwards: 70\r\nFrom: {};tag=t{}\r\nTo: {}\r\n\
+         Call-ID: {}\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
+        invite.uri("Contact"),
+        devices[0].sip,
+        invite.get("To"),
+        devices[0].n,
+        invite.get("From"),
+        invite.get("Call-ID"),
+    );
+    lab.datagram(&devices[0].sip, bye.as_bytes());
+    let up = lab.request_to(&alice.sip, "BYE");
+    assert!(lab.to(&devices[0].sip).is_none(), "not answered yet");
+    // His datagram was faster than his stream.
+    devices[0].say(&mut lab, "message/cpim", &cpim("good night"));
+    let heard = lab.sends(alice.conn());
+    assert_eq!(heard.len(), 1);
+    assert_eq!(heard[0].body, Some(cpim("good night")));
+    // Nothing goes to him any more.
+    alice.say(&mut lab, "msg-late", &cpim("wait!"));
+    assert!(lab.sends(devices[0].conn()).is_empty());
+    lab.datagram(&alice.sip, &up.answer(200, "OK", "", "", ""));
+    assert_eq!(lab.response_to(&devices[0].sip, "BYE").code(), Some(200));
+    devices[0].say(&mut lab, "message/cpim", &cpim("too late"));
+    assert!(lab.sends(alice.conn()).is_empty());
+}
+
 /// The same message over a TCP connection of the sender's, pipelined with a keep-alive: framed by Content-Length. [SIP-MSG-03]
 #[test]
 fn sip_over_tcp_is_framed_and_kept_alive() {
