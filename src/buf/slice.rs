@@ -14,6 +14,13 @@ pub trait Region {
     fn pinned(&self) -> bool {
         false
     }
+
+    /// `first` and `second`, which were lent out of this memory ([`Slice::lent`]), as one piece, where the one ends at
+    /// which the other begins.
+    fn joined(&self, first: &'static [u8], second: &'static [u8]) -> Option<&'static [u8]> {
+        let _ = (first, second);
+        None
+    }
 }
 
 impl Region for Box<[u8]> {
@@ -22,19 +29,41 @@ impl Region for Box<[u8]> {
     }
 }
 
+/// Where in its region a slice lies.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Found without asking the region: the path of every chunk.
+    Lent(&'static [u8]),
+    Range {
+        start: u32,
+        len: u32,
+    },
+}
+
 /// Received bytes, shared by count within one shard. Cloning counts, never copies.
 #[derive(Clone)]
 pub struct Slice {
     region: Rc<dyn Region>,
-    start: u32,
-    len: u32,
+    place: Place,
 }
 
 impl Slice {
     /// The `len` bytes of `region` from `start` on.
     #[must_use]
     pub fn new(region: Rc<dyn Region>, start: u32, len: u32) -> Self {
-        Self { region, start, len }
+        Self {
+            region,
+            place: Place::Range { start, len },
+        }
+    }
+
+    /// `bytes` that last as long as `region` is held, and so as long as the slice: it hands them out for its own life only.
+    #[must_use]
+    pub fn lent(region: Rc<dyn Region>, bytes: &'static [u8]) -> Self {
+        Self {
+            region,
+            place: Place::Lent(bytes),
+        }
     }
 
     /// An owned copy of `bytes`, outside any receive buffer.
@@ -42,11 +71,7 @@ impl Slice {
     pub fn copied(bytes: &[u8]) -> Self {
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let boxed: Box<[u8]> = bytes.into();
-        Self {
-            region: Rc::new(boxed),
-            start: 0,
-            len,
-        }
+        Self::new(Rc::new(boxed), 0, len)
     }
 
     /// The part of this slice from `from` up to `to` (offsets within it), counted anew.
@@ -55,28 +80,50 @@ impl Slice {
     /// If the range does not lie within the slice: offsets come from our own framing, never from a peer.
     #[must_use]
     pub fn part(&self, from: usize, to: usize) -> Self {
-        assert!(
-            from <= to && to <= self.len as usize,
-            "a part lies within its slice"
-        );
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "both are at most self.len, a u32"
-        )]
+        let place = match self.place {
+            Place::Lent(bytes) => Place::Lent(&bytes[from..to]),
+            Place::Range { start, len } => {
+                assert!(
+                    from <= to && to <= len as usize,
+                    "a part lies within its slice"
+                );
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "both are at most len, a u32"
+                )]
+                Place::Range {
+                    start: start + from as u32,
+                    len: (to - from) as u32,
+                }
+            }
+        };
         Self {
             region: Rc::clone(&self.region),
-            start: self.start + from as u32,
-            len: (to - from) as u32,
+            place,
         }
     }
 
     /// Takes `next` in, if it lies directly behind this slice in the same memory. Whether it did.
     pub fn join(&mut self, next: &Self) -> bool {
-        let joins = Rc::ptr_eq(&self.region, &next.region) && self.start + self.len == next.start;
-        if joins {
-            self.len += next.len;
+        if !Rc::ptr_eq(&self.region, &next.region) {
+            return false;
         }
-        joins
+        let joined = match (self.place, next.place) {
+            (Place::Lent(first), Place::Lent(second)) => {
+                self.region.joined(first, second).map(Place::Lent)
+            }
+            (Place::Range { start, len }, Place::Range { start: at, len: n }) => {
+                (start + len == at).then_some(Place::Range {
+                    start,
+                    len: len + n,
+                })
+            }
+            (Place::Lent(_), Place::Range { .. }) | (Place::Range { .. }, Place::Lent(_)) => None,
+        };
+        if let Some(place) = joined {
+            self.place = place;
+        }
+        joined.is_some()
     }
 
     /// Whether holding it keeps a receive buffer from being used again.
@@ -90,13 +137,16 @@ impl Deref for Slice {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.region.bytes(self.start as usize, self.len as usize)
+        match self.place {
+            Place::Lent(bytes) => bytes,
+            Place::Range { start, len } => self.region.bytes(start as usize, len as usize),
+        }
     }
 }
 
 impl fmt::Debug for Slice {
     /// The length alone: a body is a person's words.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Slice({} bytes)", self.len)
+        write!(f, "Slice({} bytes)", self.len())
     }
 }

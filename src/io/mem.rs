@@ -66,21 +66,40 @@ struct Buffer {
     received: Cell<u32>,
 }
 
+impl Buffer {
+    /// Bytes that the kernel has written, for a slice that holds this buffer.
+    fn lend(&self, start: u32, len: u32) -> &'static [u8] {
+        let end = start.checked_add(len).expect("a range within the buffer");
+        assert!(end <= self.received.get(), "only received bytes are read");
+        // SAFETY: the range lies in the mapping (received <= the buffer's size), was written by the kernel before the
+        // completion that raised `received`, and is not written again while a handle beside the ring's is held: a buffer
+        // is given back to the kernel only when its ring holds the one remaining handle. It is not 'static; whoever asks
+        // puts it into a slice that holds such a handle and hands it out for its own life only.
+        unsafe {
+            std::slice::from_raw_parts(
+                self.map.at.as_ptr().add(self.offset + start as usize),
+                len as usize,
+            )
+        }
+    }
+}
+
 impl Region for Buffer {
     fn bytes(&self, start: usize, len: usize) -> &[u8] {
-        let end = start.checked_add(len).expect("a range within the buffer");
-        assert!(
-            end <= self.received.get() as usize,
-            "only received bytes are read"
-        );
-        // SAFETY: the range lies in the mapping (received <= the buffer's size), was written by the kernel before the
-        // completion that raised `received`, and is not written again while `self` is held: a buffer is given back to the
-        // kernel only when its ring holds the one remaining handle.
-        unsafe { std::slice::from_raw_parts(self.map.at.as_ptr().add(self.offset + start), len) }
+        let of = |n: usize| u32::try_from(n).expect("a range within the buffer");
+        self.lend(of(start), of(len))
     }
 
     fn pinned(&self) -> bool {
         true
+    }
+
+    fn joined(&self, first: &'static [u8], second: &'static [u8]) -> Option<&'static [u8]> {
+        let base = self.map.at.as_ptr() as usize + self.offset;
+        let start = u32::try_from((first.as_ptr() as usize).checked_sub(base)?).ok()?;
+        let adjacent = first.as_ptr_range().end == second.as_ptr();
+        let len = u32::try_from(first.len() + second.len()).ok()?;
+        adjacent.then(|| self.lend(start, len))
     }
 }
 
@@ -191,7 +210,7 @@ impl BufferRing {
             "the kernel writes within the buffer"
         );
         buffer.received.set(start + len);
-        let slice = Slice::new(Rc::clone(buffer) as Rc<dyn Region>, start, len);
+        let slice = Slice::lent(Rc::clone(buffer) as Rc<dyn Region>, buffer.lend(start, len));
         let shares = &mut self.shares[usize::from(id)];
         match shares.last_mut() {
             Some(last) if last.whose == whose => last.bytes += len,
@@ -318,6 +337,22 @@ mod tests {
         let mut bytes = 0;
         ring.give_back(|_, n| bytes += n);
         assert_eq!(bytes, 4096);
+        ring.unregister(&uring);
+    }
+
+    #[test]
+    fn neighbours_in_one_buffer_join_and_no_others() {
+        let uring = ring();
+        let mut ring = BufferRing::register(&uring, 0, (2, 4096), true).unwrap();
+        let mut first = ring.received(0, 100, true, ME);
+        let second = ring.received(0, 50, true, ME);
+        let third = ring.received(0, 7, true, ME);
+        let other = ring.received(1, 9, true, ME);
+        assert!(!first.join(&third), "not next to it");
+        assert!(first.join(&second) && first.join(&third));
+        assert_eq!(first.len(), 157);
+        assert!(!first.join(&other), "another buffer");
+        drop((first, second, third, other));
         ring.unregister(&uring);
     }
 
