@@ -1,7 +1,14 @@
 //! Every bound of the engine, derived from the configuration and checked; the memory total.
 //!
 //! A bound is of **one shard** unless its line says *process*. What happens when it is reached stands with it, and a test
-//! with [`Limits::tiny`] reaches it. Nothing here allocates: rooms size their pools by these numbers at start.
+//! reaches it. Nothing here allocates: rooms size their pools by these numbers at start.
+//!
+//! Bounds that nobody chooses stand with what they bound: chunks and messages that are not complete (`msrp/message.rs`,
+//! `msrp/session.rs`), body bytes that wait for their end (`msrp/link.rs`), early dialogs (`session/invitation.rs`), requests
+//! that are passed on (`session/function.rs`), nonces (`sip/digest.rs`), addresses that refused a connection
+//! (`sip/endpoint/links.rs`), questions of the services (`shard/mail.rs`), connections on their way to another shard
+//! (`io/hub.rs`), log lines (`services/log.rs`). What has neither is bounded by what it belongs to: a timer, a binding by
+//! user or source, a link, an outbox to its transaction, contact, connection.
 
 use crate::config::Config;
 
@@ -35,6 +42,10 @@ pub const RESERVED_OUT_BYTES: usize = 1 << 20;
 
 /// A datagram buffer: the largest datagram, the header that a multishot receive puts before it, and its source.
 pub const DATAGRAM_BUFFER_BYTES: usize = (64 << 10) + 256;
+
+/// Sources of requests that a shard tells apart within a second, where `sip.requests_per_s` is set: more than a UDP flood from
+/// one network shows, 64 bytes each. Those beyond count as one source together.
+pub const SOURCES_MAX: usize = 16_384;
 
 /// The admin interface's connections (*process*): a few people and a scraper. Over it the newest is closed.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
@@ -83,21 +94,26 @@ pub struct Limits {
     pub devices_per_session: usize,
     /// Stream connections, SIP and MSRP. Full: the newest is refused by reset. An eighth above the even share.
     pub connections: usize,
-    /// Connections of one source address (*process share*: each shard counts its own). `None`: no limit.
-    pub connections_per_source: Option<usize>,
-    /// Requests of one source address in a second; over it 503. `None`: no limit.
+    /// SIP connections that one source address may open. Full: the newest is refused by reset. `None`: no limit.
+    pub sip_connections_per_source: Option<usize>,
+    /// The same of MSRP connections.
+    pub msrp_connections_per_source: Option<usize>,
+    /// SIP requests of one source address in a second; over it 503 with Retry-After, and nothing is kept of them. What
+    /// belongs to a dialog may be twice as many. `None`: no limit.
     pub requests_per_s: Option<u32>,
     /// Server transactions: each session has a few in flight, each registration one now and then. Full: 503 stateless.
     pub server_transactions: usize,
-    /// Client transactions: an INVITE a leg and, in teardown, a BYE or CANCEL beside it. Full: the leg counts as 503.
+    /// Client transactions that begin something: an INVITE a leg. Full: the leg counts as 503. What ends something (BYE,
+    /// CANCEL) has a reserve of as many again.
     pub client_transactions: usize,
-    /// Dialogs: one a leg that has answered, early ones too. Full: the leg counts as 503.
+    /// Dialogs: one a leg that has answered, early ones too. Full: a new session gets 503 with Retry-After, a device that
+    /// answers gets BYE and counts as 503.
     pub dialogs: usize,
     /// Contacts in the registrar. Full: 503.
     pub registrations: usize,
     /// Contacts of one address of record: the devices that a fork reaches. Full: 403.
     pub registrations_per_user: usize,
-    /// Contacts that one source address may hold. `None`: no limit. Over it 403.
+    /// Contacts that one source address may hold. `None`: no limit. Over it 503 with Retry-After.
     pub registrations_per_source: Option<usize>,
     /// What a slow leg may lag behind, in bytes: over it one leg of several is dropped; the only leg: settled.md R3.
     pub outbox_bytes: usize,
@@ -105,12 +121,12 @@ pub struct Limits {
     pub outbox_hard_bytes: usize,
     /// Unanswered SENDs of one leg. Over it: as `outbox_bytes`.
     pub unanswered_per_leg: usize,
-    /// Unsent bytes that slow peers may make a shard copy, over all connections. Over it the slowest leg is dropped.
+    /// Unsent bytes that slow peers may make a shard copy, over all connections. Over it the connection that holds most of
+    /// them is closed, until it is no longer over.
     pub spill_bytes: usize,
-    /// A header section of MSRP, bytes.
-    pub msrp_head_bytes: usize,
-    /// Headers of an MSRP request.
-    pub msrp_headers: usize,
+    /// Bytes of SIP messages and MSRP heads that have not come whole, over all connections. Over it the connection that holds
+    /// most of them is closed, until it is no longer over.
+    pub framing_bytes: usize,
     /// Start line and headers of a SIP message, bytes.
     pub sip_head_bytes: usize,
     /// A SIP body, bytes.
@@ -162,7 +178,8 @@ impl Limits {
             legs_per_session: 1 + 2 * usize::from(DEVICES_MAX),
             devices_per_session: DEVICES_MAX.into(),
             connections,
-            connections_per_source: none_if_zero(config.sip.connections_max),
+            sip_connections_per_source: none_if_zero(config.sip.connections_max),
+            msrp_connections_per_source: none_if_zero(config.msrp.connections_max),
             requests_per_s: (config.sip.requests_per_s > 0).then_some(config.sip.requests_per_s),
             // An INVITE that rings, a BYE, an UPDATE; and registrations: 64·T1 after each, at a sixtieth a second.
             server_transactions: 4 * sessions + share(config.sip.registrations_max as usize, n) / 2,
@@ -177,8 +194,9 @@ impl Limits {
             unanswered_per_leg: UNANSWERED_MAX,
             spill_bytes: (sizes.kept_bytes)
                 .max(2 * (config.msrp.outbox_bytes + RESERVED_OUT_BYTES)),
-            msrp_head_bytes: MSRP_HEAD_BYTES,
-            msrp_headers: MSRP_HEADERS,
+            framing_bytes: sizes
+                .receive_bytes
+                .max(2 * (SIP_HEAD_BYTES + SIP_BODY_BYTES)),
             sip_head_bytes: SIP_HEAD_BYTES,
             sip_body_bytes: SIP_BODY_BYTES,
             kept_bytes: sizes.kept_bytes,
@@ -201,7 +219,8 @@ impl Limits {
             legs_per_session: 5,
             devices_per_session: 3,
             connections: 8,
-            connections_per_source: Some(6),
+            sip_connections_per_source: Some(6),
+            msrp_connections_per_source: Some(6),
             requests_per_s: Some(50),
             server_transactions: 8,
             client_transactions: 12,
@@ -213,8 +232,7 @@ impl Limits {
             outbox_hard_bytes: (64 << 10) + (16 << 10),
             unanswered_per_leg: 8,
             spill_bytes: 128 << 10,
-            msrp_head_bytes: 1 << 10,
-            msrp_headers: 16,
+            framing_bytes: 16 << 10,
             sip_head_bytes: 4 << 10,
             sip_body_bytes: 4 << 10,
             kept_bytes: 64 << 10,
@@ -231,7 +249,7 @@ impl Limits {
     fn with_timers(self) -> Self {
         Self {
             timers: self.server_transactions
-                + self.client_transactions
+                + 2 * self.client_transactions
                 + 3 * self.sessions
                 + 2 * self.connections,
             ..self
@@ -249,18 +267,22 @@ impl Limits {
         const CONNECTION: usize = 512;
         const LETTER: usize = 64;
         const TIMER: usize = 48;
+        const SOURCE: usize = 64;
+        let sources = self.requests_per_s.map_or(0, |_| SOURCES_MAX);
         Memory {
             receive: self.receive_buffers * self.receive_buffer_bytes
                 + self.datagram_buffers * DATAGRAM_BUFFER_BYTES,
             kept: self.kept_bytes,
             spill: self.spill_bytes,
+            framing: self.framing_bytes,
             tables: self.sessions * SESSION
                 + self.dialogs * DIALOG
-                + (self.server_transactions + self.client_transactions) * TRANSACTION
+                + (self.server_transactions + 2 * self.client_transactions) * TRANSACTION
                 + self.registrations * REGISTRATION
                 + self.connections * CONNECTION
                 + (self.mailbox_places + self.mailbox_reserved) * LETTER
-                + self.timers * TIMER,
+                + self.timers * TIMER
+                + sources * SOURCE,
         }
     }
 
@@ -286,7 +308,9 @@ pub struct Memory {
     pub kept: usize,
     /// What slow peers have not taken.
     pub spill: usize,
-    /// Sessions, dialogs, transactions, registrations, connections, mail, timers.
+    /// What has not come whole.
+    pub framing: usize,
+    /// Sessions, dialogs, transactions, registrations, connections, sources, mail, timers.
     pub tables: usize,
 }
 
@@ -294,7 +318,7 @@ impl Memory {
     /// All of it.
     #[must_use]
     pub const fn sum(self) -> usize {
-        self.receive + self.kept + self.spill + self.tables
+        self.receive + self.kept + self.spill + self.framing + self.tables
     }
 }
 
@@ -345,12 +369,16 @@ mod tests {
     #[test]
     fn zero_in_the_config_means_no_limit() {
         let mut config = Config::default();
-        assert_eq!(Limits::new(&config, 1).connections_per_source, None);
+        let l = Limits::new(&config, 1);
+        assert_eq!(l.sip_connections_per_source, None);
+        assert_eq!(l.msrp_connections_per_source, None);
         config.sip.connections_max = 3;
+        config.msrp.connections_max = 2;
         config.sip.requests_per_s = 4;
         config.sip.registrations_per_source = 5;
         let l = Limits::new(&config, 1);
-        assert_eq!(l.connections_per_source, Some(3));
+        assert_eq!(l.sip_connections_per_source, Some(3));
+        assert_eq!(l.msrp_connections_per_source, Some(2));
         assert_eq!(l.requests_per_s, Some(4));
         assert_eq!(l.registrations_per_source, Some(5));
     }

@@ -9,7 +9,11 @@
 
 #[path = "shard/lab.rs"]
 mod lab;
+#[path = "shard/limits.rs"]
+mod limits;
 #[path = "shard/media.rs"]
 mod media;
+#[path = "shard/people.rs"]
+mod people;
 #[path = "sim/text.rs"]
 mod text;

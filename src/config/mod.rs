@@ -82,11 +82,13 @@ pub struct Sip {
     pub no_answer: Duration,
     /// `registrations_max`, 1 to 10,000,000: contacts in the registrar; over it 503. About 1 KiB each. Default: 100,000.
     pub registrations_max: u32,
-    /// `registrations_per_source`: contacts that one source address may hold; over it 403. 0: no limit, the default.
+    /// `registrations_per_source`: contacts that one source address may hold; over it 503. 0: no limit, the default.
+    ///
+    /// A source is an IPv4 address or an IPv6 /64. Each shard counts its own: a source gets what is written here at least.
     pub registrations_per_source: u32,
-    /// `connections_max`: connections of one source address; over it refused. 0: no limit, the default.
+    /// `connections_max`: SIP connections that one source may open; over it the newest is reset. 0: no limit, the default.
     pub connections_max: u32,
-    /// `requests_per_s`: requests of one source address; over it 503. 0: no limit, the default.
+    /// `requests_per_s`: requests of one source; over it 503 with Retry-After. 0: no limit, the default.
     pub requests_per_s: u32,
 }
 
@@ -109,6 +111,8 @@ pub struct Msrp {
     pub bind: Duration,
     /// `stall_s`, 1 to 60: how long reading may stop for the only leg (settled.md R3). Default: 10 s.
     pub stall: Duration,
+    /// `connections_max`: MSRP connections that one source may open; over it the newest is reset. 0: no limit, the default.
+    pub connections_max: u32,
 }
 
 /// The deferred queue: `[store]`.
@@ -269,6 +273,7 @@ impl Default for Config {
                 max_message_bytes: 100 << 20,
                 bind: Duration::from_secs(30),
                 stall: Duration::from_secs(10),
+                connections_max: 0,
             },
             store: Store {
                 path: PathBuf::from("./ringfork-data"),

@@ -261,6 +261,8 @@ fn msrp(s: &mut Section<'_, '_>, config: &mut Config) -> Vec<(Listen, Range<usiz
     );
     s.time("bind_s", SECOND, 1..=300, &mut msrp.bind);
     s.time("stall_s", SECOND, 1..=60, &mut msrp.stall);
+    let any = 0..=u32::MAX.into();
+    s.number("connections_max", any, &mut msrp.connections_max);
     places
 }
 

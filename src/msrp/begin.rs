@@ -4,7 +4,7 @@ use super::{
     accept,
     core::Core,
     link::{Link, Mode},
-    message::in_session,
+    message::{MESSAGE_BYTES, in_session},
     receive::{Sending, declared_or_whole},
     session::INCOMPLETE_MAX,
     slab::Handle,
@@ -145,7 +145,8 @@ impl Core {
         sending: &Sending<'_>,
         content_type: &[u8],
     ) -> Result<Handle, u16> {
-        if self.kept_bytes >= self.settings.kept_bytes_max {
+        let cost = MESSAGE_BYTES + sending.rest.bytes.len();
+        if self.kept_bytes + self.cost_bytes + cost > self.settings.kept_bytes_max {
             self.counters.refused_full += 1;
             return Err(408);
         }
@@ -166,6 +167,8 @@ impl Core {
         let m = self.messages.get_mut(message).ok_or(481u16)?;
         m.session = session;
         m.from = leg;
+        m.cost = cost;
+        self.cost_bytes += cost;
         m.id.extend(id.iter().copied().take(32));
         m.success_report = sending.head.success_report;
         m.failure_report = sending.head.failure_report;

@@ -6,7 +6,7 @@ use super::{
     core::Core,
     fan::Chunk,
     link::{Frame, HOLD_MAX, Link, Mode},
-    message::Pending,
+    message::{PENDING_MAX, Pending},
     receive::declared_or_whole,
     slab::Handle,
 };
@@ -62,7 +62,8 @@ impl Core {
         let mut held = [0u8; HELD_MAX];
         let held_len = frame.scan.held().len();
         held[..held_len].copy_from_slice(frame.scan.held());
-        if frame.mode == Mode::Through {
+        // Only what waits keeps them: of a body without end they would have no end either.
+        if frame.mode != Mode::Hold {
             frame.lookalikes.clear();
         }
         let Frame {
@@ -239,7 +240,8 @@ impl Core {
                 m.total = Some(end - 1);
                 m.ended = true;
             }
-            m.received.add(frame.start, end).is_err()
+            let waits = m.kind.is_none() && m.pending.len() >= PENDING_MAX;
+            waits || m.received.add(frame.start, end).is_err()
         });
         if gaps {
             self.counters.refused_full += 1;

@@ -78,6 +78,8 @@ pub(super) struct Core {
     pub(super) deferred: VecDeque<Deferred>,
     pub(super) counters: Counters,
     pub(super) kept_bytes: usize,
+    /// Bytes of messages under way but for their bodies.
+    pub(super) cost_bytes: usize,
     /// Bytes that are put together here before they are queued.
     pub(super) scratch: Vec<u8>,
     pub(super) prefix: Vec<u8>,
@@ -102,6 +104,7 @@ impl Core {
             deferred: VecDeque::new(),
             counters: Counters::default(),
             kept_bytes: 0,
+            cost_bytes: 0,
             scratch: Vec::with_capacity(1024),
             prefix: Vec::with_capacity(crate::wire::cpim::HEADERS_MAX),
             hash,
@@ -330,6 +333,7 @@ impl Core {
             return;
         };
         let session = m.session;
+        self.cost_bytes -= m.cost;
         let done = (m.chosen && m.refused.is_none()).then(|| {
             let mut acked = LegSet::default();
             for share in &m.shares {

@@ -25,6 +25,12 @@ pub(super) struct Rest {
     pub(super) range: Option<(usize, usize)>,
 }
 
+/// Chunks that wait so, of one message; a further one is refused with 413.
+pub(super) const PENDING_MAX: usize = 64;
+
+/// What a message under way takes beside its head and its body.
+pub(super) const MESSAGE_BYTES: usize = 512;
+
 /// A chunk that waits until the content type of its message is known [CPIM-05]; its body lies in the kept bytes.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -122,6 +128,8 @@ pub(super) struct Message {
     /// The head of its first chunk.
     pub(super) rest: Option<Rest>,
     pub(super) pending: Vec<Pending>,
+    /// What it takes beside its body: counted with what is kept.
+    pub(super) cost: usize,
     /// Position behind the last byte put out of the chunk that is being read.
     pub(super) forwarded: u64,
     pub(super) began: Instant,
@@ -156,6 +164,7 @@ impl Reset for Message {
         self.keeping = false;
         self.rest = None;
         self.pending.clear();
+        self.cost = 0;
         self.forwarded = 0;
         self.in_session = Hook::default();
         self.in_young = Hook::default();

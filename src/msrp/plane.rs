@@ -39,6 +39,8 @@ pub struct Plane {
     pub(super) links: SecondaryMap<ConnId, Box<Link>>,
     /// The connections that we have opened, by where to [MSRP-CONN-01].
     pub(super) opened: HashMap<SocketAddr, ConnId, FixedState>,
+    /// Bytes of heads that have not come whole, over all connections.
+    heads: usize,
 }
 
 impl Plane {
@@ -51,6 +53,7 @@ impl Plane {
             opened: HashMap::with_hasher(core.hasher()),
             core,
             links: SecondaryMap::new(),
+            heads: 0,
         }
     }
 
@@ -192,12 +195,16 @@ impl Plane {
         };
         self.core.counters.bytes_in += bytes.len() as u64;
         link.input_at = now;
+        self.heads -= link.head.len();
         self.core.on_bytes(now, conn, link, &bytes, outbox);
+        self.heads += link.head.len();
         if link.phase == Phase::HandedOver
             && let Some(link) = self.links.remove(conn)
-            && let Some((timer, _)) = link.timer
         {
-            self.core.timers.cancel(timer);
+            self.heads -= link.head.len();
+            if let Some((timer, _)) = link.timer {
+                self.core.timers.cancel(timer);
+            }
         }
         self.carry_out(now, outbox);
     }
@@ -274,10 +281,38 @@ impl Plane {
         self.carry_out(now, outbox);
     }
 
+    /// Closes a connection that holds too much; the legs on it are too slow.
+    pub fn give_up(&mut self, now: Instant, conn: ConnId, outbox: &mut Outbox) {
+        if let Some(link) = self.links.get_mut(conn) {
+            self.heads -= link.head.len();
+            link.head = Vec::new();
+        }
+        self.core.deferred.push_back(Deferred::Broken { conn });
+        self.carry_out(now, outbox);
+    }
+
     /// What was counted from the start on.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.core.counters
+    }
+
+    /// Bytes of heads that have not come whole: on one connection.
+    #[must_use]
+    pub fn head_of(&self, conn: ConnId) -> usize {
+        self.links.get(conn).map_or(0, |l| l.head.len())
+    }
+
+    /// The same over all connections.
+    #[must_use]
+    pub const fn heads(&self) -> usize {
+        self.heads
+    }
+
+    /// Timers that are set.
+    #[must_use]
+    pub const fn timers(&self) -> usize {
+        self.core.timers.len()
     }
 
     /// What is held just now.
@@ -453,6 +488,7 @@ impl Plane {
         let Some(mut link) = self.links.remove(conn) else {
             return;
         };
+        self.heads -= link.head.len();
         if let Some((timer, _)) = link.timer.take() {
             self.core.timers.cancel(timer);
         }

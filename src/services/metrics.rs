@@ -134,7 +134,7 @@ impl Engine {
 
     fn gauges(&self, e: &mut Encoder<'_>) -> fmt::Result {
         type Of = fn(&Report) -> u64;
-        let rows: [Row<Of>; 9] = [
+        let rows: [Row<Of>; 10] = [
             ("sessions", "CPM sessions", |r| r.sessions),
             (
                 "legs",
@@ -159,6 +159,11 @@ impl Engine {
                 "msrp_kept_bytes",
                 "Bytes of messages kept until acknowledged",
                 |r| r.kept_bytes,
+            ),
+            (
+                "framing_bytes",
+                "Bytes of requests that have not come whole",
+                |r| r.framing_bytes,
             ),
         ];
         for (name, help, of) in rows {
@@ -312,9 +317,21 @@ impl Engine {
             }
             Ok(())
         })?;
-        let rejected = self.sum(|r| r.overload_rejected);
+        let moved = self.sum(|r| r.handed_over);
+        let help = "MSRP connections given to the shard that their first request named";
+        counter(e, "connections_handed_over", help, |sample| {
+            sample(&[], moved)
+        })?;
+        let reached = self.by_label(|r| &r.limits_reached, add);
         let help = "Requests and connections refused because a bound was reached";
+        let rejected = reached.values().sum();
         counter(e, "overload_rejected", help, |sample| sample(&[], rejected))?;
+        let help = "How often each bound was reached; the sum is overload_rejected";
+        counter(e, "limit_reached", help, |sample| {
+            reached
+                .iter()
+                .try_for_each(|(limit, n)| sample(&[("limit", limit)], *n))
+        })?;
         let ring = self.by_label(|r| &r.ring, add);
         counter(e, "ring_events", "What the shards' rings count", |sample| {
             ring.iter()

@@ -43,6 +43,10 @@ pub struct Settings {
     pub sessions_max: usize,
     /// Devices of one session.
     pub devices_max: usize,
+    /// Legs of one session, the originator's among them; a place is used once. A device beyond is not invited.
+    pub legs_max: usize,
+    /// Dialogs of this shard, early ones too; over it a new session gets 503 with Retry-After, a device that answers a BYE.
+    pub dialogs_max: usize,
     /// User-Agent and Server: `CPM-serv/OMA2.2 ...` (cpm-notes.md §7).
     pub product: String,
 }
@@ -117,7 +121,7 @@ pub struct Counters {
     pub sessions: usize,
     /// Gauge: legs that are not over, originators' included.
     pub legs: usize,
-    /// Gauge: confirmed dialogs.
+    /// Gauge: dialogs, early ones too.
     pub dialogs: usize,
     /// Gauge: requests that are passed on and wait for their answer.
     pub relays: usize,
@@ -125,6 +129,12 @@ pub struct Counters {
     pub invites: u64,
     /// Of them, refused before any device was asked.
     pub rejected: u64,
+    /// Of those, because there were too many sessions.
+    pub refused_full: u64,
+    /// Invitations and answers refused because there were too many dialogs.
+    pub refused_dialogs: u64,
+    /// Devices that were not invited because the session had too many.
+    pub not_invited: u64,
     /// Of them, become sessions.
     pub sessions_begun: u64,
     /// Sessions that one device at least has taken.

@@ -24,6 +24,9 @@ use crate::{
 /// Timer C is more than three minutes (RFC 3261 §16.6 point 11) [SIP-TXN-08].
 pub(super) const TIMER_C: Duration = Duration::from_secs(181);
 
+/// Places of legs in a session.
+const PLACES_MAX: usize = 200;
+
 /// What every leg's INVITE has in common, made once a session.
 struct Common {
     /// Headers that pass, and those that were missing.
@@ -65,7 +68,11 @@ impl Session {
         common: &Common,
         device: Candidate,
     ) {
-        let Some(leg) = u8::try_from(self.devices.len() + 1).ok().map(LegId) else {
+        // A leg's place is one byte, and the last ones are ours.
+        let max = turn.settings.legs_max.min(PLACES_MAX);
+        let place = u8::try_from(self.devices.len() + 1).ok();
+        let Some(leg) = place.filter(|n| usize::from(*n) < max).map(LegId) else {
+            turn.counters.not_invited += 1;
             return;
         };
         let mut own = turn.own_sdp(self.id, leg);

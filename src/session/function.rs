@@ -7,12 +7,7 @@ use std::collections::HashMap;
 use foldhash::quality::RandomState;
 use slotmap::{SecondaryMap, SlotMap};
 
-use super::{
-    Counters, Effect, SessionView, Settings,
-    relay::Relay,
-    state::{DeviceState, Originator, Session},
-    turn::Turn,
-};
+use super::{Counters, Effect, SessionView, Settings, relay::Relay, state::Session, turn::Turn};
 use crate::{
     ids::{LegId, ServerTxnId, SessionId},
     msrp::{self, Command},
@@ -176,22 +171,9 @@ impl Function {
         counters.sessions = self.sessions.len();
         counters.relays = self.relays.len();
         for session in self.sessions.values() {
-            let up = match session.up {
-                Originator::Inviting(_) => (1, 0),
-                Originator::Up(_) | Originator::Parting(..) | Originator::Leaving(_) => (1, 1),
-                Originator::Gone => (0, 0),
-            };
-            counters.legs += up.0;
-            counters.dialogs += up.1;
-            for device in &session.devices {
-                let (leg, dialog) = match device.state {
-                    DeviceState::Inviting(_) | DeviceState::Cancelling(..) => (1, 0),
-                    DeviceState::Accepted(_) | DeviceState::Ending(_) => (1, 1),
-                    DeviceState::Ended => (0, 0),
-                };
-                counters.legs += leg;
-                counters.dialogs += dialog;
-            }
+            let (legs, dialogs) = session.census();
+            counters.legs += legs;
+            counters.dialogs += dialogs;
         }
         counters
     }
@@ -206,9 +188,20 @@ impl Function {
             && self.timers.is_empty()
     }
 
-    /// Whether there is no room for another session.
-    pub(super) fn is_full(&self) -> bool {
-        self.draining || self.sessions.len() >= self.turn.settings.sessions_max
+    /// Whether there is no room for another session; counts why.
+    pub(super) fn is_full(&mut self) -> bool {
+        let full = self.sessions.len() >= self.turn.settings.sessions_max;
+        let crowded = !self.turn.has_room();
+        let counters = &mut self.turn.counters;
+        counters.refused_full += u64::from(full);
+        counters.refused_dialogs += u64::from(crowded && !full);
+        self.draining || full || crowded
+    }
+
+    /// Timers that are set.
+    #[must_use]
+    pub const fn timers(&self) -> usize {
+        self.timers.len()
     }
 
     /// Lets a session do something, then sees to what that means: BYEs that may be answered, its timer, its end.
@@ -227,6 +220,9 @@ impl Function {
             return;
         };
         session.release_held(&mut self.turn);
+        let (_, dialogs) = session.census();
+        self.turn.dialogs = self.turn.dialogs + dialogs - session.counted;
+        session.counted = dialogs;
         if session.is_over() {
             self.remove(id);
             return;

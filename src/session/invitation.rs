@@ -21,11 +21,12 @@ impl Invitation {
     }
 
     /// Keeps the early dialog that a provisional response makes; says what it is [SIP-DLG-04].
-    pub(super) fn on_early(&mut self, response: &Message<'_>, flow: Flow) -> Verdict {
+    /// Where `room` says that there is none for another dialog, nothing is kept of it.
+    pub(super) fn on_early(&mut self, response: &Message<'_>, flow: Flow, room: bool) -> Verdict {
         let Some(tag) = response.to().ok().and_then(|t| t.tag()) else {
             return Verdict::Unreliable;
         };
-        if self.early(tag).is_none() && self.early.len() < EARLY_MAX {
+        if self.early(tag).is_none() && self.early.len() < EARLY_MAX && room {
             let invite = Message::parse(&self.message).ok();
             let dialog = invite.and_then(|invite| Dialog::uac(&invite, response, flow));
             self.early.extend(dialog.map(|dialog| Early {

@@ -21,6 +21,9 @@ use crate::{
 /// Reason of the BYE to a device whose 200 cannot be used.
 pub(super) const NO_MEDIA: &str = "Reason: SIP;cause=488;text=\"No MSRP in the answer\"\r\n";
 
+/// Reason of the BYE to a device that answers when there is no room for its dialog.
+const NO_ROOM: &str = "Reason: SIP;cause=503;text=\"Too many dialogs\"\r\n";
+
 impl Session {
     /// A response to the INVITE of a device.
     pub(super) fn on_invite_response(
@@ -62,7 +65,7 @@ impl Session {
             return;
         }
         invitation.timer_c = now + super::fork::TIMER_C;
-        let verdict = invitation.on_early(response, flow);
+        let verdict = invitation.on_early(response, flow, turn.has_room());
         match verdict {
             Verdict::Ignore => return,
             Verdict::Unreliable => {}
@@ -191,6 +194,8 @@ impl Session {
     ) {
         let late = self.late_offer;
         let early_answer = invitation.early_answer(response);
+        // An early dialog becomes this one.
+        let room = turn.has_room() || !invitation.early.is_empty();
         let wish = invitation.wish;
         let Some(mut usage) = invitation.accept((self.id, of.leg), response, flow) else {
             // No dialog can be made of it: there is nothing to acknowledge or to end.
@@ -210,12 +215,20 @@ impl Session {
         let Some(device) = self.device(of.leg) else {
             return;
         };
-        if !usable {
+        let turned_away = if !room {
+            turn.counters.refused_dialogs += 1;
+            Some((503, NO_ROOM, "it accepted, and there are too many dialogs"))
+        } else if !usable {
+            Some((488, NO_MEDIA, "it accepted without MSRP"))
+        } else {
+            None
+        };
+        if let Some((code, reason, why)) = turned_away {
             device.acknowledge(turn, &usage, of.cseq);
-            usage.bye(turn, NO_MEDIA.as_bytes());
+            usage.bye(turn, reason.as_bytes());
             device.state = DeviceState::Ending(Box::new(usage));
-            device.refusal = Some(Refusal::of(488));
-            "it accepted without MSRP".clone_into(&mut device.why);
+            device.refusal = Some(Refusal::of(code));
+            why.clone_into(&mut device.why);
             turn.counters.refused += 1;
             self.end_if_alone(turn, b"");
             return;

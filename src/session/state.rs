@@ -59,6 +59,8 @@ pub(super) struct Session {
     pub(super) losses: u8,
     /// The INVITE had no offer: devices offer, the originator's ACK answers [B2BUA-07].
     pub(super) late_offer: bool,
+    /// Its dialogs, as they are counted for the shard.
+    pub(super) counted: usize,
 }
 
 /// The originator's leg.
@@ -190,6 +192,27 @@ impl Session {
                 .devices
                 .iter()
                 .all(|d| matches!(d.state, DeviceState::Ended))
+    }
+
+    /// Legs that are not over, and dialogs, early ones too.
+    pub(super) fn census(&self) -> (usize, usize) {
+        let mut sum = match self.up {
+            // Its dialog is there from our first provisional answer on.
+            Originator::Inviting(_)
+            | Originator::Up(_)
+            | Originator::Parting(..)
+            | Originator::Leaving(_) => (1, 1),
+            Originator::Gone => (0, 0),
+        };
+        for device in &self.devices {
+            let (legs, dialogs) = match &device.state {
+                DeviceState::Inviting(i) | DeviceState::Cancelling(i, ..) => (1, i.early.len()),
+                DeviceState::Accepted(_) | DeviceState::Ending(_) => (1, 1),
+                DeviceState::Ended => (0, 0),
+            };
+            sum = (sum.0 + legs, sum.1 + dialogs);
+        }
+        sum
     }
 
     /// When something is due next.

@@ -88,7 +88,7 @@ impl Function {
         );
         let devices = asked.devices(
             registrar.bindings(self.turn.now, &aor),
-            self.turn.settings.devices_max.min(DEVICES_MAX),
+            self.turn.settings.devices_max,
         );
         // Steps 7 and 8.c, 8.d [TERM-INV-07] [TERM-INV-08] [TERM-INV-26].
         if devices.is_empty() {
@@ -156,6 +156,7 @@ impl Function {
                 lost_until: None,
                 losses: 0,
                 late_offer: admitted.offer.is_none(),
+                counted: 0,
             })
         });
         let id = made?;
@@ -165,9 +166,6 @@ impl Function {
         Ok(id)
     }
 }
-
-/// Legs of a session at most: a leg's place is one byte, and the last ones are ours.
-const DEVICES_MAX: usize = 200;
 
 /// Steps 1 to 6.
 fn check(turn: &Turn, flow: Flow, invite: &Message<'_>) -> Result<Admitted, Reply> {

@@ -33,6 +33,8 @@ pub(super) struct Turn {
     pub(super) rng: ChaCha12Rng,
     pub(super) effects: VecDeque<Effect>,
     pub(super) counters: Counters,
+    /// Dialogs of all sessions, as they were when each session was last left alone.
+    pub(super) dialogs: usize,
 }
 
 impl Turn {
@@ -44,7 +46,13 @@ impl Turn {
             rng: ChaCha12Rng::from_seed(seed),
             effects: VecDeque::new(),
             counters: Counters::default(),
+            dialogs: 0,
         }
+    }
+
+    /// Whether another dialog has room.
+    pub(super) fn has_room(&self) -> bool {
+        self.dialogs < self.settings.dialogs_max
     }
 
     /// Answers a request.

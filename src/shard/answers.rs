@@ -77,6 +77,7 @@ impl Shard {
     pub fn report(&self) -> Report {
         let (media, held) = (self.plane.counters(), self.plane.gauges());
         let (sip, pf) = (self.endpoint.counts(), self.function.counters());
+        let refused = self.registrar.refused();
         let n = |n: usize| n as u64;
         let responses = (CODES.iter().copied().chain([0]))
             .zip(media.responses_in.iter().zip(media.responses_out))
@@ -98,9 +99,14 @@ impl Shard {
             dialogs: n(pf.dialogs),
             transactions: n(sip.clients + sip.servers),
             msrp_connections: n(self.conns.msrp()),
-            timers: n(sip.timers),
+            timers: n(sip.timers
+                + self.plane.timers()
+                + self.function.timers()
+                + self.registrar.timers()
+                + self.half_open.len()),
             leg_outbox_bytes: n(self.outbox.spilled()),
             kept_bytes: n(held.kept_bytes),
+            framing_bytes: n(self.framing + self.plane.heads()),
             sip_requests: self.tally.requests(),
             sip_responses: self.tally.responses(),
             msrp_messages: InOut {
@@ -131,13 +137,28 @@ impl Shard {
                 .map(|(why, name)| (name, media.legs_dropped[failure_place(why)]))
                 .to_vec(),
             malformed: media.malformed + sip.malformed,
-            overload_rejected: sip.refused
-                + media.refused_full
-                + self.tally.connections_refused
-                + self.tally.connections_overrun
-                + self.tally.mail_refused_initial,
+            limits_reached: vec![
+                ("sessions", pf.refused_full),
+                ("dialogs", pf.refused_dialogs),
+                ("legs_per_session", pf.not_invited),
+                ("connections", self.tally.connections_refused),
+                ("connections_per_source", self.tally.source_connections),
+                ("requests_per_s", self.tally.source_requests),
+                ("registrations", refused.full),
+                ("registrations_per_user", refused.user),
+                ("registrations_per_source", refused.source),
+                ("server_transactions", sip.refused),
+                ("client_transactions", sip.unsent),
+                ("messages", media.refused_full),
+                ("outbox_bytes", self.tally.connections_overrun),
+                ("spill_bytes", self.tally.spill_dropped),
+                ("framing_bytes", self.tally.framing_dropped),
+                ("mailbox", self.tally.mail_full),
+                ("half_open", self.tally.half_open_closed),
+            ],
             teardown_seconds: Distribution::of_micros(&self.tally.teardown),
             delivery_seconds: Distribution::default(),
+            handed_over: self.tally.handed_over,
             mail: self.post.sent.clone(),
             ring: Vec::new(),
         }

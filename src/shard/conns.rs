@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 
 use slotmap::SlotMap;
 
+use super::sources::Room;
 use crate::{
     ids::{ConnId, ShardId},
     sip::Stream,
+    timer::TimerId,
 };
 
 /// What a connection carries.
@@ -32,8 +34,12 @@ pub(super) struct Conn {
     pub(super) peer: SocketAddr,
     /// Other shards that got something of it by mail, a bit each: they are told when it is gone.
     pub(super) readers: u64,
-    /// A whole SIP message has come: it is no half-open connection any more.
-    pub(super) heard: bool,
+    /// Until when a whole SIP message must have come; after it the connection is half-open no more.
+    pub(super) half_open: Option<TimerId>,
+    /// It came in, and counts as one of its source.
+    pub(super) counted: Option<Room>,
+    /// Its close was asked for: what it holds is as good as gone.
+    pub(super) closing: bool,
 }
 
 /// The connections of a shard, bounded.
@@ -58,7 +64,9 @@ impl Conns {
                 role,
                 peer,
                 readers: 0,
-                heard: false,
+                half_open: None,
+                counted: None,
+                closing: false,
             })
         })
     }
@@ -77,6 +85,11 @@ impl Conns {
 
     pub(super) fn len(&self) -> usize {
         self.all.len()
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
+        self.all.iter()
     }
 
     /// Connections that carry MSRP, far ones apart.

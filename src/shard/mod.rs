@@ -10,6 +10,8 @@ mod mail;
 mod parts;
 pub mod report;
 mod route;
+mod shed;
+mod sources;
 mod tally;
 mod world;
 

@@ -2,14 +2,15 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use super::sources::Allowed;
 use crate::{
     config::{Config, Unreachable},
     ids::{ShardId, SocketId},
-    limits::Limits,
+    limits::{self, Limits},
     msrp,
     policy::{self, Policy},
     session, sip,
-    wire::sip::Bounds,
+    wire::{self, sip::Bounds},
 };
 
 /// What a listening socket of a shard is for; its [`SocketId`] is its place in the list.
@@ -43,6 +44,9 @@ pub struct Parts {
     pub(super) session: session::Settings,
     pub(super) policy: Policy,
     pub(super) connections_max: usize,
+    pub(super) sources: Allowed,
+    pub(super) spill_max: usize,
+    pub(super) framing_max: usize,
     pub(super) outbox_hard_limit: usize,
     pub(super) branches_max: usize,
     pub(super) bind: Duration,
@@ -52,6 +56,13 @@ pub struct Parts {
 
 /// The name and release that we go by (cpm-notes.md §7).
 const PRODUCT: &str = concat!("CPM-serv/OMA2.2 Ringfork/", env!("CARGO_PKG_VERSION"));
+
+// What `limits` says of a head is what `wire` reads.
+const _: () = {
+    assert!(limits::MSRP_HEAD_BYTES == wire::msrp::HEAD_MAX);
+    assert!(limits::MSRP_HEADERS == wire::msrp::HEADERS_MAX);
+    assert!(limits::SIP_HEAD_BYTES == wire::sip::HEAD_BYTES_MAX);
+};
 
 /// How long an MSRP connection without a session stays open, to be used again [MSRP-CONN-03].
 const IDLE: Duration = Duration::from_secs(60);
@@ -97,7 +108,8 @@ impl Parts {
                 host: config.host.clone(),
                 listening,
                 t1: config.sip.t1,
-                transactions_max: limits.server_transactions,
+                servers_max: limits.server_transactions,
+                clients_max: limits.client_transactions,
                 product: PRODUCT.to_owned(),
             },
             registrar: registrar(config, limits),
@@ -123,6 +135,8 @@ impl Parts {
                     .collect(),
                 sessions_max: limits.sessions,
                 devices_max: limits.devices_per_session,
+                legs_max: limits.legs_per_session,
+                dialogs_max: limits.dialogs,
                 product: PRODUCT.to_owned(),
             },
             policy: Policy {
@@ -141,6 +155,13 @@ impl Parts {
                 ..Policy::default()
             },
             connections_max: limits.connections,
+            sources: Allowed {
+                sip_connections: limits.sip_connections_per_source,
+                msrp_connections: limits.msrp_connections_per_source,
+                requests_per_s: limits.requests_per_s,
+            },
+            spill_max: limits.spill_bytes,
+            framing_max: limits.framing_bytes,
             outbox_hard_limit: limits.outbox_hard_bytes,
             branches_max: limits.server_transactions + limits.client_transactions,
             bind: config.msrp.bind,
@@ -158,6 +179,7 @@ fn registrar(config: &Config, limits: &Limits) -> sip::RegistrarSettings {
         min_expires: config.sip.min_expires,
         registrations_max: limits.registrations,
         contacts_max: limits.registrations_per_user,
+        source_max: limits.registrations_per_source,
         users: config
             .users
             .iter()

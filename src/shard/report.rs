@@ -92,6 +92,8 @@ pub struct Report {
     pub leg_outbox_bytes: u64,
     /// Gauge: bytes of kept messages (settled.md R2).
     pub kept_bytes: u64,
+    /// Gauge: bytes of SIP messages and MSRP heads that have not come whole.
+    pub framing_bytes: u64,
     /// Requests by method; a method that we do not know counts as `other`.
     pub sip_requests: Vec<(&'static str, InOut)>,
     /// Responses by status code.
@@ -112,12 +114,14 @@ pub struct Report {
     pub legs_dropped: Vec<(&'static str, u64)>,
     /// Connections closed because their bytes could not be framed.
     pub malformed: u64,
-    /// Requests and connections refused because a bound was reached.
-    pub overload_rejected: u64,
+    /// How often each bound was reached, by its name: what was refused or given up for it. Each is one of `overload_rejected`.
+    pub limits_reached: Vec<(&'static str, u64)>,
     /// From first activity to the last BYE or CANCEL sent.
     pub teardown_seconds: Distribution,
     /// From the first byte of a message received to the last handed to a leg's socket.
     pub delivery_seconds: Distribution,
+    /// MSRP connections given to the shard that their first request named.
+    pub handed_over: u64,
     /// Letters sent to each shard, by its number.
     pub mail: Vec<u64>,
     /// What the ring counts, by the names that `io` gives.

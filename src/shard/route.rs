@@ -12,15 +12,34 @@ use crate::{
     wire::sip::{Message, Method},
 };
 
+/// Whether a message asks something of us, and then whether it belongs to something that has begun. An ACK is never refused.
+fn asks(message: &Message<'_>) -> Option<bool> {
+    let method = message.method()?;
+    let in_dialog = || message.to().is_ok_and(|to| to.tag().is_some());
+    (method != Method::Ack).then(|| method == Method::Cancel || in_dialog())
+}
+
 impl Shard {
     /// A whole SIP message: to our endpoint, or unparsed beyond the key to the shard that owns it (design §2).
     pub(super) fn route(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
+        let (Flow::Udp { peer, .. } | Flow::Stream { peer, .. }) = flow;
         let Ok(message) = Message::parse(bytes) else {
-            // Answered 400 where it lets itself be answered.
-            self.endpoint.handle_message(now, flow, bytes);
+            // Answered 400 where it lets itself be answered, as long as its source does not make a habit of it.
+            if self.sources.ask(now, peer.ip(), false) {
+                self.endpoint.handle_message(now, flow, bytes);
+            } else {
+                self.tally.source_requests += 1;
+            }
             return;
         };
         self.tally.sip_in(&message);
+        if let Some(begun) = asks(&message)
+            && !self.sources.ask(now, peer.ip(), begun)
+        {
+            self.tally.source_requests += 1;
+            self.endpoint.refuse(now, flow, bytes);
+            return;
+        }
         let shards = self.post.shards();
         let (to, begun) = if shards == 1 {
             (self.id, true)
@@ -51,10 +70,11 @@ impl Shard {
             self.post.send(to, letter)
         };
         match sent {
+            Ok(()) => {}
             // A datagram is dropped: its sender repeats it. On a stream nobody would, so an initial request is answered.
-            Ok(()) | Err(Letter::Datagram { .. }) => {}
+            Err(Letter::Datagram { .. }) => self.tally.mail_full += 1,
             Err(Letter::Message { flow, bytes }) => {
-                self.tally.mail_refused_initial += 1;
+                self.tally.mail_full += 1;
                 self.endpoint.refuse(now, flow, &bytes);
             }
             Err(other) => tracing::warn!(

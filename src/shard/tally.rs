@@ -35,11 +35,23 @@ pub(super) struct Tally {
     requests: [InOut; METHODS.len()],
     /// By status code, 100 to 699.
     responses: Vec<InOut>,
+    /// Connections that found no place.
     pub(super) connections_refused: u64,
+    /// Connections closed because they were over `outbox_hard_bytes`, or could not be mailed on.
     pub(super) connections_overrun: u64,
+    /// Connections closed because all of them together held too much.
+    pub(super) spill_dropped: u64,
+    /// Connections closed because all of them together held too much that had not come whole.
+    pub(super) framing_dropped: u64,
+    /// SIP connections closed because they said nothing whole in time.
     pub(super) half_open_closed: u64,
+    /// Connections refused because their source had too many.
+    pub(super) source_connections: u64,
+    /// Requests refused because their source asked too often.
+    pub(super) source_requests: u64,
     pub(super) handed_over: u64,
-    pub(super) mail_refused_initial: u64,
+    /// Messages for another shard that found no place in the mail.
+    pub(super) mail_full: u64,
     pub(super) sessions_ended: u64,
     /// When the first activity of a session came.
     active_since: SecondaryMap<SessionId, Instant>,
@@ -54,9 +66,13 @@ impl Default for Tally {
             responses: vec![InOut::default(); 600],
             connections_refused: 0,
             connections_overrun: 0,
+            spill_dropped: 0,
+            framing_dropped: 0,
             half_open_closed: 0,
+            source_connections: 0,
+            source_requests: 0,
             handed_over: 0,
-            mail_refused_initial: 0,
+            mail_full: 0,
             sessions_ended: 0,
             active_since: SecondaryMap::new(),
             // Three digits up to a minute: a fixed table, made once.

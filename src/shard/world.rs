@@ -7,6 +7,7 @@ use super::{
     edge::{ConnectError, Effect, End, World},
     mail::Post,
     parts::{Parts, SocketRole},
+    sources::{Room, Sources},
 };
 use crate::{
     buf::{Outbox, Slice},
@@ -32,11 +33,16 @@ pub struct Shard {
     pub(super) outbox: Outbox,
     pub(super) post: Post,
     pub(super) branches: BranchMap,
+    pub(super) sources: Sources,
+    pub(super) spill_max: usize,
+    pub(super) framing_max: usize,
+    /// Bytes that SIP connections hold of messages that have not come whole.
+    pub(super) framing: usize,
     pub(super) effects: VecDeque<Effect>,
     /// Connections of other shards whose frames come by mail.
     pub(super) far: Vec<ConnId>,
     /// SIP connections from which no whole message has come yet.
-    half_open: Timers<ConnId>,
+    pub(super) half_open: Timers<ConnId>,
     bounds: Bounds,
     bind: std::time::Duration,
     /// The time of this turn, for what is done outside a call that carries it.
@@ -64,6 +70,13 @@ impl Shard {
                 parts.branches_max,
                 u64::from_le_bytes(of(5)[..8].try_into().unwrap_or_default()),
             ),
+            sources: Sources::new(
+                parts.sources,
+                u64::from_le_bytes(of(6)[..8].try_into().unwrap_or_default()),
+            ),
+            spill_max: parts.spill_max,
+            framing_max: parts.framing_max,
+            framing: 0,
             effects: VecDeque::new(),
             far: Vec::new(),
             half_open: Timers::new(),
@@ -123,15 +136,26 @@ impl Shard {
             SocketRole::Msrp => Role::Msrp,
             SocketRole::SipDatagram => return None,
         };
-        let sip = matches!(role, Role::Sip(_));
+        let room = match role {
+            Role::Sip(_) => Room::Sip,
+            Role::Msrp | Role::Far { .. } => Room::Msrp,
+        };
+        if !self.sources.open(room, peer.ip()) {
+            self.tally.source_connections += 1;
+            return None;
+        }
         let Some(conn) = self.conns.insert(role, peer) else {
+            self.sources.close(room, peer.ip());
             self.tally.connections_refused += 1;
             return None;
         };
         self.outbox.add(conn);
-        if sip {
-            self.half_open.insert(now + self.bind, conn);
-        } else {
+        let timer = (room == Room::Sip).then(|| self.half_open.insert(now + self.bind, conn));
+        if let Some(entry) = self.conns.get_mut(conn) {
+            entry.counted = Some(room);
+            entry.half_open = timer;
+        }
+        if room == Room::Msrp {
             self.plane.handle_accepted(now, conn, local, peer);
         }
         Some(conn)
@@ -148,6 +172,7 @@ impl Shard {
         };
         // Taken out while its messages go their way, which may lead back to this connection.
         let mut stream = std::mem::take(stream);
+        self.framing -= stream.held();
         stream.push(bytes);
         let flow = Flow::Stream {
             home: self.id,
@@ -159,8 +184,9 @@ impl Shard {
             match stream.poll() {
                 Item::More => break,
                 Item::Message(message) => {
-                    if let Some(entry) = self.conns.get_mut(conn) {
-                        entry.heard = true;
+                    let waits = self.conns.get_mut(conn).and_then(|c| c.half_open.take());
+                    if let Some(timer) = waits {
+                        self.half_open.cancel(timer);
                     }
                     self.route(now, flow, message);
                 }
@@ -174,6 +200,7 @@ impl Shard {
         if let Some(entry) = self.conns.get_mut(conn)
             && let Role::Sip(slot) = &mut entry.role
         {
+            self.framing += stream.held();
             *slot = stream;
         }
         if !fine {
@@ -192,17 +219,31 @@ impl Shard {
         match self.conns.get(conn).map(|c| &c.role) {
             Some(Role::Far { .. }) => self.forget(conn),
             Some(Role::Sip(_) | Role::Msrp) => {
-                self.effects.push_back(Effect::Close { conn, flush })
+                self.effects.push_back(Effect::Close { conn, flush });
             }
             None => {}
+        }
+        if let Some(entry) = self.conns.get_mut(conn) {
+            entry.closing = true;
         }
     }
 
     /// Drops a connection from every table of the shard.
     pub(super) fn forget(&mut self, conn: ConnId) {
         self.outbox.remove(conn);
-        self.conns.remove(conn);
         self.far.retain(|c| *c != conn);
+        let Some(gone) = self.conns.remove(conn) else {
+            return;
+        };
+        if let Some(room) = gone.counted {
+            self.sources.close(room, gone.peer.ip());
+        }
+        if let Some(timer) = gone.half_open {
+            self.half_open.cancel(timer);
+        }
+        if let Role::Sip(stream) = &gone.role {
+            self.framing -= stream.held();
+        }
     }
 }
 
@@ -316,7 +357,8 @@ impl World for Shard {
         self.registrar.handle_timeout(now);
         self.function.handle_timeout(now);
         while let Some(conn) = self.half_open.poll(now) {
-            if self.conns.get(conn).is_some_and(|c| !c.heard) {
+            if let Some(entry) = self.conns.get_mut(conn) {
+                entry.half_open = None;
                 self.tally.half_open_closed += 1;
                 self.close(conn, false);
             }
@@ -340,6 +382,7 @@ impl World for Shard {
     fn poll_effect(&mut self) -> Option<Effect> {
         if self.effects.is_empty() {
             self.mail_far_replies();
+            self.shed();
         }
         self.effects.pop_front()
     }

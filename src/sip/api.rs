@@ -58,8 +58,12 @@ pub struct Settings {
     pub listening: Vec<Listening>,
     /// T1 (RFC 3261 §17.1.1.1); T2 is 4 s, T4 5 s, as the RFC has them.
     pub t1: Duration,
-    /// Transactions of this shard; over it a new request gets 503 with Retry-After.
-    pub transactions_max: usize,
+    /// Server transactions of this shard; over it a new request gets 503 with Retry-After. What belongs to a dialog, and
+    /// CANCEL, have a quarter more.
+    pub servers_max: usize,
+    /// INVITEs and other first requests of ours that are under way; over it a further one counts as 503. What ends something
+    /// has as many again.
+    pub clients_max: usize,
     /// User-Agent and Server (cpm-notes.md §7).
     pub product: String,
 }
@@ -206,6 +210,8 @@ pub struct Counts {
     pub strays: u64,
     /// Requests refused with 503 because the tables were full.
     pub refused: u64,
+    /// Requests of ours that were not sent because the tables were full.
+    pub unsent: u64,
     /// Requests or responses that were sent again by a timer.
     pub retransmitted: u64,
     /// Requests that came again and were absorbed or answered with the last response.

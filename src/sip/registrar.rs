@@ -16,6 +16,7 @@ use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
 use super::{
     Flow, Reply,
     digest::{Digest, Verdict},
+    holders::{Holders, Refused, source_of},
     route_key::address_of_record,
 };
 use crate::{
@@ -38,6 +39,8 @@ pub struct RegistrarSettings {
     pub registrations_max: usize,
     /// Contacts of one user; over it 403.
     pub contacts_max: usize,
+    /// Contacts that came from one source address; over it 503. `None`: no limit.
+    pub source_max: Option<usize>,
     /// The shortest expiry; less gets 423.
     pub min_expires: Duration,
     /// The longest expiry; more is shortened.
@@ -53,6 +56,7 @@ impl RegistrarSettings {
             users: Vec::new(),
             registrations_max: 100_000,
             contacts_max: 32,
+            source_max: None,
             min_expires: Duration::from_secs(60),
             max_expires: Duration::from_secs(86_400),
         }
@@ -122,6 +126,8 @@ pub struct Registrar {
     events: VecDeque<RegistrarEvent>,
     digest: Digest,
     contacts: usize,
+    holders: Holders,
+    refused: Refused,
     next_id: u64,
 }
 
@@ -155,6 +161,7 @@ impl Registrar {
             }
         }
         Self {
+            holders: Holders::new(settings.source_max, hash_seed),
             settings,
             passwords,
             users: HashMap::with_hasher(FixedState::with_seed(hash_seed)),
@@ -162,6 +169,7 @@ impl Registrar {
             events: VecDeque::new(),
             digest,
             contacts: 0,
+            refused: Refused::default(),
             next_id: 0,
         }
     }
@@ -266,6 +274,18 @@ impl Registrar {
         self.contacts
     }
 
+    /// What was refused for want of room.
+    #[must_use]
+    pub const fn refused(&self) -> Refused {
+        self.refused
+    }
+
+    /// Timers that are set: one a contact.
+    #[must_use]
+    pub const fn timers(&self) -> usize {
+        self.timers.len()
+    }
+
     /// Whether nobody is registered.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -298,6 +318,7 @@ impl Registrar {
             self.remove_all(&aor, request, contacts.len(), order)?;
         } else {
             let changes = self.read_changes(&aor, request, &contacts, order)?;
+            self.check_room(&aor, flow, &changes)?;
             let path: Vec<Vec<u8>> = request
                 .values(Name::Path)
                 .map(|p| unfold(p).into_owned())
@@ -381,23 +402,36 @@ impl Registrar {
                 known,
             });
         }
-        self.check_room(bindings.len(), &changes)?;
         Ok(changes)
     }
 
-    fn check_room(&self, has: usize, changes: &[Change<'_>]) -> Result<(), Reply> {
-        let added = changes
-            .iter()
-            .filter(|c| c.known.is_none() && !c.expires.is_zero())
-            .count();
-        if added > 0 && self.contacts + added > self.settings.registrations_max {
-            return Err(Reply {
-                headers: b"Retry-After: 60\r\n".to_vec(),
-                ..refuse(503)
-            });
+    /// Whether what is added has room: in all, with its user, with the source that it comes from.
+    fn check_room(&mut self, aor: &[u8], flow: Flow, changes: &[Change<'_>]) -> Result<(), Reply> {
+        let bindings = self.users.get(aor).map_or(&[][..], Vec::as_slice);
+        let from = source_of(flow);
+        let (mut added, mut moved) = (0, 0);
+        for change in changes.iter().filter(|c| !c.expires.is_zero()) {
+            match change.known.and_then(|at| bindings.get(at)) {
+                None => added += 1,
+                Some(known) if source_of(known.flow) != from => moved += 1,
+                Some(_) => {}
+            }
         }
-        if added > 0 && has + added > self.settings.contacts_max {
+        let later = || Reply {
+            headers: b"Retry-After: 60\r\n".to_vec(),
+            ..refuse(503)
+        };
+        if added > 0 && self.contacts + added > self.settings.registrations_max {
+            self.refused.full += 1;
+            return Err(later());
+        }
+        if added > 0 && bindings.len() + added > self.settings.contacts_max {
+            self.refused.user += 1;
             return Err(refuse(403));
+        }
+        if !self.holders.has_room(flow, added + moved) {
+            self.refused.source += 1;
+            return Err(later());
         }
         Ok(())
     }
@@ -452,11 +486,13 @@ impl Registrar {
                 id: self.next_id,
                 timer: self.timers.insert(expires_at, (key.clone(), self.next_id)),
             };
+            self.holders.take(flow);
             let bindings = self.users.entry(key.clone()).or_default();
             let moved = match at {
                 Some(at) => {
                     let old = std::mem::replace(&mut bindings[at], binding);
                     self.timers.cancel(old.timer);
+                    self.holders.leave(old.flow);
                     old.contact != change.contact
                 }
                 None => {
@@ -520,6 +556,7 @@ impl Registrar {
         }
         self.contacts -= 1;
         self.timers.cancel(old.timer);
+        self.holders.leave(old.flow);
         self.events.push_back(RegistrarEvent::Gone {
             aor: key,
             contact: old.contact,

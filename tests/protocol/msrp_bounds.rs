@@ -8,7 +8,9 @@ use ringfork::{
     msrp::{Event, Failure, Output, session_id},
 };
 
-use crate::harness::{ADDRESS, Cuts, Leg, Send, World, assemble, each_way, pattern, settings};
+use crate::harness::{
+    ADDRESS, Cuts, Leg, Send, World, assemble, bare, each_way, pattern, settings,
+};
 
 // settled.md R2: up to 64 KiB is kept until one device has all of it; larger, once on its way, is not.
 #[test]
@@ -112,6 +114,65 @@ fn too_much_kept() {
     let again = Send::new(&mut w, "room");
     w.feed(legs[0].conn, &again.on(&legs[0]));
     assert_eq!(w.one(legs[1].conn).text(), "room");
+}
+
+// A message costs more than its body: many small ones with long heads, for a device that is not there yet, are bounded too.
+#[test]
+fn too_many_small_messages_wait() {
+    let mut small = settings();
+    small.kept_bytes_max = 100_000;
+    let mut w = World::new(small, Cuts::None);
+    let session = w.open();
+    let sender = w.leg(session, 0);
+    let mut device = w.unbound_leg(session, 1, |_| ());
+    let long = format!("X-Long: {}", "x".repeat(8_000));
+    let (mut taken, mut refused) = (0, 0);
+    for _ in 0..40 {
+        let send = Send::new(&mut w, "a").extra(&long);
+        w.feed(sender.conn, &send.on(&sender));
+        match w.answer(sender.conn, &send.tid) {
+            None => taken += 1, // held back until somebody has it
+            Some(code) => {
+                assert_eq!(code, 408);
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((taken, refused), (11, 29));
+    assert_eq!(w.plane.counters().refused_full, 29);
+    device.conn = w.accept();
+    let tid = w.id("bind");
+    let bytes = bare(&tid, &device);
+    w.feed(device.conn, &bytes);
+    w.ack_all(&device);
+    let send = Send::new(&mut w, "a").extra(&long);
+    w.feed(sender.conn, &send.on(&sender));
+    assert_eq!(
+        w.one(device.conn).text(),
+        "a",
+        "what was acknowledged is free again"
+    );
+}
+
+// Chunks that tell nothing of what the message carries wait with it; without end they are refused with 413.
+#[test]
+fn too_many_chunks_that_tell_nothing() {
+    let mut w = World::plain();
+    let legs = w.session(1);
+    let first = Send::new(&mut w, "").content_type("message/cpim").flag('+');
+    let mut codes = Vec::new();
+    for _ in 0..70 {
+        let more = Send::new(&mut w, "")
+            .content_type("message/cpim")
+            .id(&first.id)
+            .range("1-*/500")
+            .flag('+');
+        w.feed(legs[0].conn, &more.on(&legs[0]));
+        codes.push(w.answer(legs[0].conn, &more.tid));
+    }
+    assert_eq!(codes.iter().filter(|c| **c == Some(200)).count(), 64);
+    assert_eq!(codes.last(), Some(&Some(413)));
+    assert!(w.sends(legs[1].conn).is_empty());
 }
 
 // Messages that are begun and never ended are bounded a leg: a further one gets 413, and their ends make room.

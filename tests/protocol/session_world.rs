@@ -49,6 +49,8 @@ pub(crate) fn settings() -> Settings {
         trusted_peers: Vec::new(),
         sessions_max: 100,
         devices_max: 16,
+        legs_max: 33,
+        dialogs_max: 10_000,
         product: "CPM-serv/OMA2.2 Ringfork/test".into(),
     }
 }
@@ -83,7 +85,8 @@ impl World {
                     addr: addr(SERVER),
                 }],
                 t1: settings.t1,
-                transactions_max: 1000,
+                servers_max: 1000,
+                clients_max: 4000,
                 product: settings.product.clone(),
             },
             [1; 32],

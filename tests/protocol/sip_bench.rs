@@ -72,7 +72,8 @@ pub(crate) fn settings() -> Settings {
             },
         ],
         t1: Duration::from_millis(500),
-        transactions_max: 1000,
+        servers_max: 1000,
+        clients_max: 4000,
         product: "CPM-serv/OMA2.2 Ringfork".to_owned(),
     }
 }

@@ -319,7 +319,8 @@ fn a_loop_gets_482_and_a_spiral_does_not() {
 #[test]
 fn a_flood_gets_503_and_dialogs_go_on() {
     let mut b = Bench::with(ringfork::sip::Settings {
-        transactions_max: 4,
+        servers_max: 4,
+        clients_max: 16,
         ..settings()
     });
     let nth =

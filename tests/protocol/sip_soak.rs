@@ -204,7 +204,8 @@ fn everything_ends() {
     for seed in 0..200 {
         let mut soak = Soak {
             b: Bench::with(ringfork::sip::Settings {
-                transactions_max: 20,
+                servers_max: 20,
+                clients_max: 80,
                 ..settings()
             }),
             rng: ChaCha12Rng::seed_from_u64(seed),

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::lab::{Alice, COMPOSING, Device, Lab, MEDIA, TCP, cpim, hang_up, session};
+use crate::{
+    lab::{Lab, MEDIA, TCP},
+    people::{Alice, COMPOSING, Device, cpim, hang_up, session},
+};
 
 /// One SEND of the originator gives one SEND on each leg: same body, Message-ID and range, paths of the leg, a fresh id.
 /// [TERM-MEDIA-02] [TERM-MEDIA-03] [TERM-MEDIA-10] [TERM-MEDIA-11] [TERM-MEDIA-12]
@@ -163,7 +166,7 @@ fn activity_settles_the_session_on_one_device() {
         }
         // Their sessions are gone: closed, or 481 to who still speaks.
         for n in [0, 1, 3] {
-            if lab.wires[&devices[n].conn()].closed.is_none() {
+            if lab.wire(devices[n].conn()).closed.is_none() {
                 let tid = devices[n].say(&mut lab, "message/cpim", &cpim("too late"));
                 let answers = lab.frames(devices[n].conn());
                 assert!(
@@ -172,7 +175,7 @@ fn activity_settles_the_session_on_one_device() {
                 );
             }
         }
-        let legs: usize = lab.shard.function().counters().legs;
+        let legs: usize = lab.shards[0].function().counters().legs;
         assert_eq!(legs, 2, "the originator and one device are left");
         hang_up(&mut lab, &mut alice, &devices);
         assert!(lab.is_idle());
@@ -277,7 +280,7 @@ fn media_that_never_comes_up_ends_that_leg_alone() {
     let silent = lab.connect(MEDIA, "10.0.9.9:1");
     lab.pass(Duration::from_secs(31));
     assert!(
-        lab.wires[&silent].closed.is_some(),
+        lab.wire(silent).closed.is_some(),
         "a connection that names no session is closed"
     );
     alice.say(&mut lab, "msg-1", &cpim("still here"));
@@ -342,7 +345,7 @@ fn sip_over_tcp_is_framed_and_kept_alive() {
     let conn = lab.connect(TCP, "10.0.3.1:5060");
     let options = "OPTIONS sip:10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TCP 10.0.3.1;branch=z9hG4bKo1\r\nMax-Forwards: 70\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:10.0.0.1>\r\nCall-ID: o1\r\nCSeq: 7 OPTIONS\r\nContent-Length: 0\r\n\r\n";
     lab.bytes(conn, format!("\r\n\r\n{options}").as_bytes());
-    let out = lab.wires[&conn].out.clone();
+    let out = lab.wire(conn).out.clone();
     assert!(
         out.starts_with(b"\r\nSIP/2.0 200"),
         "{}",

@@ -47,6 +47,7 @@ outbox_bytes = 65536
 max_message_bytes = 1024
 bind_s  = 3
 stall_s = 1
+connections_max = 7
 
 [store]
 path = "/var/lib/ringfork"
@@ -113,6 +114,7 @@ fn every_key_is_read() {
     assert!(!m.cema && m.legacy_session_match);
     assert_eq!((m.outbox_bytes, m.max_message_bytes), (65_536, 1024));
     assert_eq!((m.bind, m.stall), (3 * SECOND, SECOND));
+    assert_eq!(m.connections_max, 7);
     assert_eq!(c.store.path.to_str(), Some("/var/lib/ringfork"));
     assert_eq!(c.store.expiry, 60 * SECOND);
     assert_eq!((c.store.quota_messages, c.store.quota_bytes), (10, 11));
@@ -159,6 +161,7 @@ fn the_defaults_are_what_the_page_says() {
         max_message_bytes = 104857600
         bind_s = 30
         stall_s = 10
+        connections_max = 0
         [store]
         path = "./ringfork-data"
         expiry_s = 604800

@@ -133,10 +133,16 @@ impl Endpoint {
             Some(Method::Invite) => Machine::Invite(invite_client::State::Calling),
             _ => Machine::NonInvite(non_invite_client::State::Trying),
         };
-        // The user's own bound (sessions times legs) is smaller than ours; this one holds whatever the user does.
-        let full = self.clients.len() >= self.settings.transactions_max.saturating_mul(4);
-        let choice = self.choose(now, target, message.len());
-        let (Some(choice), false) = (choice, full) else {
+        // A dialog that ends must find a place even where INVITEs have taken all of theirs.
+        let begins = matches!(method, Some(Method::Invite | Method::Options));
+        let max = self.settings.clients_max;
+        let max = if begins { max } else { max.saturating_mul(2) };
+        if self.clients.len() >= max {
+            self.counts.unsent += 1;
+            self.events.push_back(Event::Unreachable { of });
+            return;
+        }
+        let Some(choice) = self.choose(now, target, message.len()) else {
             self.events.push_back(Event::Unreachable { of });
             return;
         };

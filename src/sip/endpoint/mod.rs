@@ -172,10 +172,10 @@ impl Endpoint {
         self.refuse_malformed(now, flow, bytes, error);
     }
 
-    /// Answers a request 503 with Retry-After, without a transaction: the shard that owns it has no place for it.
+    /// Answers a request 503 with Retry-After, without a transaction: the caller has no place for it, and counts it.
     pub fn refuse(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
         if let Ok(message) = Message::parse(bytes) {
-            self.refuse_busy(now, flow, &message);
+            self.refuse_for_now(now, flow, &message);
         }
     }
 

@@ -137,7 +137,7 @@ impl Endpoint {
         let room = if in_dialog {
             self.reserve()
         } else {
-            self.settings.transactions_max
+            self.settings.servers_max
         };
         if self.servers.len() >= room {
             self.refuse_busy(now, flow, message);
@@ -169,7 +169,7 @@ impl Endpoint {
 
     /// Server transactions at most, what belongs to dialogs and CANCELs included.
     const fn reserve(&self) -> usize {
-        let max = self.settings.transactions_max;
+        let max = self.settings.servers_max;
         max + max / 4 + 16
     }
 
@@ -187,6 +187,11 @@ impl Endpoint {
     /// Full: 503, and nothing is kept of it.
     pub(super) fn refuse_busy(&mut self, now: Instant, flow: Flow, message: &Message<'_>) {
         self.counts.refused += 1;
+        self.refuse_for_now(now, flow, message);
+    }
+
+    /// 503 with Retry-After, without a transaction.
+    pub(super) fn refuse_for_now(&mut self, now: Instant, flow: Flow, message: &Message<'_>) {
         // Not all at the same moment again.
         let after = 5 + rand::Rng::next_u32(&mut self.rng) % 6;
         let headers = format!("Retry-After: {after}\r\n");
