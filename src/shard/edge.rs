@@ -64,12 +64,13 @@ pub enum Effect {
         /// True: send what waits in the outbox first (for 2 s at most). False: at once, by reset.
         flush: bool,
     },
-    /// Stop receiving on a connection until [`Effect::Resume`]. What still arrives is accepted.
+    /// Stop receiving on a connection until [`Effect::Resume`]. The world is given nothing of it until then: what has come
+    /// already and what still arrives is accepted, and waits with the driver; so does the peer's end, behind it.
     Pause {
         /// Which.
         conn: ConnId,
     },
-    /// Receive again.
+    /// Receive again: what waited first, in shares of a turn.
     Resume {
         /// Which.
         conn: ConnId,

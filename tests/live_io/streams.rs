@@ -9,7 +9,7 @@ use std::{
 use ringfork::{
     ids::SocketId,
     io::{Feature, Settings},
-    shard::Effect,
+    shard::{Effect, End},
 };
 
 use crate::rig::{
@@ -287,6 +287,39 @@ fn a_paused_connection_brings_nothing_until_it_is_resumed() {
             .effects
             .push_back(Effect::Resume { conn });
         rig.until("after", |d| d.world().names[conn].bytes == b"before after");
+    }
+}
+
+#[test]
+fn what_has_come_of_a_paused_connection_waits_too_and_so_does_its_end() {
+    for features in both_ways() {
+        let mut rig = Rig::new(settings(), features, Script::new(Mode::Note));
+        let (flood, conn) = rig.client();
+        flood.set_nonblocking(true).unwrap();
+        let bytes = pattern(0, 4 << 20);
+        let sent = (&flood).write(&bytes).unwrap();
+        rig.until("more than its share", |d| d.counters().deferred > 0);
+        rig.driver.world().effects.push_back(Effect::Pause { conn });
+        rig.driver.turn(Some(Duration::ZERO)).unwrap();
+        drop(flood);
+        let before = rig.driver.world().total;
+        assert!((before as usize) < sent, "something waits");
+        let turns = rig.driver.counters().turns;
+        rig.idle();
+        assert_eq!(rig.driver.world().total, before, "nothing is handed in");
+        assert!(rig.driver.world().names.contains_key(conn));
+        let turns = rig.driver.counters().turns - turns;
+        assert!(turns <= 12, "waiting is not spinning: {turns}");
+        rig.driver
+            .world()
+            .effects
+            .push_back(Effect::Resume { conn });
+        rig.until("the rest", |d| {
+            let world = d.world();
+            world.total == sent as u64 && world.has(Event::Ended(conn, End::Closed))
+        });
+        let c = rig.driver.counters();
+        assert_eq!((c.bytes_in, c.impossible), (sent as u64, 0), "{c:?}");
     }
 }
 

@@ -25,6 +25,9 @@ pub(crate) const MSRP_ADDR: &str = "10.0.0.1:2855";
 pub(crate) const TAG: &str =
     "+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session\"";
 
+/// Bytes of one connection that a shard is given in a turn.
+const SHARE: usize = 64 << 10;
+
 pub(crate) fn addr(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
@@ -40,6 +43,8 @@ pub(crate) struct Wire {
     /// How many bytes the far end still takes; `None`: any.
     pub(crate) window: Option<usize>,
     pub(crate) closed: Option<bool>,
+    /// While its shard reads nothing of it: what waits meanwhile.
+    pub(crate) paused: Option<Vec<u8>>,
     /// The shard that has it, and what it calls it there.
     at: Option<(usize, ConnId)>,
     local: SocketAddr,
@@ -55,7 +60,7 @@ pub(crate) struct Lab {
     wires: Vec<Wire>,
     /// Connections that a shard wants to open.
     pub(crate) connects: VecDeque<(Line, SocketAddr)>,
-    pub(crate) paused: Vec<Line>,
+    resumed: Vec<(Line, Vec<u8>)>,
     /// The shard that new flows come to; `None`: by their address, as the kernel deals them.
     pub(crate) entry: Option<usize>,
     /// Mail waits in the boxes.
@@ -114,7 +119,7 @@ impl Lab {
             sent: VecDeque::new(),
             wires: Vec::new(),
             connects: VecDeque::new(),
-            paused: Vec::new(),
+            resumed: Vec::new(),
             entry: None,
             mail_waits: false,
             woken: 0,
@@ -184,6 +189,7 @@ impl Lab {
             out: Vec::new(),
             window: None,
             closed: None,
+            paused: None,
             at: Some(at),
             local,
             peer,
@@ -210,8 +216,11 @@ impl Lab {
                 self.deliver();
             }
             if !again {
-                return;
+                break;
             }
+        }
+        for (line, waited) in std::mem::take(&mut self.resumed) {
+            self.bytes(line, &waited);
         }
     }
 
@@ -246,11 +255,13 @@ impl Lab {
             }
             Effect::Pause { conn } => {
                 let line = self.line(k, conn);
-                self.paused.push(line);
+                self.wires[line.0].paused.get_or_insert_default();
             }
             Effect::Resume { conn } => {
                 let line = self.line(k, conn);
-                self.paused.retain(|l| *l != line);
+                if let Some(waited) = self.wires[line.0].paused.take() {
+                    self.resumed.push((line, waited));
+                }
             }
             Effect::HandOver { conn, to, bytes } => {
                 let line = self.line(k, conn);
@@ -322,12 +333,17 @@ impl Lab {
         line
     }
 
-    /// Bytes from the far end. A stream that is closed takes none.
+    /// Bytes from the far end: a share of a turn each, none while the stream is paused. One that is closed takes none.
     pub(crate) fn bytes(&mut self, line: Line, bytes: &[u8]) {
-        if let Some((k, conn)) = self.wires[line.0].at {
-            self.shards[k].received(self.now, conn, Slice::copied(bytes));
+        for share in bytes.chunks(SHARE) {
+            let wire = &mut self.wires[line.0];
+            if let Some(waiting) = &mut wire.paused {
+                waiting.extend(share);
+            } else if let Some((k, conn)) = wire.at {
+                self.shards[k].received(self.now, conn, Slice::copied(share));
+            }
+            self.turn();
         }
-        self.turn();
     }
 
     /// The far end closes.

@@ -358,6 +358,46 @@ fn sip_over_tcp_is_framed_and_kept_alive() {
     assert!(lab.is_idle());
 }
 
+/// A message far larger than what a leg may lag behind goes whole to the only device, however slowly it reads: its sender is
+/// not read meanwhile. (settled.md R3) [MSRP-CHUNK-11]
+#[test]
+fn the_only_device_sets_the_pace_of_a_large_message() {
+    let mut lab = Lab::new();
+    let (mut alice, devices) = session(&mut lab, 1);
+    let device = devices[0].conn();
+    let body = cpim(&"0123456789abcdef".repeat(512 << 10));
+    lab.widen(device, Some(0));
+    let tid = alice.say(&mut lab, "large", &body);
+    assert!(
+        lab.wire(alice.conn()).paused.is_some(),
+        "the sender is not read"
+    );
+    let mut got = Vec::new();
+    while got.is_empty() {
+        lab.pass(Duration::from_millis(100));
+        assert!(lab.to(&devices[0].sip).is_none(), "it is not torn down");
+        lab.widen(device, Some(200_000));
+        got = lab.sends(device);
+    }
+    let whole: Vec<u8> = got.iter().filter_map(|f| f.body.clone()).flatten().collect();
+    assert!(whole == body, "every byte, in order");
+    assert!(lab.wire(alice.conn()).paused.is_none());
+    lab.widen(device, None);
+    for f in &got {
+        devices[0].ok(&mut lab, f, 200);
+    }
+    let answers = lab.frames(alice.conn());
+    assert_eq!(
+        answers
+            .iter()
+            .map(|f| (f.what.as_str(), f.tid.as_str()))
+            .collect::<Vec<_>>(),
+        [("200", tid.as_str())]
+    );
+    hang_up(&mut lab, &mut alice, &devices);
+    assert!(lab.is_idle());
+}
+
 /// A device that reads nothing more is given up by its backlog; the other device and the sender never notice. [MSRP-CHUNK-11]
 #[test]
 fn a_device_that_stops_reading_is_dropped_alone() {

@@ -122,12 +122,8 @@ impl Host {
                 side,
                 reset,
             } => {
-                if let Side::Shard(shard, conn) = net.streams[stream.0].half[side].who {
-                    net.streams[stream.0].half[side].who = Side::Gone;
-                    let k = usize::from(shard.0);
-                    self.shards[k].ended(now, conn, if reset { End::Reset } else { End::Closed });
-                    self.turn(net, k);
-                }
+                net.streams[stream.0].half[side].ended = Some(reset);
+                self.release(net, stream, side);
             }
             Happening::Adopt {
                 stream,
@@ -176,20 +172,26 @@ impl Host {
         }
     }
 
-    /// Hands what waits on a stream to the shard that reads it, unless it is paused or moving.
+    /// Hands what waits on a stream to the shard that reads it, its end behind it, unless it is moving, or something waits
+    /// and it is paused.
     fn release(&mut self, net: &mut Net, stream: StreamId, side: usize) {
         loop {
             let half = &mut net.streams[stream.0].half[side];
             let Side::Shard(shard, conn) = half.who else {
                 return;
             };
-            if half.paused {
+            if half.paused && !half.waiting.is_empty() {
                 return;
             }
+            let k = usize::from(shard.0);
             let Some(bytes) = half.waiting.pop_front() else {
+                if let Some(reset) = half.ended.take() {
+                    half.who = Side::Gone;
+                    self.shards[k].ended(net.now, conn, if reset { End::Reset } else { End::Closed });
+                    self.turn(net, k);
+                }
                 break;
             };
-            let k = usize::from(shard.0);
             self.shards[k].received(net.now, conn, Slice::copied(&bytes));
             self.turn(net, k);
         }

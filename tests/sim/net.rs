@@ -111,6 +111,8 @@ pub(crate) struct Half {
     /// Delivered but not read: paused, or moving.
     pub(crate) waiting: VecDeque<Vec<u8>>,
     pub(crate) paused: bool,
+    /// The other side's end, by reset or not, that comes behind what waits.
+    pub(crate) ended: Option<bool>,
     /// The sender of the other side was told that no more fits, and waits to hear that it does.
     pub(crate) wants_room: bool,
 }
@@ -209,6 +211,7 @@ impl Net {
             next_at: Instant::START,
             waiting: VecDeque::new(),
             paused: false,
+            ended: None,
             wants_room: false,
         };
         let id = StreamId(self.streams.len());

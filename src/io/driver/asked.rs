@@ -149,6 +149,7 @@ impl Io {
         if let Some(conn) = self.conns.get_mut(place) {
             conn.stops.paused = false;
         }
+        self.wait_in_turn(place);
         self.list(place);
     }
 

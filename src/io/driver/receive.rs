@@ -200,13 +200,14 @@ impl Io {
         if conn.turn != self.turn {
             (conn.turn, conn.taken) = (self.turn, 0);
         }
-        let room = if conn.queue.is_empty() {
+        let room = if conn.queue.is_empty() && !conn.stops.paused {
             settings.fair_bytes.saturating_sub(conn.taken) as usize
         } else {
             0
         };
         let now = room.min(slice.len());
         let later = slice.len() - now;
+        let id = conn.id;
         conn.taken += u32::try_from(now).unwrap_or(u32::MAX);
         let mut overrun = false;
         if later > 0 {
@@ -215,9 +216,7 @@ impl Io {
             conn.queued += u32::try_from(later).unwrap_or(u32::MAX);
             overrun = conn.queued > settings.queued_bytes;
             conn.stops.behind |= overrun;
-            if !std::mem::replace(&mut conn.waiting, true) {
-                self.rotation.push_back(place);
-            }
+            self.wait_in_turn(place);
         }
         if now > 0 {
             let first = if later == 0 {
@@ -225,9 +224,20 @@ impl Io {
             } else {
                 slice.part(0, now)
             };
-            world.received(self.now, conn.id, first);
+            world.received(self.now, id, first);
         }
         if overrun { self.stop(place) } else { Ok(()) }
+    }
+
+    /// Has the next turn hand in what waits of a connection, unless it is paused: then that waits until it is resumed.
+    pub(super) fn wait_in_turn(&mut self, place: Place) {
+        if let Some(conn) = self.conns.get_mut(place)
+            && !conn.queue.is_empty()
+            && !conn.stops.paused
+            && !std::mem::replace(&mut conn.waiting, true)
+        {
+            self.rotation.push_back(place);
+        }
     }
 
     /// Hands in what waited for this turn, each connection's share in rotation.
@@ -239,6 +249,10 @@ impl Io {
             let Some(conn) = self.conns.get_mut(place) else {
                 continue;
             };
+            if conn.stops.paused {
+                conn.waiting = false;
+                continue;
+            }
             (conn.turn, conn.taken) = (self.turn, 0);
             let share = self.post.settings.fair_bytes as usize;
             let mut room = share;
