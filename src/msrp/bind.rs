@@ -214,6 +214,7 @@ impl Core {
             else {
                 return;
             };
+            core.abort_share(now, message, share, outbox);
             core.fail_share(now, message, share, 408, outbox);
             core.settle(now, message, outbox);
         });

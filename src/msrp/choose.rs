@@ -55,7 +55,10 @@ impl Core {
         } = self;
         let m = messages.get(message)?;
         let s = sessions.get_mut(session)?;
-        let paused = !s.paused.is_empty();
+        let paused = s
+            .leg(m.from)
+            .and_then(|l| l.conn)
+            .is_some_and(|conn| s.paused.contains(&conn));
         let l = s.leg_mut(leg)?;
         let progress = match l.state {
             State::Started | State::Failed | State::Offered
@@ -72,7 +75,7 @@ impl Core {
                         .is_some_and(|x| t > x)
                 }) {
                     Progress::Failed(413)
-                } else if l.stalled_since.is_some() && !paused {
+                } else if l.stalled_since.is_some() && l.refusing && !paused {
                     // settled.md R3: reading cannot stop, so what is new is refused.
                     Progress::Failed(408)
                 } else if l.conn.is_none() || l.peer.is_none() || l.waiting > 0 {

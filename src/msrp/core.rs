@@ -233,6 +233,9 @@ impl Core {
                 {
                     s.paused.swap_remove(at);
                     deferred.push_back(Deferred::ResumeConn { conn });
+                    // What it feeds is looked at anew: it is refused now.
+                    let stalled = s.all().filter(|l| l.stalled_since.is_some()).map(|l| l.id);
+                    deferred.extend(stalled.map(|leg| Deferred::Stall { session, leg }));
                 }
                 if let Some(l) = s.leg_mut(leg) {
                     l.unanswered.push(sent, handle, in_leg);

@@ -68,10 +68,12 @@ impl Core {
         }
         l.state = State::Aborted;
         l.bind_by = None;
-        l.stalled_since = None;
         l.connecting = false;
         l.abort_by = Some(now + super::due::ABORT);
         let conn = l.conn;
+        if l.stalled_since.take().is_some() {
+            self.deferred.push_back(Deferred::Resume { session });
+        }
         self.arm(session, now + super::due::ABORT);
         if let Some(conn) = conn {
             outbox.abort(conn, owner(session, leg));

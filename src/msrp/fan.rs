@@ -405,28 +405,35 @@ impl Core {
 
     /// Aborts a message on every leg where something of it was put out [MSRP-CHUNK-07].
     pub(super) fn abort_shares(&mut self, now: Instant, message: Handle, outbox: &mut Outbox) {
+        let count = self.messages.get(message).map_or(0, |m| m.shares.len());
+        for share in 0..count {
+            self.abort_share(now, message, share, outbox);
+        }
+    }
+
+    /// Aborts a message on one leg, if something of it was put out there [MSRP-CHUNK-07].
+    pub(super) fn abort_share(
+        &mut self,
+        now: Instant,
+        message: Handle,
+        place: usize,
+        outbox: &mut Outbox,
+    ) {
         let Some(m) = self.messages.get(message) else {
             return;
         };
-        let (session, count, rest) = (m.session, m.shares.len(), m.rest.clone());
-        for i in 0..count {
-            let Some(share) = self
-                .messages
-                .get(message)
-                .and_then(|m| m.shares.get(i).copied())
-            else {
-                return;
-            };
-            if share.progress != Progress::Sending {
-                continue;
-            }
-            if self.is_open(&share, session, outbox) {
-                self.end_frame(now, message, i, b'#', outbox);
-            } else if share.begun
-                && let Some(rest) = &rest
-            {
-                self.send_empty(now, message, i, rest, b'#', outbox);
-            }
+        let Some(share) = m.shares.get(place).copied() else {
+            return;
+        };
+        if share.progress != Progress::Sending {
+            return;
+        }
+        if self.is_open(&share, m.session, outbox) {
+            self.end_frame(now, message, place, b'#', outbox);
+        } else if share.begun
+            && let Some(rest) = m.rest.clone()
+        {
+            self.send_empty(now, message, place, &rest, b'#', outbox);
         }
     }
 }

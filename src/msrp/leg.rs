@@ -48,6 +48,8 @@ pub(super) struct Leg {
     pub(super) abort_by: Option<Instant>,
     /// Since when it, the only one, is over its bounds (settled.md R3).
     pub(super) stalled_since: Option<Instant>,
+    /// While it is: not all that feeds it could be stopped, so what is new from there is refused.
+    pub(super) refusing: bool,
     /// Its user was active on it.
     pub(super) active: bool,
     /// Its media was lost once and brought back: resent messages are recognised [MSRP-CONN-05].
@@ -75,6 +77,7 @@ impl Leg {
             bind_by: None,
             abort_by: None,
             stalled_since: None,
+            refusing: false,
             active: false,
             restored: false,
             drained_at: 0,

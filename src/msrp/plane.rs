@@ -432,9 +432,13 @@ impl Plane {
                         }
                     }
                 }
-                _ => self
-                    .core
-                    .refuse_streaming(now, session, feeder, leg, outbox),
+                _ => {
+                    if let Some(l) = self.core.leg_mut(session, leg) {
+                        l.refusing = true;
+                    }
+                    self.core
+                        .refuse_streaming(now, session, feeder, leg, outbox);
+                }
             }
         }
     }

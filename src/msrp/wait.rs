@@ -217,6 +217,7 @@ impl Core {
             && l.stalled_since.is_none()
         {
             l.stalled_since = Some(now);
+            l.refusing = false;
             self.arm(session, now + stall);
             self.deferred.push_back(Deferred::Stall { session, leg });
         }

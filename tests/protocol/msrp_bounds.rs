@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::{SeedableRng, rngs::ChaCha12Rng};
 use ringfork::{
     ids::{LegId, ShardId},
-    msrp::{Event, Failure, Output, session_id},
+    msrp::{Command, Event, Failure, Finish, Output, session_id},
 };
 
 use crate::harness::{
@@ -234,6 +234,78 @@ fn the_only_slow_leg_stops_the_sender() {
     assert_eq!(w.ack_all(&legs[1]).len(), 2);
     w.pass(Duration::from_secs(20));
     assert!(w.events.is_empty(), "{:?}", w.events);
+}
+
+// settled.md R3: what had come in one piece with the bytes that stopped the sender is no more refused than those.
+#[test]
+fn what_comes_with_the_stop_is_not_refused() {
+    let mut small = settings();
+    small.outbox_bytes = 32 << 10;
+    let mut w = World::new(small, Cuts::None);
+    let legs = w.session(1);
+    w.peers[legs[1].conn].takes = Some(0);
+    let sends: Vec<Send> = (0..3).map(|_| Send::new(&mut w, pattern(18_000))).collect();
+    let bytes: Vec<u8> = sends.iter().flat_map(|s| s.on(&legs[0])).collect();
+    w.feed(legs[0].conn, &bytes);
+    let stops = |w: &World| {
+        let of = |o: &&Output| matches!(o, Output::Pause { .. });
+        w.outputs.iter().filter(of).count()
+    };
+    assert_eq!(stops(&w), 1);
+    w.take(legs[1].conn, 1_000_000);
+    assert_eq!(w.ack_all(&legs[1]).len(), 3);
+    let codes: Vec<_> = w.read(legs[0].conn).iter().map(|m| m.code()).collect();
+    assert_eq!(codes, [Some(200); 3]);
+    assert!(w.events.is_empty(), "{:?}", w.events);
+}
+
+// settled.md R3: reading stops only while nothing of ours waits for answers there: when the slow device itself says something,
+// its sender is read again; the message that is under way to it is refused, and the device stays.
+#[test]
+fn a_stopped_sender_that_is_spoken_to_is_read_and_refused() {
+    let mut small = settings();
+    small.outbox_bytes = 32 << 10;
+    let mut w = World::new(small, Cuts::None);
+    let legs = w.session(1);
+    w.peers[legs[1].conn].takes = Some(0);
+    let large = Send::new(&mut w, pattern(200_000)).range("1-*/200000");
+    let bytes = large.on(&legs[0]);
+    w.feed_once(legs[0].conn, &bytes[..50_000]);
+    assert!(w.outputs.iter().any(|o| matches!(o, Output::Pause { .. })));
+    let said = Send::new(&mut w, "still here");
+    w.feed(legs[1].conn, &said.on(&legs[1]));
+    assert!(w.outputs.iter().any(|o| matches!(o, Output::Resume { .. })));
+    assert_eq!(w.one(legs[0].conn).text(), "still here");
+    w.feed_once(legs[0].conn, &bytes[50_000..]);
+    assert_eq!(w.answer(legs[0].conn, &large.tid), Some(408));
+    w.take(legs[1].conn, 1_000_000);
+    let flags: Vec<u8> = w.read(legs[1].conn).iter().map(|m| m.flag).collect();
+    assert_eq!(flags, *b"+$#", "a piece, the answer, the end");
+    let failed = |e: &&Event| matches!(e, Event::Failed { .. });
+    assert_eq!(w.events.iter().find(failed), None);
+}
+
+// A slow leg that is torn down no longer stops its sender.
+#[test]
+fn a_stalled_leg_that_is_torn_down_lets_its_sender_go_on() {
+    let mut small = settings();
+    small.outbox_bytes = 32 << 10;
+    let mut w = World::new(small, Cuts::None);
+    let legs = w.session(1);
+    w.peers[legs[1].conn].takes = Some(0);
+    let send = Send::new(&mut w, pattern(40_000));
+    w.feed(legs[0].conn, &send.on(&legs[0]));
+    assert!(w.outputs.iter().any(|o| matches!(o, Output::Pause { .. })));
+    let other = w.leg(legs[0].session, 2);
+    w.command(Command::End {
+        session: legs[0].session,
+        leg: LegId(1),
+        how: Finish::Abort,
+    });
+    assert!(w.outputs.iter().any(|o| matches!(o, Output::Resume { .. })));
+    let next = Send::new(&mut w, "to the other");
+    w.feed(legs[0].conn, &next.on(&legs[0]));
+    assert_eq!(w.one(other.conn).text(), "to the other");
 }
 
 // settled.md R3: after stall_s the leg has failed, and what nobody took is told.

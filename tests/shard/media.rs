@@ -379,7 +379,11 @@ fn the_only_device_sets_the_pace_of_a_large_message() {
         lab.widen(device, Some(200_000));
         got = lab.sends(device);
     }
-    let whole: Vec<u8> = got.iter().filter_map(|f| f.body.clone()).flatten().collect();
+    let whole: Vec<u8> = got
+        .iter()
+        .filter_map(|f| f.body.clone())
+        .flatten()
+        .collect();
     assert!(whole == body, "every byte, in order");
     assert!(lab.wire(alice.conn()).paused.is_none());
     lab.widen(device, None);

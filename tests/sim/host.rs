@@ -187,7 +187,11 @@ impl Host {
             let Some(bytes) = half.waiting.pop_front() else {
                 if let Some(reset) = half.ended.take() {
                     half.who = Side::Gone;
-                    self.shards[k].ended(net.now, conn, if reset { End::Reset } else { End::Closed });
+                    self.shards[k].ended(
+                        net.now,
+                        conn,
+                        if reset { End::Reset } else { End::Closed },
+                    );
                     self.turn(net, k);
                 }
                 break;
