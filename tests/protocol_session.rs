@@ -9,6 +9,8 @@
 
 #[path = "protocol/session_changes.rs"]
 mod changes;
+#[path = "protocol/session_chaos.rs"]
+mod chaos;
 #[path = "protocol/session_checks.rs"]
 mod checks;
 #[path = "protocol/session_ends.rs"]

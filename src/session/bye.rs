@@ -263,7 +263,10 @@ impl Session {
     pub(super) fn part_originator(&mut self, turn: &mut Turn, headers: Vec<u8>) {
         self.lost_until = None;
         self.up = match self.up.take() {
-            Originator::Up(usage) if usage.unacked.is_some() => Originator::Parting(usage, headers),
+            Originator::Up(mut usage) if usage.unacked.is_some() => {
+                usage.part(turn);
+                Originator::Parting(usage, headers)
+            }
             Originator::Up(mut usage) => {
                 usage.bye(turn, &headers);
                 Originator::Leaving(usage)

@@ -219,10 +219,9 @@ impl Session {
     pub(super) fn at(&self) -> Option<Instant> {
         let up = match &self.up {
             Originator::Inviting(waiting) => waiting.sent.at(),
-            Originator::Up(usage) | Originator::Parting(usage, _) | Originator::Leaving(usage) => {
-                usage.at()
-            }
-            Originator::Gone => None,
+            Originator::Up(usage) => usage.at(),
+            Originator::Parting(usage, _) => usage.repeat_at(),
+            Originator::Leaving(_) | Originator::Gone => None,
         };
         let devices = self.devices.iter().filter_map(Device::at);
         let held = self.held.iter().map(|h| h.until);

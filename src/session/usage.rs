@@ -192,21 +192,27 @@ impl Usage {
         cseq
     }
 
-    /// Ends the dialog. `headers`: Reason, with CRLF. A held ACK goes first (RFC 3261 §13.2.2.4); what the peer asked is over.
+    /// Ends the dialog. `headers`: Reason, with CRLF. What the peer asked is over.
     pub(super) fn bye(&mut self, turn: &mut Turn, headers: &[u8]) {
-        if let Some(cseq) = self.ack_held.take() {
-            self.acknowledge(turn, cseq, None);
-        }
         self.abandon(turn);
         self.request(turn, Method::Bye, headers, None);
     }
 
-    /// The usage is over: a request of theirs that waits gets its answer, nothing is repeated or tried again.
+    /// The usage is over, whoever says BYE: a held ACK goes out (RFC 3261 §13.2.2.4: each 2xx gets one), a request of theirs that
+    /// waits gets its answer, nothing is repeated or tried again.
     pub(super) fn abandon(&mut self, turn: &mut Turn) {
+        if let Some(cseq) = self.ack_held.take() {
+            self.acknowledge(turn, cseq, None);
+        }
+        self.part(turn);
+        self.unacked = None;
+    }
+
+    /// The usage is over as soon as our 2xx is acknowledged: the same, but for that 2xx, which is still repeated.
+    pub(super) fn part(&mut self, turn: &mut Turn) {
         if let Some(asked) = self.asked.take() {
             turn.respond_code(asked.txn, if asked.invite { 487 } else { 481 });
         }
-        self.unacked = None;
         self.asking = None;
         self.again = None;
         self.timer = None;
@@ -273,11 +279,16 @@ impl Usage {
         }
     }
 
+    /// When our 2xx is due again, or given up.
+    pub(super) fn repeat_at(&self) -> Option<Instant> {
+        self.unacked.as_ref().map(|u| u.repeat.at())
+    }
+
     /// When something of this usage is due next.
     pub(super) fn at(&self) -> Option<Instant> {
         [
             self.timer.as_ref().map(SessionTimer::at),
-            self.unacked.as_ref().map(|u| u.repeat.at()),
+            self.repeat_at(),
             self.asked.as_ref().map(|a| a.until),
             self.again.as_ref().map(|(at, _)| *at),
         ]

@@ -62,6 +62,8 @@ pub(crate) struct World {
     pub(crate) registrar: Registrar,
     /// What left, in order: where to, when, what.
     pub(crate) sent: VecDeque<(SocketAddr, Instant, Message)>,
+    /// All that ever left.
+    pub(crate) log: Vec<(SocketAddr, Message)>,
     /// What the data plane was told.
     pub(crate) media: Vec<Command>,
     pub(crate) ended: Vec<SessionId>,
@@ -98,6 +100,7 @@ impl World {
             function: Function::new(settings, policy, [3; 32]),
             registrar,
             sent: VecDeque::new(),
+            log: Vec::new(),
             media: Vec::new(),
             ended: Vec::new(),
         }
@@ -181,7 +184,9 @@ impl World {
         while let Some(output) = self.endpoint.poll_output() {
             match output {
                 Output::Datagram { to, bytes, .. } => {
-                    self.sent.push_back((to, self.now, Message::read(&bytes)));
+                    let message = Message::read(&bytes);
+                    self.log.push((to, message.clone()));
+                    self.sent.push_back((to, self.now, message));
                 }
                 other => panic!("only datagrams here: {other:?}"),
             }
