@@ -10,6 +10,7 @@
 pub mod buf;
 pub mod config;
 pub mod demo;
+pub mod distribution;
 pub mod ids;
 #[allow(
     unsafe_code,

@@ -194,9 +194,7 @@ impl Limits {
             unanswered_per_leg: UNANSWERED_MAX,
             spill_bytes: (sizes.kept_bytes)
                 .max(2 * (config.msrp.outbox_bytes + RESERVED_OUT_BYTES)),
-            framing_bytes: sizes
-                .receive_bytes
-                .max(2 * (SIP_HEAD_BYTES + SIP_BODY_BYTES)),
+            framing_bytes: (sizes.receive_bytes / 2).max(SIP_HEAD_BYTES + SIP_BODY_BYTES),
             sip_head_bytes: SIP_HEAD_BYTES,
             sip_body_bytes: SIP_BODY_BYTES,
             kept_bytes: sizes.kept_bytes,
@@ -263,6 +261,8 @@ impl Limits {
         const SESSION: usize = 2048;
         const DIALOG: usize = 1024;
         const TRANSACTION: usize = 2048;
+        // A BYE or CANCEL.
+        const ENDING: usize = 1024;
         const REGISTRATION: usize = 1024;
         const CONNECTION: usize = 512;
         const LETTER: usize = 64;
@@ -277,7 +277,8 @@ impl Limits {
             framing: self.framing_bytes,
             tables: self.sessions * SESSION
                 + self.dialogs * DIALOG
-                + (self.server_transactions + 2 * self.client_transactions) * TRANSACTION
+                + (self.server_transactions + self.client_transactions) * TRANSACTION
+                + self.client_transactions * ENDING
                 + self.registrations * REGISTRATION
                 + self.connections * CONNECTION
                 + (self.mailbox_places + self.mailbox_reserved) * LETTER

@@ -17,3 +17,5 @@ mod media;
 mod people;
 #[path = "sim/text.rs"]
 mod text;
+#[path = "shard/views.rs"]
+mod views;

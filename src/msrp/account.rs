@@ -85,6 +85,9 @@ impl Core {
         };
         s.outstanding = s.outstanding.saturating_sub(1);
         if s.outstanding == 0 && s.progress == Progress::Sent {
+            if let Some(m) = self.messages.get(message) {
+                self.counters.delivery.record(now.since(m.began));
+            }
             self.ack_share(message, share);
             self.settle(now, message, outbox);
         }

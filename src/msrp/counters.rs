@@ -1,6 +1,7 @@
 //! What the data plane counts, by the names of its metrics, and what it holds just now.
 
 use super::Failure;
+use crate::distribution::Distribution;
 
 /// The status codes that are counted by themselves; the last place of a [`ByCode`] is for all others.
 pub const CODES: [u16; 10] = [200, 400, 403, 408, 413, 415, 423, 481, 501, 506];
@@ -44,6 +45,8 @@ pub struct Counters {
     pub deliveries_refused: u64,
     /// `deliveries_total{outcome="lost"}`: the leg failed, timed out or was torn down before it had acknowledged.
     pub deliveries_lost: u64,
+    /// `delivery_seconds`: from the head of a message until a leg has acknowledged all of it.
+    pub delivery: Distribution,
     /// Messages of the originator that no device took.
     pub undelivered: u64,
     /// `legs_dropped_total{reason}`: a count for each [`Failure`], in the order of [`failure_place`].

@@ -27,6 +27,22 @@ pub(super) enum State {
 /// Types that a peer has refused with 415 and that are not sent to it again [MSRP-RSP-06].
 const REFUSED_MAX: usize = 8;
 
+/// Whole messages that went one way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// How many.
+    pub messages: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+}
+
+impl Passed {
+    pub(super) fn count(&mut self, bytes: u64) {
+        self.messages += 1;
+        self.bytes += bytes;
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Leg {
@@ -54,6 +70,10 @@ pub(super) struct Leg {
     pub(super) active: bool,
     /// Its media was lost once and brought back: resent messages are recognised [MSRP-CONN-05].
     pub(super) restored: bool,
+    /// What has come whole from its peer.
+    pub(super) from: Passed,
+    /// What was put out whole to its peer.
+    pub(super) to: Passed,
     /// What `left` of its outbox was when its connection last drained.
     pub(super) drained_at: u64,
     pub(super) drained: Option<Instant>,
@@ -80,6 +100,8 @@ impl Leg {
             refusing: false,
             active: false,
             restored: false,
+            from: Passed::default(),
+            to: Passed::default(),
             drained_at: 0,
             drained: None,
             accepted: Vec::new(),

@@ -57,5 +57,6 @@ pub use api::{
     Settings,
 };
 pub use counters::{ByCode, CODES, Counters, Gauges, code_place, failure_place};
+pub use leg::Passed;
 pub use names::{Named, SESSION_ID_LEN, SessionIdText, read_session_id, session_id};
 pub use plane::{LegView, Plane};

@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 use slotmap::SecondaryMap;
 
 use super::{
-    Command, Counters, Event, Failure, Finish, Gauges, Output, Settings,
+    Command, Counters, Event, Failure, Finish, Gauges, Output, Passed, Settings,
     core::{Core, Deferred, Due},
     leg::{Leg, State},
     link::{Link, Mode, Phase},
@@ -30,6 +30,10 @@ pub struct LegView {
     pub unanswered: usize,
     /// Messages that wait whole until it takes them.
     pub waiting: usize,
+    /// What has come whole from its peer.
+    pub from: Passed,
+    /// What was put out whole to its peer.
+    pub to: Passed,
 }
 
 /// Every MSRP session of a shard: bytes in, slices out. See the module's text for the calling order.
@@ -341,6 +345,13 @@ impl Plane {
         self.gauges() == Gauges::default()
     }
 
+    /// Messages of a session that are not accounted for yet.
+    #[must_use]
+    pub fn pending(&self, session: SessionId) -> usize {
+        let session = self.core.sessions.get(session);
+        session.map_or(0, |s| s.messages.len())
+    }
+
     /// A leg as an operator sees it.
     #[must_use]
     pub fn leg_view(&self, session: SessionId, leg: LegId) -> Option<LegView> {
@@ -350,6 +361,8 @@ impl Plane {
             conn: l.conn,
             unanswered: l.unanswered.len(),
             waiting: l.waiting as usize,
+            from: l.from,
+            to: l.to,
         })
     }
 

@@ -25,7 +25,7 @@ impl Core {
             return;
         };
         m.complete = true;
-        let session = m.session;
+        let (session, from, bytes) = (m.session, m.from, m.received.end() - 1);
         let whole = m.keeping;
         let expects_response = m.failure_report == FailureReport::Yes;
         let mut may_send: ArrayVec<LegId, 256> = ArrayVec::new();
@@ -37,6 +37,7 @@ impl Core {
             match share.progress {
                 Progress::Sending => {
                     share.progress = Progress::Sent;
+                    l.to.count(bytes);
                     share.put = l.conn.map_or(0, |conn| outbox.put(conn));
                     if expects_response {
                         share.put = 0;
@@ -51,6 +52,9 @@ impl Core {
                 Progress::Waiting => share.progress = Progress::Failed(408),
                 Progress::Sent | Progress::Acked | Progress::Failed(_) => {}
             }
+        }
+        if let Some(l) = self.leg_mut(session, from) {
+            l.from.count(bytes);
         }
         if let Some(m) = self.messages.get_mut(message) {
             m.shares = shares;
@@ -156,6 +160,7 @@ impl Core {
                 }
                 if let Some(l) = self.leg_mut(session, leg) {
                     l.waiting = l.waiting.saturating_sub(1);
+                    l.to.count(last);
                 }
                 return true;
             }

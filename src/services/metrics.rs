@@ -259,12 +259,12 @@ impl Engine {
         let rows: [Row<Of>; 3] = [
             (
                 "teardown_seconds",
-                "From the first activity to the last BYE or CANCEL sent",
+                "From the first activity until the BYEs and CANCELs that it made were sent",
                 |r| Some(&r.teardown_seconds),
             ),
             (
                 "delivery_seconds",
-                "From the first byte of a message to its last on a leg's socket",
+                "From the head of a message until a leg has acknowledged all of it",
                 |r| Some(&r.delivery_seconds),
             ),
             (

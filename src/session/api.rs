@@ -6,6 +6,7 @@ use crate::{
     ids::{LegId, ServerTxnId, SessionId, ShardId},
     msrp,
     sip::{Draft, Reply, Target, TxnRef},
+    time::Instant,
 };
 
 /// The bounds and choices of the Participating Function; from `Config` and `Limits`.
@@ -97,6 +98,8 @@ pub struct SessionView {
     pub originator: String,
     /// `inviting`, `established`, `settled`, `ending`.
     pub state: &'static str,
+    /// When its INVITE came.
+    pub began: Instant,
     /// Its legs.
     pub legs: Vec<LegView>,
 }
@@ -112,6 +115,10 @@ pub struct LegView {
     pub state: &'static str,
     /// Why it is in that state: `"Call completed elsewhere"`, `"486 Busy Here"`, `"matched by session-id: CEMA"`, ...
     pub why: String,
+    /// What carries its SIP: `udp`, `tcp`.
+    pub transport: &'static str,
+    /// How its MSRP connection is matched with it: `path`, `session-id: CEMA`, `session-id: legacy`; empty before it is known.
+    pub matched: &'static str,
 }
 
 /// What the Participating Function has done (counts) and what is there now (gauges, which return to 0).

@@ -128,6 +128,7 @@ impl Session {
         self.devices.push(Device {
             leg,
             uri: device.uri,
+            target: device.target,
             state: DeviceState::Inviting(invitation),
             why: "suitable: its feature tags match".to_owned(),
             refusal: None,

@@ -164,6 +164,22 @@ impl Function {
         self.sessions.values().map(Session::view).collect()
     }
 
+    /// A session, as an operator sees it.
+    #[must_use]
+    pub fn session_view(&self, session: SessionId) -> Option<SessionView> {
+        self.sessions.get(session).map(Session::view)
+    }
+
+    /// The sessions behind `after`, in the order of their places, `max` at most; and whether there are more.
+    #[must_use]
+    pub fn page(&self, after: Option<SessionId>, max: usize) -> (Vec<SessionView>, bool) {
+        // Names sort by their places, and a table is walked by them.
+        let behind = |id: &SessionId| after.is_none_or(|after| *id > after);
+        let mut rest = self.sessions.iter().filter(|(id, _)| behind(id));
+        let page = rest.by_ref().take(max).map(|(_, s)| s.view()).collect();
+        (page, rest.next().is_some())
+    }
+
     /// What was done so far, and what is there now.
     #[must_use]
     pub fn counters(&self) -> Counters {

@@ -432,14 +432,7 @@ fn explain(usage: &Usage, turn: &Turn) -> String {
         }
         (crate::msrp::Role::Passive, _) => "it connects to us".to_owned(),
     };
-    let matching = match peer.matching {
-        crate::msrp::Matching::Strict => "matched by URI",
-        crate::msrp::Matching::SessionId if turn.settings.legacy_session_match => {
-            "matched by session-id: legacy"
-        }
-        crate::msrp::Matching::SessionId => "matched by session-id: CEMA",
-    };
-    format!("accepted; {role}; {matching}")
+    format!("accepted; {role}; matched by {}", usage.matched)
 }
 
 impl Device {

@@ -10,7 +10,7 @@ use crate::{
     ids::{LegId, ServerTxnId, SessionId},
     msrp::{Command, Finish},
     sip::{
-        Dialog, TxnRef,
+        Dialog, Flow, Target, TxnRef,
         reliable::{Received, Sent},
         retransmit::Acks,
         session_timer::Wish,
@@ -61,6 +61,9 @@ pub(super) struct Session {
     pub(super) late_offer: bool,
     /// Its dialogs, as they are counted for the shard.
     pub(super) counted: usize,
+    pub(super) began: Instant,
+    /// The way that its INVITE came.
+    pub(super) flow: Flow,
 }
 
 /// The originator's leg.
@@ -97,6 +100,8 @@ pub(super) struct Device {
     pub(super) leg: LegId,
     /// Its Contact: the Request-URI of its INVITE (settled.md 1).
     pub(super) uri: Vec<u8>,
+    /// Where its INVITE went.
+    pub(super) target: Target,
     pub(super) state: DeviceState,
     /// Why it is in that state, for people.
     pub(super) why: String,
@@ -266,20 +271,37 @@ impl Session {
             } else {
                 String::new()
             },
+            transport: carrier(
+                self.up
+                    .any_usage()
+                    .map_or(Target::Flow(self.flow), |u| u.dialog.target()),
+            ),
+            matched: self.up.any_usage().map_or("", |u| u.matched),
         };
         let devices = self.devices.iter().map(|d| LegView {
             leg: d.leg,
             contact: String::from_utf8_lossy(&d.uri).into_owned(),
             state: d.state_name(self.settled),
             why: d.why.clone(),
+            transport: carrier(d.any_usage().map_or(d.target, |u| u.dialog.target())),
+            matched: d.any_usage().map_or("", |u| u.matched),
         });
         SessionView {
             session: self.id,
             user: self.user.clone(),
             originator: self.from.clone(),
             state,
+            began: self.began,
             legs: std::iter::once(originator).chain(devices).collect(),
         }
+    }
+}
+
+/// What carries a leg's SIP, for people.
+const fn carrier(target: Target) -> &'static str {
+    match target {
+        Target::Flow(Flow::Udp { .. }) | Target::Udp(_) => "udp",
+        Target::Flow(Flow::Stream { .. }) | Target::Tcp(_) => "tcp",
     }
 }
 
@@ -289,6 +311,15 @@ impl Originator {
         match self {
             Self::Up(usage) | Self::Parting(usage, _) => Some(usage),
             Self::Inviting(_) | Self::Leaving(_) | Self::Gone => None,
+        }
+    }
+
+    /// The usage, whatever is being done with it.
+    const fn any_usage(&self) -> Option<&Usage> {
+        match self {
+            Self::Inviting(waiting) => Some(&waiting.usage),
+            Self::Up(usage) | Self::Parting(usage, _) | Self::Leaving(usage) => Some(usage),
+            Self::Gone => None,
         }
     }
 
@@ -320,6 +351,14 @@ impl Device {
             self.state,
             DeviceState::Inviting(_) | DeviceState::Accepted(_)
         )
+    }
+
+    /// The usage, whatever is being done with it.
+    const fn any_usage(&self) -> Option<&Usage> {
+        match &self.state {
+            DeviceState::Accepted(usage) | DeviceState::Ending(usage) => Some(usage),
+            DeviceState::Inviting(_) | DeviceState::Cancelling(..) | DeviceState::Ended => None,
+        }
     }
 
     fn at(&self) -> Option<Instant> {

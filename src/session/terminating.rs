@@ -157,6 +157,8 @@ impl Function {
                 losses: 0,
                 late_offer: admitted.offer.is_none(),
                 counted: 0,
+                began: turn.now,
+                flow,
             })
         });
         let id = made?;

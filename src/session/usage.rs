@@ -52,6 +52,8 @@ pub(super) struct Usage {
     pub(super) plain: bool,
     /// The peer's path and our role, as the data plane knows them.
     pub(super) way: Option<(Vec<u8>, msrp::Role)>,
+    /// How the peer's connection is matched, for people.
+    pub(super) matched: &'static str,
     /// The ACKs of re-INVITEs of ours, for 2xx that come again.
     pub(super) acks: Acks,
 }
@@ -140,6 +142,7 @@ impl Usage {
             allows_update: false,
             plain: false,
             way: None,
+            matched: "",
             acks: Acks::default(),
         }
     }
@@ -338,6 +341,8 @@ impl Usage {
             return false;
         };
         self.way = Some((peer.path.clone(), peer.role));
+        let theirs = self.theirs.as_deref().unwrap_or_default();
+        self.matched = sdp::matched(&self.own, theirs, turn.terms());
         turn.media(Command::Start {
             session: self.session,
             leg: self.leg,

@@ -1,7 +1,7 @@
 //! What the services ask, answered from the rooms' own counters and views.
 
 use super::{
-    report::{self, Answer, Distribution, InOut, Question, Report},
+    report::{self, Answer, InOut, Question, Report},
     world::Shard,
 };
 use crate::{
@@ -35,29 +35,15 @@ impl Shard {
         match question {
             Question::Counters => Answer::Counters(Box::new(self.report())),
             Question::Sessions { after, max } => {
-                let mut all = self.function.views();
-                all.sort_unstable_by_key(|v| v.session);
-                let behind = all.iter().filter(|v| after.is_none_or(|a| v.session > a));
-                let mut page: Vec<_> = behind.take(max + 1).collect();
-                let more = page.len() > max;
-                page.truncate(max);
-                let next = if more {
-                    page.last().map(|v| v.session)
-                } else {
-                    None
-                };
+                let (page, more) = self.function.page(after, max);
                 Answer::Sessions {
-                    page: page.into_iter().map(|v| self.view(v)).collect(),
-                    next,
+                    next: page.last().filter(|_| more).map(|v| v.session),
+                    page: page.iter().map(|v| self.view(now, v)).collect(),
                 }
             }
             Question::Session(id) => {
-                let all = self.function.views();
-                Answer::Session(
-                    all.iter()
-                        .find(|v| v.session == id)
-                        .map(|v| Box::new(self.view(v))),
-                )
+                let view = self.function.session_view(id);
+                Answer::Session(view.map(|v| Box::new(self.view(now, &v))))
             }
             Question::Drain { end } => {
                 self.function.refuse_new();
@@ -156,8 +142,8 @@ impl Shard {
                 ("mailbox", self.tally.mail_full),
                 ("half_open", self.tally.half_open_closed),
             ],
-            teardown_seconds: Distribution::of_micros(&self.tally.teardown),
-            delivery_seconds: Distribution::default(),
+            teardown_seconds: self.tally.teardown,
+            delivery_seconds: media.delivery,
             handed_over: self.tally.handed_over,
             mail: self.post.sent.clone(),
             ring: Vec::new(),
@@ -165,31 +151,42 @@ impl Shard {
     }
 
     /// A session as the services show it: the Participating Function's view, with what the data plane knows of each leg.
-    fn view(&self, v: &session::SessionView) -> report::SessionView {
+    fn view(&self, now: Instant, v: &session::SessionView) -> report::SessionView {
         report::SessionView {
             id: report::session_name(self.id, v.session),
             user: v.user.clone(),
             originator: v.originator.clone(),
             state: v.state,
+            age_s: now.since(v.began).as_secs(),
+            pending_messages: self.plane.pending(v.session),
             legs: v.legs.iter().map(|l| self.leg(v.session, l)).collect(),
-            ..report::SessionView::default()
         }
     }
 
     fn leg(&self, session: SessionId, l: &session::LegView) -> report::LegView {
         let media = self.plane.leg_view(session, l.leg);
         let conn = media.as_ref().and_then(|m| m.conn);
+        let (from, to) = media.as_ref().map(|m| (m.from, m.to)).unwrap_or_default();
         report::LegView {
             leg: l.leg.0,
             who: l.contact.clone(),
             state: l.state,
             why: l.why.clone(),
+            transport: l.transport,
             peer: conn
                 .and_then(|c| self.conns.get(c))
                 .map_or_else(String::new, |c| c.peer.to_string()),
+            matched: if conn.is_some() { l.matched } else { "" },
+            bytes: InOut {
+                received: from.bytes,
+                sent: to.bytes,
+            },
+            messages: InOut {
+                received: from.messages,
+                sent: to.messages,
+            },
             outbox_bytes: conn.map_or(0, |c| self.outbox.backlog(c)),
             unanswered: media.as_ref().map_or(0, |m| m.unanswered),
-            ..report::LegView::default()
         }
     }
 }

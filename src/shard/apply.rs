@@ -11,8 +11,11 @@ impl Shard {
             if let Some(event) = self.endpoint.poll_event() {
                 self.function.handle_sip(now, &event, &mut self.registrar);
             } else if let Some(event) = self.plane.poll_event() {
-                self.note_media(now, &event);
+                self.note_media(&event);
                 self.function.handle_media(now, &event);
+                if matches!(event, msrp::Event::Activity { .. }) {
+                    self.tear_down(now);
+                }
             } else if let Some(change) = self.registrar.poll_event() {
                 self.function.handle_registration(now, &change);
             } else if let Some(output) = self.plane.poll_output() {
@@ -25,6 +28,25 @@ impl Shard {
                 return;
             }
             self.apply_effects(now);
+        }
+    }
+
+    /// Carries out what the first activity of a session asks for, and notes when its devices were told.
+    fn tear_down(&mut self, now: Instant) {
+        let mut told = false;
+        while let Some(effect) = self.function.poll_effect() {
+            told |= match &effect {
+                session::Effect::Cancel { .. } => true,
+                session::Effect::Request(draft) => draft.message.starts_with(b"BYE "),
+                session::Effect::Respond { .. }
+                | session::Effect::Send { .. }
+                | session::Effect::Media(_)
+                | session::Effect::Ended { .. } => false,
+            };
+            self.apply(now, effect);
+        }
+        if told {
+            self.tally.teardown(now);
         }
     }
 
@@ -41,27 +63,18 @@ impl Shard {
     fn apply(&mut self, now: Instant, effect: session::Effect) {
         match effect {
             session::Effect::Respond { txn, reply } => self.endpoint.respond(now, txn, reply),
-            session::Effect::Request(draft) => {
-                if draft.message.starts_with(b"BYE ") {
-                    self.tally.teardown_step(draft.of.session, now);
-                }
-                self.endpoint.request(now, draft);
-            }
-            session::Effect::Cancel { of, headers } => {
-                self.tally.teardown_step(of.session, now);
-                self.endpoint.cancel(now, of, &headers);
-            }
+            session::Effect::Request(draft) => self.endpoint.request(now, draft),
+            session::Effect::Cancel { of, headers } => self.endpoint.cancel(now, of, &headers),
             session::Effect::Send { target, message } => self.endpoint.send(now, target, message),
             session::Effect::Media(command) => self.plane.command(now, command, &mut self.outbox),
             session::Effect::Ended { session } => {
-                self.tally.session_ended(session);
                 tracing::debug!(shard = self.id.0, ?session, "session ended");
             }
         }
     }
 
-    /// Says in the log what the data plane has told, and starts the clock of a teardown.
-    fn note_media(&mut self, now: Instant, event: &msrp::Event) {
+    /// Says in the log what the data plane has told.
+    fn note_media(&self, event: &msrp::Event) {
         match event {
             msrp::Event::Bound { session, leg } => {
                 tracing::debug!(shard = self.id.0, ?session, leg = leg.0, "media is up")
@@ -78,7 +91,6 @@ impl Shard {
                     settled,
                     "activity: this device stays, the others are torn down"
                 );
-                self.tally.teardown_begins(*session, now);
             }
             msrp::Event::Failed { session, leg, why } => {
                 tracing::info!(

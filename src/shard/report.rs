@@ -4,6 +4,7 @@
 
 use slotmap::{Key as _, KeyData};
 
+pub use crate::distribution::{BOUNDS_US, Distribution};
 use crate::ids::{SessionId, ShardId};
 
 /// What the services ask of one shard.
@@ -116,9 +117,9 @@ pub struct Report {
     pub malformed: u64,
     /// How often each bound was reached, by its name: what was refused or given up for it. Each is one of `overload_rejected`.
     pub limits_reached: Vec<(&'static str, u64)>,
-    /// From first activity to the last BYE or CANCEL sent.
+    /// From the first activity of a session until the BYEs and CANCELs to all other devices were in the kernel's hands.
     pub teardown_seconds: Distribution,
-    /// From the first byte of a message received to the last handed to a leg's socket.
+    /// From the head of a message until a leg has acknowledged all of it: one each message and leg.
     pub delivery_seconds: Distribution,
     /// MSRP connections given to the shard that their first request named.
     pub handed_over: u64,
@@ -126,62 +127,6 @@ pub struct Report {
     pub mail: Vec<u64>,
     /// What the ring counts, by the names that `io` gives.
     pub ring: Vec<(&'static str, u64)>,
-}
-
-/// Upper bounds of [`Distribution`]'s buckets, in microseconds; a last bucket has no bound. 20 µs to 30 s, so that both a
-/// fan-out on loopback and a SIP timer fall where they can be told from their neighbours.
-pub const BOUNDS_US: [u64; 20] = [
-    20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000,
-    1_000_000, 2_000_000, 5_000_000, 10_000_000, 20_000_000, 30_000_000,
-];
-
-/// How often something took how long.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Distribution {
-    /// How often it took up to each of [`BOUNDS_US`] (and longer than the one before), then how often longer than all.
-    pub counts: [u64; BOUNDS_US.len() + 1],
-    /// The sum of all, in microseconds.
-    pub sum_us: u64,
-}
-
-impl Distribution {
-    /// The buckets of a histogram of microseconds.
-    #[must_use]
-    pub fn of_micros(histogram: &hdrhistogram::Histogram<u64>) -> Self {
-        let mut d = Self::default();
-        for step in histogram.iter_recorded() {
-            let value = step.value_iterated_to();
-            let n = step.count_since_last_iteration();
-            d.counts[place(value)] += n;
-            d.sum_us = d.sum_us.saturating_add(value.saturating_mul(n));
-        }
-        d
-    }
-
-    /// Counts one that took `us` microseconds.
-    pub fn record_micros(&mut self, us: u64) {
-        self.counts[place(us)] += 1;
-        self.sum_us = self.sum_us.saturating_add(us);
-    }
-
-    /// How many there were.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
-    /// Adds what another shard counted.
-    pub fn add(&mut self, other: &Self) {
-        for (mine, theirs) in self.counts.iter_mut().zip(other.counts) {
-            *mine += theirs;
-        }
-        self.sum_us = self.sum_us.saturating_add(other.sum_us);
-    }
-}
-
-/// The bucket that `us` falls into.
-fn place(us: u64) -> usize {
-    BOUNDS_US.partition_point(|bound| *bound < us)
 }
 
 /// A session as an operator sees it.
@@ -195,7 +140,7 @@ pub struct SessionView {
     pub originator: String,
     /// `inviting`, `established`, `settled`, `ending`.
     pub state: &'static str,
-    /// Seconds since the INVITE.
+    /// Whole seconds since the INVITE.
     pub age_s: u64,
     /// Messages that are not accounted for yet.
     pub pending_messages: usize,
@@ -214,15 +159,15 @@ pub struct LegView {
     pub state: &'static str,
     /// Why it is in that state: `486 Busy Here`, `Call completed elsewhere`, ...
     pub why: String,
-    /// What carries its SIP: `udp`, `tcp`, `tls`.
+    /// What carries its SIP: `udp`, `tcp`.
     pub transport: &'static str,
     /// The address of its MSRP connection; empty without one.
     pub peer: String,
-    /// How its connection was matched with it: `path`, `session-id: CEMA`, `session-id: legacy`; empty without one.
+    /// How its connection is matched with it: `path`, `session-id: CEMA`, `session-id: legacy`; empty without one.
     pub matched: &'static str,
-    /// Body bytes from it and to it.
+    /// Body bytes of these.
     pub bytes: InOut,
-    /// Messages from it and to it.
+    /// Messages that have come whole from it, and that were put out whole to it.
     pub messages: InOut,
     /// Bytes that wait for it.
     pub outbox_bytes: usize,
@@ -251,33 +196,6 @@ pub fn session_of(name: &str) -> Option<(ShardId, SessionId)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_distribution_puts_each_time_below_its_bound() {
-        let mut d = Distribution::default();
-        for us in [0, 20, 21, 30_000_000, 30_000_001] {
-            d.record_micros(us);
-        }
-        assert_eq!((d.counts[0], d.counts[1]), (2, 1));
-        assert_eq!((d.counts[19], d.counts[20]), (1, 1));
-        assert_eq!((d.count(), d.sum_us), (5, 60_000_042));
-        let mut twice = d.clone();
-        twice.add(&d);
-        assert_eq!((twice.count(), twice.counts[0]), (10, 4));
-    }
-
-    #[test]
-    fn a_histogram_gives_its_buckets() {
-        let mut h = hdrhistogram::Histogram::<u64>::new(3).unwrap();
-        for us in [5, 5, 150, 900_000] {
-            h.record(us).unwrap();
-        }
-        let d = Distribution::of_micros(&h);
-        assert_eq!((d.counts[0], d.counts[3], d.counts[14]), (2, 1, 1));
-        assert_eq!(d.count(), 4);
-        // Three digits are kept of each.
-        assert!(d.sum_us.abs_diff(900_160) < 1_000, "{}", d.sum_us);
-    }
 
     #[test]
     fn a_session_is_found_by_its_name_and_by_no_other() {

@@ -1,11 +1,7 @@
 //! What a shard counts by itself: messages by method and code, what it had to refuse, how long things took.
 
-use hdrhistogram::Histogram;
-use slotmap::SecondaryMap;
-
-use super::report::InOut;
+use super::report::{Distribution, InOut};
 use crate::{
-    ids::SessionId,
     time::Instant,
     wire::sip::{Message, Method, Start},
 };
@@ -52,11 +48,10 @@ pub(super) struct Tally {
     pub(super) handed_over: u64,
     /// Messages for another shard that found no place in the mail.
     pub(super) mail_full: u64,
-    pub(super) sessions_ended: u64,
-    /// When the first activity of a session came.
-    active_since: SecondaryMap<SessionId, Instant>,
-    /// Microseconds from the first activity to each BYE or CANCEL after it; a turn counts as no time.
-    pub(super) teardown: Histogram<u64>,
+    /// From first activity until the teardown that it made was in the kernel's hands.
+    pub(super) teardown: Distribution,
+    /// Teardowns of this turn, by when their activity came: they are sent when the turn ends.
+    leaving: Vec<Instant>,
 }
 
 impl Default for Tally {
@@ -73,11 +68,8 @@ impl Default for Tally {
             source_requests: 0,
             handed_over: 0,
             mail_full: 0,
-            sessions_ended: 0,
-            active_since: SecondaryMap::new(),
-            // Three digits up to a minute: a fixed table, made once.
-            teardown: Histogram::new_with_bounds(1, 60_000_000, 2)
-                .unwrap_or_else(|_| unreachable!("the bounds are right")),
+            teardown: Distribution::default(),
+            leaving: Vec::new(),
         }
     }
 }
@@ -117,25 +109,21 @@ impl Tally {
         }
     }
 
-    /// A session has its first activity.
-    pub(super) fn teardown_begins(&mut self, session: SessionId, now: Instant) {
-        if !self.active_since.contains_key(session) {
-            self.active_since.insert(session, now);
-        }
+    /// Devices of a session are torn down, for activity that came at `since`. What they are told leaves with the turn.
+    pub(super) fn teardown(&mut self, since: Instant) {
+        self.leaving.push(since);
     }
 
-    /// A BYE or CANCEL of a session leaves; after its first activity it is part of the teardown.
-    pub(super) fn teardown_step(&mut self, session: SessionId, now: Instant) {
-        if let Some(since) = self.active_since.get(session) {
-            let us = u64::try_from(now.since(*since).as_micros()).unwrap_or(u64::MAX);
-            self.teardown.saturating_record(us.max(1));
-        }
+    /// Whether the end of a turn is to be noted: then the next one begins at once.
+    pub(super) const fn awaits_end_of_turn(&self) -> bool {
+        !self.leaving.is_empty()
     }
 
-    /// A session is over.
-    pub(super) fn session_ended(&mut self, session: SessionId) {
-        self.sessions_ended += 1;
-        self.active_since.remove(session);
+    /// A turn has begun: what the last one sent was in the kernel's hands before `now`.
+    pub(super) fn turn_ended(&mut self, now: Instant) {
+        for since in self.leaving.drain(..) {
+            self.teardown.record(now.since(since));
+        }
     }
 
     pub(super) fn requests(&self) -> Vec<(&'static str, InOut)> {

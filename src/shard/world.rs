@@ -352,6 +352,7 @@ impl World for Shard {
     }
 
     fn due(&mut self, now: Instant) {
+        self.tally.turn_ended(now);
         self.plane.handle_timeout(now, &mut self.outbox);
         self.endpoint.handle_timeout(now);
         self.registrar.handle_timeout(now);
@@ -373,6 +374,8 @@ impl World for Shard {
             self.registrar.poll_timeout(),
             self.function.poll_timeout(),
             self.half_open.next(),
+            // At once: the clock of the next turn says when this one has sent what it had to.
+            self.tally.awaits_end_of_turn().then_some(self.clock),
         ]
         .into_iter()
         .flatten()

@@ -68,6 +68,41 @@ pub struct Settings {
     pub product: String,
 }
 
+/// The bounds and choices of a registrar.
+#[derive(Clone, Debug)]
+pub struct RegistrarSettings {
+    /// The domains whose users may register.
+    pub domains: Vec<String>,
+    /// Users with a password: address of record and password. Others register without.
+    pub users: Vec<(String, String)>,
+    /// Contacts in all; over it 503.
+    pub registrations_max: usize,
+    /// Contacts of one user; over it 403.
+    pub contacts_max: usize,
+    /// Contacts that came from one source address; over it 503. `None`: no limit.
+    pub source_max: Option<usize>,
+    /// The shortest expiry; less gets 423.
+    pub min_expires: Duration,
+    /// The longest expiry; more is shortened.
+    pub max_expires: Duration,
+}
+
+impl RegistrarSettings {
+    /// Min-Expires 60 s, at most a day, 32 contacts a user, 100,000 in all.
+    #[must_use]
+    pub fn new(domains: Vec<String>) -> Self {
+        Self {
+            domains,
+            users: Vec::new(),
+            registrations_max: 100_000,
+            contacts_max: 32,
+            source_max: None,
+            min_expires: Duration::from_secs(60),
+            max_expires: Duration::from_secs(86_400),
+        }
+    }
+}
+
 /// What a client transaction belongs to; the endpoint stores it and gives it back, unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TxnRef {

@@ -26,9 +26,12 @@ mod stream;
 pub mod token;
 pub mod transaction;
 
-pub use api::{Counts, Draft, Event, Flow, Listening, Output, Reply, Settings, Target, TxnRef};
+pub use api::{
+    Counts, Draft, Event, Flow, Listening, Output, RegistrarSettings, Reply, Settings, Target,
+    TxnRef,
+};
 pub use dialog::{Dialog, address};
 pub use endpoint::Endpoint;
 pub use holders::{Refused, source};
-pub use registrar::{Binding, Registrar, RegistrarEvent, RegistrarSettings};
+pub use registrar::{Binding, Registrar, RegistrarEvent};
 pub use stream::{Item, Stream};

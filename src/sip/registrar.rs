@@ -14,7 +14,7 @@ use foldhash::quality::FixedState;
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
 
 use super::{
-    Flow, Reply,
+    Flow, RegistrarSettings, Reply,
     digest::{Digest, Verdict},
     holders::{Holders, Refused, source_of},
     route_key::address_of_record,
@@ -27,41 +27,6 @@ use crate::{
         uri,
     },
 };
-
-/// The bounds and choices of a registrar.
-#[derive(Clone, Debug)]
-pub struct RegistrarSettings {
-    /// The domains whose users may register.
-    pub domains: Vec<String>,
-    /// Users with a password: address of record and password. Others register without.
-    pub users: Vec<(String, String)>,
-    /// Contacts in all; over it 503.
-    pub registrations_max: usize,
-    /// Contacts of one user; over it 403.
-    pub contacts_max: usize,
-    /// Contacts that came from one source address; over it 503. `None`: no limit.
-    pub source_max: Option<usize>,
-    /// The shortest expiry; less gets 423.
-    pub min_expires: Duration,
-    /// The longest expiry; more is shortened.
-    pub max_expires: Duration,
-}
-
-impl RegistrarSettings {
-    /// Min-Expires 60 s, at most a day, 32 contacts a user, 100,000 in all.
-    #[must_use]
-    pub fn new(domains: Vec<String>) -> Self {
-        Self {
-            domains,
-            users: Vec::new(),
-            registrations_max: 100_000,
-            contacts_max: 32,
-            source_max: None,
-            min_expires: Duration::from_secs(60),
-            max_expires: Duration::from_secs(86_400),
-        }
-    }
-}
 
 /// Where one device of a user is.
 #[derive(Clone, Debug)]

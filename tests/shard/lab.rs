@@ -407,6 +407,11 @@ impl Lab {
         panic!("no response to {method} went to {to}");
     }
 
+    /// Takes everything off a wire.
+    pub(crate) fn take(&mut self, line: Line) -> Vec<u8> {
+        std::mem::take(&mut self.wires[line.0].out)
+    }
+
     /// Takes every whole MSRP frame off a wire.
     pub(crate) fn frames(&mut self, line: Line) -> Vec<Frame> {
         let out = &mut self.wires[line.0].out;

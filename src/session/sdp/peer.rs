@@ -46,6 +46,22 @@ pub(in crate::session) fn peer(
     })
 }
 
+/// How our connection with the peer is matched, for people; empty where its description has no MSRP line.
+pub(in crate::session) fn matched(own: &Own, theirs: &[u8], terms: Terms) -> &'static str {
+    let cema = || {
+        let said = Session::parse(own.last()?).ok()?;
+        let theirs = Session::parse(theirs).ok()?;
+        let theirs = theirs.media().nth(msrp_at(&theirs).ok()?)?;
+        Some(ours(&said)?.cema() && theirs.cema())
+    };
+    match cema() {
+        None => "",
+        Some(true) => "session-id: CEMA",
+        Some(false) if terms.legacy => "session-id: legacy",
+        Some(false) => "path",
+    }
+}
+
 /// RFC 6135 §4.2: the answer decides; without a word of it RFC 4975 does, and the offerer connects [COMEDIA-06].
 fn role(ours: &Media<'_>, theirs: &Media<'_>, we_offered: bool) -> Role {
     if we_offered {
