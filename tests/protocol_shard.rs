@@ -4,15 +4,20 @@
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
     clippy::wildcard_enum_match_arm,
-    reason = "helpers of a test: what is wrong fails it"
+    unsafe_code,
+    reason = "helpers of a test: what is wrong fails it; a counting allocator is an unsafe trait that only passes on"
 )]
 
+#[path = "shard/bad_input.rs"]
+mod bad_input;
 #[path = "shard/lab.rs"]
 mod lab;
 #[path = "shard/limits.rs"]
 mod limits;
 #[path = "shard/media.rs"]
 mod media;
+#[path = "shard/memory.rs"]
+mod memory;
 #[path = "shard/people.rs"]
 mod people;
 #[path = "sim/text.rs"]

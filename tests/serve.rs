@@ -244,6 +244,81 @@ fn garbage_does_not_harm_it() {
     assert_eq!(serve.stopped(), 0);
 }
 
+/// Half-open connections and heads without end, of both kinds, over real sockets: the main job is done beside them, they are
+/// closed when their time is over or their bound is reached, and counters say so.
+#[test]
+fn half_open_connections_and_endless_heads_do_not_harm_it() {
+    use std::io::Write as _;
+    let mut serve = Serve::start(&QUIET.replace("[msrp]\n", "[msrp]\nbind_s = 2\n"));
+    let line = serve.line("\"ready\"");
+    let said: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    let address = |key: &str, kind: &str| -> SocketAddr {
+        let list = said[key].as_str().expect("a list");
+        let one = list.split(' ').find_map(|l| l.strip_prefix(kind));
+        one.expect(kind).parse().expect("an address")
+    };
+    let (udp, admin) = (
+        address("sip", "udp:"),
+        said["admin"].as_str().expect("admin"),
+    );
+    let admin: SocketAddr = admin.parse().expect("an address");
+    let kinds = [
+        (
+            address("sip", "tcp:"),
+            &b"OPTIONS sip:a SIP/2.0\r\nX-Long: "[..],
+        ),
+        (address("msrp", "tcp:"), b"MSRP abcd1234 SEND\r\nTo-Path: "),
+    ];
+    let mut silent = Vec::new();
+    let mut endless = Vec::new();
+    for (to, start) in kinds {
+        for _ in 0..40 {
+            silent.push(TcpStream::connect(to).expect("there is room"));
+        }
+        for _ in 0..5 {
+            let mut stream = TcpStream::connect(to).expect("there is room");
+            stream.write_all(start).expect("written");
+            stream
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .expect("set");
+            endless.push(stream);
+        }
+    }
+    // Each of them is answered where it can be, and cut off: what it still says is not kept, and not listened to for long.
+    let by = Instant::now() + Duration::from_secs(10);
+    while !endless.is_empty() {
+        assert!(Instant::now() < by, "they are listened to for ever");
+        endless.retain_mut(|stream| stream.write_all(&[b'x'; 4096]).is_ok());
+    }
+    let outcome = ringfork::demo::play(udp, ringfork::io::Clock::start());
+    assert!(outcome.ok, "{outcome:?}");
+    // The others are closed when they have named nothing for two seconds.
+    for stream in &mut silent {
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("set");
+        let told = stream.read(&mut [0]);
+        assert!(
+            matches!(&told, Ok(0))
+                || told.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset),
+            "it is closed"
+        );
+    }
+    let metrics = get(admin, "/metrics");
+    let count = |name: &str| -> u64 {
+        let row = metrics.lines().find_map(|l| l.strip_prefix(name));
+        row.expect(name).trim().parse().expect("a number")
+    };
+    assert_eq!(
+        count("ringfork_limit_reached_total{limit=\"half_open\"} "),
+        80
+    );
+    assert_eq!(count("ringfork_malformed_connections_total "), 10);
+    assert_eq!(count("ringfork_framing_bytes "), 0);
+    serve.signal(Signal::TERM);
+    assert_eq!(serve.stopped(), 0);
+}
+
 #[test]
 fn the_demonstration_holds_and_says_so_in_one_line_of_json() {
     let out = Command::new(env!("CARGO_BIN_EXE_ringfork"))

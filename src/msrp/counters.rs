@@ -53,6 +53,8 @@ pub struct Counters {
     pub legs_dropped: [u64; 7],
     /// Connections closed because their bytes could not be framed.
     pub malformed: u64,
+    /// Connections closed because they named no session in time.
+    pub unbound: u64,
     /// Requests refused because a bound was reached.
     pub refused_full: u64,
 }

@@ -558,6 +558,7 @@ impl Plane {
             // Before it has named a session: RFC 4975 §5.4. [MSRP-CONN-04]
             let by = since + if link.settled { idle } else { bind };
             if by <= now {
+                self.core.counters.unbound += u64::from(!link.settled);
                 self.close(conn, true);
                 return;
             }

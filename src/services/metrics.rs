@@ -192,6 +192,26 @@ impl Engine {
                 })
             })
         })?;
+        type Of = fn(&Report) -> u64;
+        let rows: [Row<Of>; 3] = [
+            ("sip_repeated", "SIP requests that came again", |r| {
+                r.sip_repeated
+            }),
+            (
+                "sip_retransmitted",
+                "SIP messages that were sent again by a timer",
+                |r| r.sip_retransmitted,
+            ),
+            (
+                "sip_strays",
+                "SIP responses and ACKs that belong to nothing",
+                |r| r.sip_strays,
+            ),
+        ];
+        for (name, help, of) in rows {
+            let n = self.sum(of);
+            counter(e, name, help, |sample| sample(&[], n))?;
+        }
         let legs = self.by_label(|r| &r.fork_legs, add);
         counter(
             e,

@@ -95,6 +95,9 @@ impl Shard {
             framing_bytes: n(self.framing + self.plane.heads()),
             sip_requests: self.tally.requests(),
             sip_responses: self.tally.responses(),
+            sip_repeated: sip.repeated,
+            sip_retransmitted: sip.retransmitted,
+            sip_strays: sip.strays,
             msrp_messages: InOut {
                 received: media.messages_in,
                 sent: media.messages_out,
@@ -140,7 +143,7 @@ impl Shard {
                 ("spill_bytes", self.tally.spill_dropped),
                 ("framing_bytes", self.tally.framing_dropped),
                 ("mailbox", self.tally.mail_full),
-                ("half_open", self.tally.half_open_closed),
+                ("half_open", self.tally.half_open_closed + media.unbound),
             ],
             teardown_seconds: self.tally.teardown,
             delivery_seconds: media.delivery,

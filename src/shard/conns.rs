@@ -34,7 +34,7 @@ pub(super) struct Conn {
     pub(super) peer: SocketAddr,
     /// Other shards that got something of it by mail, a bit each: they are told when it is gone.
     pub(super) readers: u64,
-    /// Until when a whole SIP message must have come; after it the connection is half-open no more.
+    /// Until when the first SIP message, or one that has begun, must have come whole.
     pub(super) half_open: Option<TimerId>,
     /// It came in, and counts as one of its source.
     pub(super) counted: Option<Room>,

@@ -99,6 +99,12 @@ pub struct Report {
     pub sip_requests: Vec<(&'static str, InOut)>,
     /// Responses by status code.
     pub sip_responses: Vec<(u16, InOut)>,
+    /// SIP requests that came again: absorbed, or answered by the last response.
+    pub sip_repeated: u64,
+    /// SIP messages that our timers have sent again.
+    pub sip_retransmitted: u64,
+    /// SIP responses and ACKs that belong to nothing: dropped.
+    pub sip_strays: u64,
     /// Messages begun.
     pub msrp_messages: InOut,
     /// SENDs with a body, received.

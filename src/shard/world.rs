@@ -41,7 +41,7 @@ pub struct Shard {
     pub(super) effects: VecDeque<Effect>,
     /// Connections of other shards whose frames come by mail.
     pub(super) far: Vec<ConnId>,
-    /// SIP connections from which no whole message has come yet.
+    /// SIP connections from which no whole message has come yet, or which have begun another.
     pub(super) half_open: Timers<ConnId>,
     bounds: Bounds,
     bind: std::time::Duration,
@@ -200,8 +200,13 @@ impl Shard {
         if let Some(entry) = self.conns.get_mut(conn)
             && let Role::Sip(slot) = &mut entry.role
         {
-            self.framing += stream.held();
+            let held = stream.held();
+            self.framing += held;
             *slot = stream;
+            // What has begun must come whole in time.
+            if held > 0 && entry.half_open.is_none() {
+                entry.half_open = Some(self.half_open.insert(now + self.bind, conn));
+            }
         }
         if !fine {
             self.settle(now);
