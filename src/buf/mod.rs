@@ -3,10 +3,12 @@
 //! A received buffer is shared by counted [`Slice`]s and never copied on the way to a leg. What a shard writes itself
 //! (heads, end-lines, responses) goes into the turn's arena. Safe code only: `io` stands behind [`Region`].
 
+mod line;
 mod outbox;
 mod slice;
 
-pub use outbox::{Full, Outbox, Owner, Piece, TID_LEN, Tid, end_line};
+pub use line::end_line;
+pub use outbox::{Frame, Full, Outbox, Owner, Stand, TID_LEN, Tid};
 pub use slice::{Region, Slice};
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use crate::ids::ConnId;
 #[derive(Clone, Debug)]
 enum Op {
     Begin(u8),
+    /// A whole frame in one go; its body shared, in two pieces where asked.
+    Frame(u8, usize, bool),
     Body(usize, bool),
     End,
     Whole,
@@ -23,6 +25,7 @@ enum Op {
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         4 => (0..3u8).prop_map(Op::Begin),
+        4 => (0..3u8, 0..40usize, any::<bool>()).prop_map(|(o, n, two)| Op::Frame(o, n, two)),
         5 => (1..40usize, any::<bool>()).prop_map(|(n, s)| Op::Body(n, s)),
         4 => Just(Op::End),
         1 => Just(Op::Whole),
@@ -50,6 +53,9 @@ fn tid(n: usize) -> Tid {
     t
 }
 
+/// `MSRP `, transaction id, `{}`.
+const HEAD_LEN: usize = 5 + TID_LEN + 2;
+
 /// What the wire shows of one frame: head seen, body, flag.
 #[derive(Debug, PartialEq)]
 struct Seen {
@@ -58,7 +64,7 @@ struct Seen {
     flag: Option<u8>,
 }
 
-/// Parses a wire of `{tid}` heads, lower-case bodies, end-lines and `W`s. Incomplete last frame allowed.
+/// Parses a wire of `MSRP tid{}` heads, lower-case bodies, end-lines and `W`s. Incomplete last frame allowed.
 fn parse(mut wire: &[u8]) -> Vec<Seen> {
     let mut seen = Vec::new();
     while let Some(first) = wire.first() {
@@ -68,15 +74,16 @@ fn parse(mut wire: &[u8]) -> Vec<Seen> {
         }
         assert_eq!(
             *first,
-            b'{',
+            b'M',
             "a frame begins with its head: {:?}",
             String::from_utf8_lossy(wire)
         );
-        if wire.len() < TID_LEN + 2 {
+        if wire.len() < HEAD_LEN {
             return seen;
         }
-        let id: Tid = wire[1..=TID_LEN].try_into().unwrap();
-        wire = &wire[TID_LEN + 2..];
+        let id: Tid = wire[5..5 + TID_LEN].try_into().unwrap();
+        assert_eq!(&wire[5 + TID_LEN..HEAD_LEN], b"{}");
+        wire = &wire[HEAD_LEN..];
         let body = wire.iter().take_while(|b| b.is_ascii_lowercase()).count();
         let mut frame = Seen {
             tid: id,
@@ -122,7 +129,7 @@ fn run(ops: Vec<Op>) {
         match op {
             Op::Begin(owner) if out.open(conn).is_none() => {
                 let tid = tid(frames.len());
-                out.begin(conn, u64::from(owner), tid, &[b"{", &tid]);
+                out.begin(conn, u64::from(owner), tid, &[b"MSRP ", &tid, b"{"]);
                 out.own(conn, b"}");
                 out.body(conn);
                 frames.push(Frame {
@@ -130,6 +137,30 @@ fn run(ops: Vec<Op>) {
                     tid,
                     body: Vec::new(),
                     ended: false,
+                    aborted: None,
+                });
+            }
+            Op::Frame(owner, n, two) if out.open(conn).is_none() => {
+                let tid = tid(frames.len());
+                let body: Vec<u8> = (b'a'..=b'z').cycle().take(n).collect();
+                let rest = [&b"}"[..], &body].concat();
+                let at = if two { 1 + n / 2 } else { 1 + n };
+                let shared = [Slice::copied(&rest[..at]), Slice::copied(&rest[at..])];
+                let frame = super::Frame {
+                    owner: u64::from(owner),
+                    tid,
+                    head: b"{",
+                    shared: &shared,
+                    body_at: 1,
+                    flag: b'$',
+                };
+                let stand = out.frame(conn, &frame).unwrap();
+                assert_eq!((stand.put, stand.backlog), (out.put(conn), out.backlog(conn)));
+                frames.push(Frame {
+                    owner,
+                    tid,
+                    body,
+                    ended: true,
                     aborted: None,
                 });
             }
@@ -166,7 +197,7 @@ fn run(ops: Vec<Op>) {
             }
             Op::Turn(share) => flush(&mut out, &mut wire, share),
             Op::Writable => out.writable(conn),
-            Op::Begin(_) | Op::Body(..) | Op::End | Op::Whole => {}
+            Op::Begin(_) | Op::Frame(..) | Op::Body(..) | Op::End | Op::Whole => {}
         }
     }
     if out.open(conn).is_some() {
@@ -208,7 +239,7 @@ fn parse_prefix(mut wire: &[u8]) -> Vec<(usize, bool)> {
             wire = &wire[1..];
             continue;
         }
-        wire = wire.get(TID_LEN + 2..).unwrap_or(&[]);
+        wire = wire.get(HEAD_LEN..).unwrap_or(&[]);
         let body = wire.iter().take_while(|b| b.is_ascii_lowercase()).count();
         wire = &wire[body..];
         seen.push((body, !wire.is_empty()));
