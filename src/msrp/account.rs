@@ -22,25 +22,28 @@ impl Core {
         if !m.chosen {
             return;
         }
-        if !m.delivered && m.shares.iter().any(|s| s.progress == Progress::Acked) {
-            m.delivered = true;
-            if m.held.is_some() {
-                self.answer_held(now, message, 200, outbox);
+        let (mut waiting, mut undecided, mut acked) = (false, m.shares.is_empty(), false);
+        for share in &m.shares {
+            match share.progress {
+                Progress::Waiting => (waiting, undecided) = (true, true),
+                Progress::Sending | Progress::Sent => undecided = true,
+                Progress::Acked => acked = true,
+                Progress::Failed(_) => {}
             }
         }
-        let Some(m) = self.messages.get_mut(message) else {
-            return;
-        };
-        let waiting = m.shares.iter().any(|s| s.progress == Progress::Waiting);
-        let undecided = m.shares.is_empty() || !m.shares.iter().all(Share::is_final);
-        let failure = m.failure();
+        let first = acked && !m.delivered;
+        m.delivered |= acked;
         let (complete, delivered) = (m.complete, m.delivered);
+        if first && m.held.is_some() {
+            self.answer_held(now, message, 200, outbox);
+        }
         if delivered && !waiting {
             self.drop_kept(message);
         }
         if undecided {
             return;
         }
+        let failure = self.messages.get(message).and_then(Message::failure);
         match (complete, failure) {
             (true, None) => self.forget(message),
             (true, Some(code)) => self.fail_message(now, message, code, outbox),

@@ -21,7 +21,7 @@ use super::{
     unanswered::{Expects, Sent, in_leg},
 };
 use crate::{
-    buf::{Outbox, Tid},
+    buf::{Outbox, Slice, Tid},
     ids::{ConnId, LegId, SessionId},
     time::Instant,
     timer::Timers,
@@ -83,6 +83,9 @@ pub(super) struct Core {
     /// Bytes that are put together here before they are queued.
     pub(super) scratch: Vec<u8>,
     pub(super) prefix: Vec<u8>,
+    /// What a chunk puts on each leg, and the shares that go the long way: lists that are used again.
+    pub(super) shared: Vec<Slice>,
+    pub(super) others: Vec<usize>,
     hash: FixedState,
 }
 
@@ -107,6 +110,8 @@ impl Core {
             cost_bytes: 0,
             scratch: Vec::with_capacity(1024),
             prefix: Vec::with_capacity(crate::wire::cpim::HEADERS_MAX),
+            shared: Vec::new(),
+            others: Vec::new(),
             hash,
         }
     }
@@ -198,10 +203,7 @@ impl Core {
     /// `avoid`: ids that stand in the body as if they ended it. [MSRP-FRAME-05]
     pub(super) fn new_sent(&mut self, avoid: &[(u64, Tid)]) -> (Handle, Tid) {
         let handle = self.sent.take();
-        let mut tid = names::tid(handle.place, &mut self.rng);
-        while avoid.iter().any(|(_, a)| *a == tid) {
-            tid = names::tid(handle.place, &mut self.rng);
-        }
+        let tid = names::tid_beside(handle.place, &mut self.rng, avoid);
         (handle, tid)
     }
 

@@ -16,7 +16,7 @@ use crate::{
     buf::{Outbox, Slice, Tid},
     ids::{ConnId, SessionId},
     time::Instant,
-    wire::msrp::{ByteRange, FailureReport, write},
+    wire::msrp::{ByteRange, write},
 };
 
 /// Above this a chunk must be interruptible: its range ends in `*` [MSRP-CHUNK-01].
@@ -85,26 +85,45 @@ impl Core {
             return;
         };
         m.forwarded = chunk.start + chunk.len;
-        let (count, total) = (m.shares.len(), m.total);
+        let count = m.shares.len();
+        let Some(range) = chunk.range(m.total) else {
+            self.forward_whole(now, message, chunk, parts, outbox);
+            return;
+        };
         let mut line = RangeLine::new();
-        if let Some(range) = chunk.range(total) {
-            self.range_line(range, &mut line);
-        }
-        for i in 0..count {
-            let Some(share) = self.messages.get(message).and_then(|m| m.shares.get(i)) else {
-                return;
-            };
-            if share.progress != Progress::Sending {
-                continue;
-            }
-            if self.is_too_large(message, i, chunk.start + chunk.len) {
-                self.fail_share(now, message, i, 413, outbox);
-                self.settle(now, message, outbox);
-                continue;
-            }
-            self.send_chunk(now, message, i, chunk, &line, parts, outbox);
+        self.range_line(range, &mut line);
+        for share in 0..count {
+            self.forward_to(now, message, share, chunk, &line, parts, outbox);
         }
         self.check_bounds(now, message, outbox);
+    }
+
+    /// Puts a whole chunk out on the leg of one share, if that is sending. `line`: what stands for its Byte-Range.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a chunk on a leg")]
+    pub(super) fn forward_to(
+        &mut self,
+        now: Instant,
+        message: Handle,
+        share: usize,
+        chunk: &Chunk<'_>,
+        line: &[u8],
+        parts: &[Slice],
+        outbox: &mut Outbox,
+    ) {
+        let sending = self
+            .messages
+            .get(message)
+            .and_then(|m| m.shares.get(share))
+            .is_some_and(|s| s.progress == Progress::Sending);
+        if !sending {
+            return;
+        }
+        if self.is_too_large(message, share, chunk.start + chunk.len) {
+            self.fail_share(now, message, share, 413, outbox);
+            self.settle(now, message, outbox);
+            return;
+        }
+        self.send_chunk(now, message, share, chunk, line, parts, outbox);
     }
 
     /// Whether a message that reaches up to `end` (exclusive) is larger than the leg wants any [MSRP-TYPES-04].
@@ -156,11 +175,7 @@ impl Core {
     ) -> Option<ConnId> {
         let m = self.messages.get(message)?;
         let (session, leg) = (m.session, m.shares.get(share)?.leg);
-        let expects = match m.failure_report {
-            FailureReport::Yes => Expects::Response,
-            FailureReport::Partial => Expects::Error,
-            FailureReport::No => Expects::Nothing,
-        };
+        let expects = Expects::of(m.failure_report);
         let conn = self.leg(session, leg)?.conn?;
         if outbox.open(conn).is_some() {
             self.interrupt(now, conn, outbox);

@@ -51,6 +51,7 @@ mod set;
 mod slab;
 mod unanswered;
 mod wait;
+mod whole;
 
 pub use api::{
     Ack, Command, Direction, Event, Failure, Finish, LegOffer, LegPeer, Matching, Output, Role,

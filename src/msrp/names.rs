@@ -126,6 +126,16 @@ pub(super) fn tid(place: u32, rng: &mut impl Rng) -> Tid {
     id
 }
 
+/// As [`tid`], other than those in `avoid`: they stand in the body as if they ended it. [MSRP-FRAME-05]
+pub(super) fn tid_beside(place: u32, rng: &mut impl Rng, avoid: &[(u64, Tid)]) -> Tid {
+    loop {
+        let id = tid(place, rng);
+        if avoid.iter().all(|(_, a)| *a != id) {
+            return id;
+        }
+    }
+}
+
 /// The place that a transaction id of ours names. `None`: it is none of ours.
 pub(super) fn read_tid(id: &[u8]) -> Option<u32> {
     if id.len() != TID_LEN {

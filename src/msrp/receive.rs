@@ -14,6 +14,7 @@ use crate::{
     wire::{
         msrp::{
             ByteRange, Error, FailureReport, HEAD_MAX, Head, Kind, Method, Parse, Reach, parse,
+            parse_known,
         },
         uri::msrp::single,
     },
@@ -67,7 +68,18 @@ impl Core {
     ) -> usize {
         if link.head.is_empty() {
             let window = &bytes[at..];
-            return match parse(window, 0) {
+            if let Some(len) = self.plain_ok(now, conn, window, outbox) {
+                return at + len;
+            }
+            let known = link
+                .memo_leg
+                .and_then(|(session, leg)| self.leg(session, leg)?.peer.as_ref())
+                .and_then(|peer| parse_known(window, &link.memo, &peer.path));
+            let parsed = match known {
+                Some((head, len)) => Ok(Parse::Complete { head, len }),
+                None => parse(window, 0),
+            };
+            return match parsed {
                 Ok(Parse::Complete { head, len }) => {
                     let rest = Rest {
                         bytes: bytes.part(at + head.rest.start, at + head.rest.end),

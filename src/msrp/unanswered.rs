@@ -5,6 +5,7 @@ use crate::{
     buf::{TID_LEN, Tid},
     ids::{ConnId, LegId, SessionId},
     time::Instant,
+    wire::msrp::FailureReport,
 };
 
 /// What may come back for a SEND.
@@ -17,6 +18,17 @@ pub(super) enum Expects {
     Error,
     /// Nothing (no).
     Nothing,
+}
+
+impl Expects {
+    /// What a SEND with such a Failure-Report brings.
+    pub(super) fn of(report: FailureReport) -> Self {
+        match report {
+            FailureReport::Yes => Self::Response,
+            FailureReport::Partial => Self::Error,
+            FailureReport::No => Self::Nothing,
+        }
+    }
 }
 
 /// A SEND on a leg.

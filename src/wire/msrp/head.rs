@@ -141,6 +141,31 @@ pub struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
+    /// A head of which the first three lines were read; the others begin at `at`.
+    fn new(
+        kind: Kind<'a>,
+        tid: &'a [u8],
+        to_path: &'a [u8],
+        from_path: &'a [u8],
+        at: usize,
+    ) -> Self {
+        Self {
+            kind,
+            tid,
+            to_path,
+            from_path,
+            message_id: None,
+            byte_range: None,
+            success_report: false,
+            failure_report: FailureReport::Yes,
+            status: None,
+            content_type: None,
+            rest: at..at,
+            range_at: None,
+            end_flag: None,
+        }
+    }
+
     /// The URIs of To-Path.
     #[must_use]
     pub fn to_uris(&self) -> Uris<'a> {
@@ -225,6 +250,36 @@ pub fn parse(bytes: &[u8], scanned: usize) -> Result<Parse<'_>, Error> {
     }
 }
 
+/// Views the SEND at the start of `bytes` whose paths are, byte for byte, `to_path` and `from_path`, two values that were
+/// read from a head before: on a connection nearly every head begins so. What was compared is not looked at again.
+///
+/// `None`: it is another head, or broken, or not whole: [`parse`] tells.
+#[must_use]
+pub fn parse_known<'a>(
+    bytes: &'a [u8],
+    to_path: &[u8],
+    from_path: &[u8],
+) -> Option<(Head<'a>, usize)> {
+    let window = &bytes[..bytes.len().min(HEAD_MAX)];
+    let rest = window.strip_prefix(b"MSRP ")?;
+    let (tid, rest) = rest.split_at(run(&rest[..rest.len().min(33)], IDENT));
+    if !(4..=32).contains(&tid.len()) || !is(tid[0], ALNUM) {
+        return None;
+    }
+    let rest = rest.strip_prefix(b" SEND\r\nTo-Path: ")?;
+    let (to_path, rest) = rest.split_at_checked(to_path.len()).filter(|(p, _)| *p == to_path)?;
+    let rest = rest.strip_prefix(b"\r\nFrom-Path: ")?;
+    let (from_path, rest) = rest
+        .split_at_checked(from_path.len())
+        .filter(|(p, _)| *p == from_path)?;
+    let rest = rest.strip_prefix(b"\r\n")?;
+    let kind = Kind::Request {
+        method: Method::Send,
+    };
+    let at = window.len() - rest.len();
+    headers(window, Head::new(kind, tid, to_path, from_path, at), true).ok()
+}
+
 /// The value of the header `name` if `line` is one: what follows the colon and the space.
 pub(super) fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let (head, value) = line.split_at_checked(name.len() + 2)?;
@@ -278,21 +333,17 @@ fn walk(head: &[u8]) -> Result<(Head<'_>, usize), Stop> {
     path(from_path).ok_or((Rule::FromPath, at))?;
     at = eol + 2;
 
-    let mut view = Head {
-        kind,
-        tid,
-        to_path,
-        from_path,
-        message_id: None,
-        byte_range: None,
-        success_report: false,
-        failure_report: FailureReport::Yes,
-        status: None,
-        content_type: None,
-        rest: at..at,
-        range_at: None,
-        end_flag: None,
-    };
+    headers(head, Head::new(kind, tid, to_path, from_path, at), ascii)
+}
+
+/// Goes through the lines behind From-Path.
+fn headers<'a>(
+    head: &'a [u8],
+    mut view: Head<'a>,
+    mut ascii: bool,
+) -> Result<(Head<'a>, usize), Stop> {
+    let mut at = view.rest.start;
+    let tid = view.tid;
     let mut seen = 0u8;
     let mut headers = 2;
     loop {

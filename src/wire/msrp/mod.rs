@@ -18,7 +18,7 @@ pub mod write;
 pub use error::{Error, Reach, Rule, Span};
 pub use head::{
     FailureReport, HEAD_MAX, HEADERS_MAX, Head, Kind, Method, Parse, RangeAt, Status, media_type,
-    parse,
+    parse, parse_known,
 };
 pub use range::ByteRange;
 pub use scan::{EndScan, HELD_MAX, Lookalike, Scan};

@@ -1,0 +1,321 @@
+//! What one connection has to send: pieces of this turn, or the spill of a slow peer; and which frames lie in it.
+
+use std::collections::VecDeque;
+
+use super::{Owner, Slice, TID_LEN, Tid};
+
+/// A piece of what a connection sends this turn.
+#[derive(Clone, Debug)]
+pub(super) enum Piece {
+    /// Bytes of our own: a range of the turn's arena.
+    Own { start: u32, len: u32 },
+    /// Received bytes, shared.
+    Shared(Slice),
+}
+
+/// Where a frame, or what is left of it, lies. Offsets count what was ever put on the connection ([`Line::put`]).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    pub(super) owner: Owner,
+    pub(super) tid: Tid,
+    pub(super) start: u64,
+    /// From here on it may be cut; [`OPEN`] while its head is being written.
+    pub(super) body: u64,
+    /// Behind the end-line; [`OPEN`] while the writer has not ended it.
+    pub(super) end: u64,
+}
+
+/// An offset that is not there yet.
+pub(super) const OPEN: u64 = u64::MAX;
+
+/// The bytes of a line that wait, in order. Only a line that has some, or an open frame, has one.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pieces: Vec<Piece>,
+    /// Pieces that are out, and bytes of the next one.
+    done: usize,
+    skip: usize,
+    /// An end-line that is not written yet: it is put together with the head that follows it, so that both are one piece.
+    tail: Option<(Tid, u8)>,
+    /// Everything lies in `spill`, copied, nothing in pieces.
+    pub(super) spilled: bool,
+    spill: VecDeque<u8>,
+    /// The frames that have unsent bytes, or are open.
+    pub(super) marks: VecDeque<Mark>,
+}
+
+/// Pieces and marks for which a queue that is put by keeps its memory.
+const KEEP_MAX: usize = 512;
+
+impl Queue {
+    /// Puts bytes of our own behind all others.
+    pub(super) fn own(&mut self, arena: &mut Vec<u8>, bytes: &[u8]) {
+        if self.spilled {
+            self.spill.extend(bytes);
+            return;
+        }
+        self.write_tail(arena);
+        self.write(arena, bytes);
+    }
+
+    /// Puts received bytes behind all others.
+    pub(super) fn shared(&mut self, arena: &mut Vec<u8>, bytes: Slice) {
+        if self.spilled {
+            self.spill.extend(&*bytes);
+            return;
+        }
+        self.write_tail(arena);
+        self.pieces.push(Piece::Shared(bytes));
+    }
+
+    /// Puts an end-line behind all others.
+    pub(super) fn end(&mut self, arena: &mut Vec<u8>, tid: &Tid, flag: u8) {
+        if self.spilled {
+            self.spill.extend(end_line(tid, flag));
+            return;
+        }
+        self.write_tail(arena);
+        self.tail = Some((*tid, flag));
+    }
+
+    /// Writes the end-line that was put off.
+    pub(super) fn write_tail(&mut self, arena: &mut Vec<u8>) {
+        if let Some((tid, flag)) = self.tail.take() {
+            self.write(arena, &end_line(&tid, flag));
+        }
+    }
+
+    fn write(&mut self, arena: &mut Vec<u8>, bytes: &[u8]) {
+        let at = arena.len();
+        arena.extend_from_slice(bytes);
+        if let Some(Piece::Own { start, len }) = self.pieces.last_mut()
+            && *start as usize + *len as usize == at
+        {
+            *len += bound(bytes.len());
+        } else {
+            self.pieces.push(Piece::Own {
+                start: bound(at),
+                len: bound(bytes.len()),
+            });
+        }
+    }
+
+    /// What is to be sent, in order. An end-line that was put off is not in it: [`Queue::write_tail`] comes first.
+    pub(super) fn gather<'a>(&'a self, arena: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let (front, back) = self.spill.as_slices();
+        let pieces = self.pieces.get(self.done..).unwrap_or(&[]);
+        let pieces = pieces.iter().enumerate().map(move |(i, piece)| {
+            let skip = if i == 0 { self.skip } else { 0 };
+            piece.bytes(arena).get(skip..).unwrap_or(&[])
+        });
+        [front, back]
+            .into_iter()
+            .chain(pieces)
+            .filter(|b| !b.is_empty())
+    }
+
+    /// The first `taken` bytes are out, not all there are.
+    pub(super) fn advance(&mut self, taken: usize) {
+        if self.spilled {
+            self.spill.drain(..taken);
+            return;
+        }
+        let mut rest = taken + self.skip;
+        while let Some(piece) = self.pieces.get(self.done)
+            && piece.len() <= rest
+        {
+            rest -= piece.len();
+            self.done += 1;
+        }
+        self.skip = rest;
+    }
+
+    /// All is out.
+    pub(super) fn emptied(&mut self) {
+        self.pieces.clear();
+        self.done = 0;
+        self.skip = 0;
+        if self.spilled {
+            self.spilled = false;
+            self.spill = VecDeque::new();
+        }
+    }
+
+    /// As new, with the memory of its lists, if that is worth keeping.
+    pub(super) fn reset(&mut self) {
+        self.emptied();
+        self.tail = None;
+        self.marks.clear();
+        self.pieces.shrink_to(KEEP_MAX);
+        self.marks.shrink_to(KEEP_MAX);
+    }
+
+    /// Copies what is left into the spill: it pins no receive buffer and needs no arena any more.
+    pub(super) fn spill(&mut self, arena: &mut Vec<u8>) {
+        if self.spilled {
+            return;
+        }
+        self.write_tail(arena);
+        let mut bytes = std::mem::take(&mut self.spill);
+        for part in self.gather(arena) {
+            bytes.extend(part);
+        }
+        self.emptied();
+        self.spill = bytes;
+        self.spilled = true;
+    }
+
+    /// Takes the frames of `owner` out of the spill, whose first byte is at `first`; of those that have begun on the wire,
+    /// the head and an end-line with `#` stay. `moved`: where the first byte is from now on, given how many there are.
+    pub(super) fn abort(&mut self, owner: Owner, first: u64, moved: impl FnOnce(usize) -> u64) {
+        let end = first + self.spill.len() as u64;
+        let bytes = std::mem::take(&mut self.spill);
+        let marks = std::mem::take(&mut self.marks);
+        let mut kept = Kept {
+            from: &bytes,
+            first,
+            bytes: VecDeque::with_capacity(bytes.len()),
+        };
+        // Marks relative to the first byte, negative where they lie before it.
+        let mut places: Vec<(Mark, Place)> = Vec::new();
+        let mut at = first;
+        for mark in marks {
+            let (start, stop) = (mark.start.max(first), mark.end.min(end));
+            kept.take(at, start);
+            at = stop;
+            let begun = mark.start < first;
+            let new_start = kept.bytes.len() as u64;
+            if mark.owner != owner {
+                kept.take(start, stop);
+                let relative = |o: u64| (o != OPEN).then(|| o.max(start) - start + new_start);
+                places.push((
+                    mark,
+                    Place {
+                        start: (!begun).then_some(new_start),
+                        body: relative(mark.body),
+                        end: relative(mark.end),
+                    },
+                ));
+            } else if begun {
+                // The head goes out whole, then the end-line. Within an end-line, it is too late to cut.
+                let tail = (TID_LEN + 12) as u64;
+                if mark.end != OPEN && mark.end < first + tail {
+                    kept.take(start, stop);
+                } else {
+                    kept.take(start, mark.body.clamp(start, stop));
+                    kept.bytes.extend(end_line(&mark.tid, b'#'));
+                }
+            }
+        }
+        kept.take(at, end);
+        self.spill = kept.bytes;
+        let base = moved(self.spill.len());
+        self.marks.extend(places.into_iter().map(|(mark, place)| {
+            let of = |o: Option<u64>| o.map_or(OPEN, |o| base + o);
+            Mark {
+                start: place.start.map_or(base - 1, |o| base + o),
+                body: of(place.body),
+                end: of(place.end),
+                ..mark
+            }
+        }));
+    }
+}
+
+/// Where a mark lies behind the first byte. No start: it has begun on the wire. No body or end: not there yet.
+struct Place {
+    start: Option<u64>,
+    body: Option<u64>,
+    end: Option<u64>,
+}
+
+/// Bytes that an abort leaves.
+struct Kept<'a> {
+    from: &'a VecDeque<u8>,
+    first: u64,
+    bytes: VecDeque<u8>,
+}
+
+impl Kept<'_> {
+    fn take(&mut self, from: u64, to: u64) {
+        let range = index(from - self.first)..index(to - self.first);
+        self.bytes.extend(self.from.range(range));
+    }
+}
+
+/// What one connection has to send.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    pub(super) queue: Option<Box<Queue>>,
+    /// Bytes that were ever put in, and that ever left: sent, or taken back. What lies between waits.
+    pub(super) put: u64,
+    pub(super) left: u64,
+    pub(super) dirty: bool,
+    pub(super) blocked: bool,
+}
+
+impl Line {
+    pub(super) fn backlog(&self) -> usize {
+        index(self.put - self.left)
+    }
+
+    pub(super) fn spilled(&self) -> usize {
+        match &self.queue {
+            Some(queue) if queue.spilled => self.backlog(),
+            _ => 0,
+        }
+    }
+
+    /// The frame that the writer has begun and not ended.
+    pub(super) fn open(&self) -> Option<&Mark> {
+        let last = self.queue.as_ref()?.marks.back()?;
+        (last.end == OPEN).then_some(last)
+    }
+
+    pub(super) fn open_mut(&mut self) -> Option<&mut Mark> {
+        let last = self.queue.as_mut()?.marks.back_mut()?;
+        (last.end == OPEN).then_some(last)
+    }
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Self::Own { len, .. } => *len as usize,
+            Self::Shared(s) => s.len(),
+        }
+    }
+
+    fn bytes<'a>(&'a self, arena: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Own { start, len } => &arena[*start as usize..(*start + *len) as usize],
+            Self::Shared(s) => s,
+        }
+    }
+}
+
+/// CRLF, seven hyphens, transaction id, flag, CRLF (RFC 4975 §9); the first CRLF closes the body.
+#[must_use]
+pub fn end_line(tid: &Tid, flag: u8) -> [u8; TID_LEN + 12] {
+    let mut line = *b"\r\n-------0123456789abcdef$\r\n";
+    line[9..9 + TID_LEN].copy_from_slice(tid);
+    line[9 + TID_LEN] = flag;
+    line
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "an arena and its pieces are far below 4 GiB: the hard bound holds"
+)]
+fn bound(n: usize) -> u32 {
+    debug_assert!(u32::try_from(n).is_ok());
+    n as u32
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "64-bit hosts only: an offset within what waits"
+)]
+fn index(n: u64) -> usize {
+    n as usize
+}

@@ -1,0 +1,149 @@
+//! Passing on a chunk that is there as a whole and whose head goes on unchanged behind From-Path: what nearly every chunk is.
+//!
+//! The long way ([`super::fan`]) finds everything anew at each step, so that any step may end the leg or the message. Here
+//! nothing can: one pass over the legs with all tables at hand, one call of the outbox a leg. A leg that asks for more goes
+//! the long way.
+
+use super::{
+    core::Core,
+    fan::Chunk,
+    leg::owner,
+    message::Progress,
+    names,
+    slab::Handle,
+    unanswered::{Expects, in_leg},
+};
+use crate::{
+    buf::{Frame, Outbox, Slice},
+    time::Instant,
+};
+
+impl Core {
+    /// Puts a chunk out on every leg that is sending its message.
+    pub(super) fn forward_whole(
+        &mut self,
+        now: Instant,
+        message: Handle,
+        chunk: &Chunk<'_>,
+        parts: &[Slice],
+        outbox: &mut Outbox,
+    ) {
+        let mut shared = std::mem::take(&mut self.shared);
+        let mut others = std::mem::take(&mut self.others);
+        line_up(&mut shared, &chunk.rest.bytes, parts);
+        let over = self.put_on_legs(now, message, chunk, &shared, &mut others, outbox);
+        // A slice that is held longer than needed pins its receive buffer.
+        shared.clear();
+        self.shared = shared;
+        for &share in &others {
+            self.forward_to(now, message, share, chunk, &[], parts, outbox);
+        }
+        others.clear();
+        self.others = others;
+        if over {
+            self.check_bounds(now, message, outbox);
+        }
+    }
+
+    /// The one pass. `others`: the shares that go the long way. Whether a leg is over its bounds.
+    fn put_on_legs(
+        &mut self,
+        now: Instant,
+        message: Handle,
+        chunk: &Chunk<'_>,
+        shared: &[Slice],
+        others: &mut Vec<usize>,
+        outbox: &mut Outbox,
+    ) -> bool {
+        let Self {
+            sessions,
+            messages,
+            sent,
+            counters,
+            rng,
+            settings,
+            ..
+        } = self;
+        let Some(m) = messages.get_mut(message) else {
+            return false;
+        };
+        let session = m.session;
+        let Some(s) = sessions.get_mut(session) else {
+            return false;
+        };
+        let expects = Expects::of(m.failure_report);
+        let last = chunk.start + chunk.len - 1;
+        let (mut awaited, mut over) = (false, false);
+        let paused = !s.paused.is_empty();
+        for (place, share) in m.shares.iter_mut().enumerate() {
+            if share.progress != Progress::Sending {
+                continue;
+            }
+            let Some(l) = s.leg_mut(share.leg) else {
+                continue;
+            };
+            let Some(conn) = l.conn else { continue };
+            let too_large = l
+                .peer
+                .as_ref()
+                .and_then(|p| p.max_size)
+                .is_some_and(|max| last > max);
+            if too_large || paused || outbox.open(conn).is_some() {
+                others.push(place);
+                continue;
+            }
+            let handle = (expects != Expects::Nothing).then(|| sent.take());
+            let number = handle.map_or(names::NO_PLACE, |h| h.place);
+            let tid = names::tid_beside(number, rng, chunk.avoid);
+            let frame = Frame {
+                owner: owner(session, share.leg),
+                tid,
+                head: &l.head,
+                shared,
+                body_at: chunk.rest.bytes.len(),
+                flag: chunk.flag,
+            };
+            let Some(stand) = outbox.frame(conn, &frame) else {
+                if let Some(handle) = handle {
+                    sent.release(handle);
+                }
+                continue;
+            };
+            share.begun = true;
+            counters.chunks_out += 1;
+            counters.bytes_out += chunk.len;
+            if let Some(handle) = handle
+                && let Some(entry) = sent.get_mut(handle)
+            {
+                entry.tid = tid;
+                entry.conn = conn;
+                entry.session = session;
+                entry.leg = share.leg;
+                entry.message = Some(message);
+                entry.share = u16::try_from(place).unwrap_or(u16::MAX);
+                entry.expects = expects;
+                entry.at = now;
+                entry.put = stand.put;
+                l.unanswered.push(sent, handle, in_leg);
+                share.outstanding += u32::from(expects == Expects::Response);
+                awaited = true;
+            }
+            over |= stand.backlog > settings.outbox_bytes
+                || l.unanswered.len() > settings.unanswered_max;
+        }
+        if awaited {
+            self.arm(session, now + super::due::RESPONSE);
+        }
+        over
+    }
+}
+
+/// The rest of the head and the body as they lie: one piece where they lie in one.
+fn line_up(shared: &mut Vec<Slice>, rest: &Slice, parts: &[Slice]) {
+    shared.push(rest.clone());
+    for part in parts {
+        if !shared.last_mut().is_some_and(|last| last.join(part)) {
+            shared.push(part.clone());
+        }
+    }
+}
