@@ -13,7 +13,7 @@ use std::{hint::black_box, net::SocketAddr, rc::Rc, time::Duration};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringfork::{
-    buf::{Outbox, Slice},
+    buf::{Outbox, Region, Slice},
     ids::{ConnId, LegId, SessionId, ShardId},
     msrp::{Ack, Command, Direction, LegOffer, LegPeer, Matching, Plane, Role, Settings},
     time::Instant,
@@ -48,10 +48,29 @@ fn settings() -> Settings {
     }
 }
 
+/// A receive buffer that is never given back.
+struct Buffer(&'static [u8]);
+
+impl Region for Buffer {
+    fn bytes(&self, start: usize, len: usize) -> &[u8] {
+        &self.0[start..start + len]
+    }
+
+    fn pinned(&self) -> bool {
+        true
+    }
+
+    fn joined(&self, first: &'static [u8], second: &'static [u8]) -> Option<&'static [u8]> {
+        let start = first.as_ptr() as usize - self.0.as_ptr() as usize;
+        let adjacent = first.as_ptr_range().end == second.as_ptr();
+        adjacent.then(|| &self.0[start..start + first.len() + second.len()])
+    }
+}
+
 /// Bytes as a receive buffer lends them.
 fn received(bytes: &[u8]) -> Slice {
     let bytes: &'static [u8] = Box::leak(bytes.into());
-    Slice::lent(Rc::new(Box::<[u8]>::default()), bytes)
+    Slice::lent(Rc::new(Buffer(bytes)), bytes)
 }
 
 impl Bench {
@@ -107,11 +126,11 @@ impl Bench {
             plane.handle_bytes(now, conn, Slice::copied(bare.as_bytes()), &mut outbox);
             legs.push((conn, own, path));
         }
+        let cpim = "From: <sip:alice@example.com>\r\nTo: <sip:bob@example.com>\r\nDateTime: 2026-01-01T00:00:00Z\r\n\r\nContent-Type: text/plain;charset=utf-8\r\n\r\n";
+        let content = format!("{cpim}{}", "x".repeat(body - cpim.len()));
         let send = format!(
-            "MSRP tid12345 SEND\r\nTo-Path: {}\r\nFrom-Path: {}\r\nMessage-ID: mid12345\r\nByte-Range: 1-{body}/{body}\r\nContent-Type: text/plain\r\n\r\n{}\r\n-------tid12345$\r\n",
-            legs[0].1,
-            legs[0].2,
-            "x".repeat(body)
+            "MSRP tid12345 SEND\r\nTo-Path: {}\r\nFrom-Path: {}\r\nMessage-ID: mid12345\r\nByte-Range: 1-{body}/{body}\r\nContent-Type: message/cpim\r\n\r\n{content}\r\n-------tid12345$\r\n",
+            legs[0].1, legs[0].2,
         );
         let answers = legs[1..]
             .iter()

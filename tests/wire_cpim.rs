@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 use proptest::prelude::*;
 use ringfork::wire::{
     cpim::{
-        CORE, HEADERS_MAX, IMDN, Message, Verdict, classify, classify_type, escape, unescape,
-        wrapped_type,
+        CORE, HEADERS_MAX, IMDN, Message, Verdict, classify, classify_type, escape, mime_at,
+        mime_block, unescape, wrapped_type,
     },
     xml::{self, Disposition, Outcome},
 };
@@ -438,5 +438,36 @@ proptest! {
     fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = (classify(&bytes, true), wrapped_type(&bytes), unescape(&bytes));
         let _ = (xml::imdn(&bytes), xml::is_composing(&bytes));
+    }
+}
+
+/// Where the first empty line from `at` on ends, looked for line by line.
+fn behind_empty_line(text: &[u8], at: usize) -> Option<usize> {
+    let mut from = at;
+    for line in text[at..].split_inclusive(|&b| b == b'\n') {
+        from += line.len();
+        if line == b"\n" || line == b"\r\n" {
+            return Some(from);
+        }
+    }
+    None
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    // [CPIM-01] The blocks are found where a naive search finds them; the MIME block alone decides what a message is.
+    #[test]
+    fn the_blocks_end_at_their_empty_lines(text in "(a: b|c|\r|\n|\r\n|\r\n|Content-Type: text/plain|x{9,20}){0,24}") {
+        let body = text.as_bytes();
+        let at = behind_empty_line(body, 0);
+        prop_assert_eq!(mime_at(body), at);
+        let block = at.and_then(|at| Some(&body[at..behind_empty_line(body, at)?]));
+        prop_assert_eq!(mime_block(body), block);
+        if let Some(block) = block {
+            let other = [&b"From: <im:a@b.c>\r\n\r\n"[..], block, b"something else"].concat();
+            prop_assert_eq!(classify(body, false), classify(&other, false));
+            prop_assert_eq!(wrapped_type(body), wrapped_type(&other));
+        }
     }
 }

@@ -25,6 +25,9 @@ pub(super) struct Mark {
     pub(super) end: u64,
 }
 
+/// What a message begins with (RFC 4975 §9).
+pub(super) const START: &[u8; 5] = b"MSRP ";
+
 /// An offset that is not there yet.
 pub(super) const OPEN: u64 = u64::MAX;
 
@@ -48,6 +51,26 @@ pub(super) struct Queue {
 const KEEP_MAX: usize = 512;
 
 impl Queue {
+    /// Puts the head of a SEND behind all others, up to and with its paths.
+    pub(super) fn head(&mut self, arena: &mut Vec<u8>, tid: &Tid, paths: &[u8]) {
+        if self.spilled {
+            self.spill.extend(START);
+            self.spill.extend(tid);
+            self.spill.extend(paths);
+            return;
+        }
+        let at = arena.len();
+        if let Some((tid, flag)) = self.tail.take() {
+            arena.extend_from_slice(&end_line(&tid, flag));
+        }
+        let mut start = [0; START.len() + TID_LEN];
+        start[..START.len()].copy_from_slice(START);
+        start[START.len()..].copy_from_slice(tid);
+        arena.extend_from_slice(&start);
+        arena.extend_from_slice(paths);
+        self.written(at, arena.len() - at);
+    }
+
     /// Puts bytes of our own behind all others.
     pub(super) fn own(&mut self, arena: &mut Vec<u8>, bytes: &[u8]) {
         if self.spilled {
@@ -88,30 +111,32 @@ impl Queue {
     fn write(&mut self, arena: &mut Vec<u8>, bytes: &[u8]) {
         let at = arena.len();
         arena.extend_from_slice(bytes);
+        self.written(at, bytes.len());
+    }
+
+    /// `added` bytes of our own are in the arena at `at`.
+    fn written(&mut self, at: usize, added: usize) {
         if let Some(Piece::Own { start, len }) = self.pieces.last_mut()
             && *start as usize + *len as usize == at
         {
-            *len += bound(bytes.len());
+            *len += bound(added);
         } else {
             self.pieces.push(Piece::Own {
                 start: bound(at),
-                len: bound(bytes.len()),
+                len: bound(added),
             });
         }
     }
 
     /// What is to be sent, in order. An end-line that was put off is not in it: [`Queue::write_tail`] comes first.
-    pub(super) fn gather<'a>(&'a self, arena: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    pub(super) fn gather<'a>(&'a self, arena: &'a [u8]) -> Gather<'a> {
         let (front, back) = self.spill.as_slices();
-        let pieces = self.pieces.get(self.done..).unwrap_or(&[]);
-        let pieces = pieces.iter().enumerate().map(move |(i, piece)| {
-            let skip = if i == 0 { self.skip } else { 0 };
-            piece.bytes(arena).get(skip..).unwrap_or(&[])
-        });
-        [front, back]
-            .into_iter()
-            .chain(pieces)
-            .filter(|b| !b.is_empty())
+        Gather {
+            spill: [front, back],
+            pieces: self.pieces.get(self.done..).unwrap_or(&[]).iter(),
+            skip: self.skip,
+            arena,
+        }
     }
 
     /// The first `taken` bytes are out, not all there are.
@@ -219,6 +244,35 @@ impl Queue {
                 ..mark
             }
         }));
+    }
+}
+
+/// What is to be sent, in order; no part is empty.
+#[derive(Debug, Default)]
+pub(super) struct Gather<'a> {
+    spill: [&'a [u8]; 2],
+    pieces: std::slice::Iter<'a, Piece>,
+    /// Bytes of the next piece that are out.
+    skip: usize,
+    arena: &'a [u8],
+}
+
+impl<'a> Iterator for Gather<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        for part in &mut self.spill {
+            if !part.is_empty() {
+                return Some(std::mem::take(part));
+            }
+        }
+        loop {
+            let bytes = self.pieces.next()?.bytes(self.arena);
+            let skip = std::mem::take(&mut self.skip);
+            if skip < bytes.len() {
+                return Some(&bytes[skip..]);
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use slotmap::SecondaryMap;
 
 use super::{
     Slice,
-    line::{Line, Mark, OPEN, Queue},
+    line::{Line, Mark, OPEN, Queue, START},
 };
 use crate::ids::ConnId;
 
@@ -139,15 +139,14 @@ impl Outbox {
         let line = self.lines.get_mut(conn)?;
         let queue = queue_of(&mut line.queue, &mut self.spare);
         let start = line.put;
-        let body = start + (5 + TID_LEN + frame.head.len() + frame.body_at) as u64;
+        let head = START.len() + TID_LEN + frame.head.len();
+        let body = start + (head + frame.body_at) as u64;
         let last = queue.marks.back();
         assert!(
             last.is_none_or(|m| m.end != OPEN),
             "one frame at a time on a connection"
         );
-        queue.own(&mut self.arena, b"MSRP ");
-        queue.own(&mut self.arena, &frame.tid);
-        queue.own(&mut self.arena, frame.head);
+        queue.head(&mut self.arena, &frame.tid, frame.head);
         let mut shared = 0;
         for bytes in frame.shared {
             if !bytes.is_empty() {
@@ -156,7 +155,7 @@ impl Outbox {
             }
         }
         queue.end(&mut self.arena, &frame.tid, frame.flag);
-        let len = 5 + TID_LEN + frame.head.len() + shared + TID_LEN + 12;
+        let len = head + shared + TID_LEN + 12;
         line.put += len as u64;
         if queue.spilled {
             self.spilled += len;
@@ -243,12 +242,7 @@ impl Outbox {
         }
     }
 
-    fn add_to(
-        &mut self,
-        conn: ConnId,
-        len: usize,
-        write: impl FnOnce(&mut Queue, &mut Vec<u8>),
-    ) {
+    fn add_to(&mut self, conn: ConnId, len: usize, write: impl FnOnce(&mut Queue, &mut Vec<u8>)) {
         let Some(line) = self.lines.get_mut(conn) else {
             return;
         };
@@ -288,6 +282,12 @@ impl Outbox {
     #[must_use]
     pub fn left(&self, conn: ConnId) -> u64 {
         self.lines.get(conn).map_or(0, |l| l.left)
+    }
+
+    /// Whether the peer is slow just now: something is spilled.
+    #[must_use]
+    pub fn slow(&self, conn: ConnId) -> bool {
+        self.lines.get(conn).is_some_and(|l| l.spilled() > 0)
     }
 
     /// Bytes spilled over all connections.
@@ -357,8 +357,8 @@ impl Outbox {
         self.lines
             .get(conn)
             .and_then(|l| l.queue.as_ref())
-            .into_iter()
-            .flat_map(|queue| queue.gather(&self.arena))
+            .map(|queue| queue.gather(&self.arena))
+            .unwrap_or_default()
     }
 
     /// The socket took `taken` of the `offered` bytes. Less than offered: the peer is slow, the rest is spilled, and the
@@ -413,10 +413,7 @@ impl Outbox {
 }
 
 /// The queue of a line that has something to wait.
-fn queue_of<'a>(
-    queue: &'a mut Option<Box<Queue>>,
-    spare: &mut Vec<Box<Queue>>,
-) -> &'a mut Queue {
+fn queue_of<'a>(queue: &'a mut Option<Box<Queue>>, spare: &mut Vec<Box<Queue>>) -> &'a mut Queue {
     queue.get_or_insert_with(|| spare.pop().unwrap_or_default())
 }
 

@@ -155,7 +155,10 @@ fn run(ops: Vec<Op>) {
                     flag: b'$',
                 };
                 let stand = out.frame(conn, &frame).unwrap();
-                assert_eq!((stand.put, stand.backlog), (out.put(conn), out.backlog(conn)));
+                assert_eq!(
+                    (stand.put, stand.backlog),
+                    (out.put(conn), out.backlog(conn))
+                );
                 frames.push(Frame {
                     owner,
                     tid,

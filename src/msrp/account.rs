@@ -249,7 +249,7 @@ impl Core {
             conn,
             tid: arrayvec::ArrayVec::new(),
         };
-        held.tid.extend(tid.iter().copied().take(32));
+        let _ = held.tid.try_extend_from_slice(&tid[..tid.len().min(32)]);
         m.held = Some(held);
         m.hop.clear();
         m.hop.extend_from_slice(hop);

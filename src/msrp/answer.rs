@@ -76,13 +76,7 @@ impl Core {
     }
 
     /// A SEND of a leg was answered: if the leg was stalled, it may go on.
-    fn ease_stalled(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        leg: LegId,
-        outbox: &mut Outbox,
-    ) {
+    fn ease_stalled(&mut self, now: Instant, session: SessionId, leg: LegId, outbox: &mut Outbox) {
         if self
             .leg(session, leg)
             .is_some_and(|l| l.stalled_since.is_some())

@@ -157,7 +157,11 @@ impl Core {
         }
         let own = s.leg(leg).ok_or(481u16)?;
         let name = media_type(content_type);
-        if !own.offer.accept_types.is_empty() && !accept::listed(&own.offer.accept_types, name) {
+        let seen = own.seen.as_ref().map(|s| &s.content_type[..]) == Some(content_type);
+        if !seen
+            && !own.offer.accept_types.is_empty()
+            && !accept::listed(&own.offer.accept_types, name)
+        {
             return Err(415);
         }
         let message = self.messages.take();
@@ -169,7 +173,8 @@ impl Core {
         m.from = leg;
         m.cost = cost;
         self.cost_bytes += cost;
-        m.id.extend(id.iter().copied().take(32));
+        // At most 32 characters: [`crate::wire::msrp`] sees to it.
+        let _ = m.id.try_extend_from_slice(&id[..id.len().min(32)]);
         m.success_report = sending.head.success_report;
         m.failure_report = sending.head.failure_report;
         m.content_type.extend_from_slice(content_type);

@@ -3,7 +3,6 @@
 use super::{accept, core::Core, fan::Chunk, link::Frame, message::Progress, slab::Handle};
 use crate::{
     buf::{Outbox, Slice},
-    ids::{LegId, SessionId},
     time::Instant,
     wire::{
         cpim::{self, Verdict},
@@ -66,33 +65,36 @@ impl Core {
         if m.kind.is_some() {
             return Ok(());
         }
-        let mut kind = cpim::classify_type(&m.content_type);
-        if kind == Verdict::NeedMore {
-            // Inside CPIM: from the first bytes of the message. In one piece they are looked at where they lie.
-            let mut prefix = std::mem::take(&mut self.prefix);
-            let first: &[u8] = match &frame.parts[..] {
-                [only] if frame.start == 1 => only,
-                _ => {
-                    m.kept.prefix(&mut prefix, cpim::HEADERS_MAX);
-                    &prefix
-                }
-            };
-            let complete = ended || m.kept.bytes() >= cpim::HEADERS_MAX;
-            kind = cpim::classify(first, complete);
-            if kind != Verdict::NeedMore
-                && let Some(inner) = cpim::wrapped_type(first)
-            {
-                m.type_key.extend_from_slice(media_type(inner));
+        let (session, from) = (m.session, m.from);
+        let mut prefix = std::mem::take(&mut self.prefix);
+        // From the first bytes of the message. In one piece they are looked at where they lie.
+        let first: &[u8] = match &frame.parts[..] {
+            [only] if frame.start == 1 => only,
+            _ => {
+                m.kept.prefix(&mut prefix, cpim::HEADERS_MAX);
+                &prefix
             }
-            self.prefix = prefix;
-        }
+        };
+        let complete = ended || m.kept.bytes() >= cpim::HEADERS_MAX;
+        let kind = self.kind_of(message, first, complete);
+        self.prefix = prefix;
+        let kind = kind?;
+        let Some(m) = self.messages.get_mut(message) else {
+            return Err(481);
+        };
         if kind == Verdict::NeedMore {
             // What waits for it must be kept.
             return if m.keeping { Ok(()) } else { Err(408) };
         }
         m.kind = Some(kind);
-        let (session, from) = (m.session, m.from);
-        self.check_source(message, session, from, kind)?;
+        // RFC 4975 §8.9: direction rules regular messages, not notifications. [MSRP-SDP-03]
+        if kind == Verdict::Chat
+            && self
+                .leg(session, from)
+                .is_none_or(|l| !l.direction().peer_sends)
+        {
+            return Err(403);
+        }
         if matches!(kind, Verdict::Chat | Verdict::IsComposing) {
             self.activity(now, session, from, outbox);
         }
@@ -101,26 +103,55 @@ impl Core {
         Ok(())
     }
 
-    /// Whether a leg may send what it sends.
-    fn check_source(
-        &self,
-        message: Handle,
-        session: SessionId,
-        from: LegId,
-        kind: Verdict,
-    ) -> Result<(), u16> {
-        let (Some(m), Some(l)) = (self.messages.get(message), self.leg(session, from)) else {
-            return Err(481);
-        };
-        let inner = m.type_key.splitn(2, |&b| b == 0).nth(1).unwrap_or_default();
+    /// What a message that begins with `first` carries, and whether its leg may send that. [`Verdict::NeedMore`]: `first`
+    /// does not tell, and is not all.
+    fn kind_of(&mut self, message: Handle, first: &[u8], complete: bool) -> Result<Verdict, u16> {
+        let Self {
+            sessions, messages, ..
+        } = self;
+        let m = messages.get_mut(message).ok_or(481u16)?;
+        let l = sessions
+            .get_mut(m.session)
+            .and_then(|s| s.leg_mut(m.from))
+            .ok_or(481u16)?;
+        if let Some(seen) = &l.seen
+            && let Some(kind) = seen.kind_of(&m.content_type, first)
+        {
+            m.type_key.extend_from_slice(&seen.inner);
+            return Ok(kind);
+        }
+        let mut kind = cpim::classify_type(&m.content_type);
+        let wraps = kind == Verdict::NeedMore;
+        let mut inner: &[u8] = &[];
+        if wraps {
+            kind = cpim::classify(first, complete);
+            if kind == Verdict::NeedMore {
+                return Ok(kind);
+            }
+            inner = cpim::wrapped_type(first).map_or(inner, media_type);
+        }
         if !accept::wrapped(inner, &l.offer.accept_types, &l.offer.accept_wrapped_types) {
             return Err(415);
         }
-        // RFC 4975 §8.9: direction rules regular messages, not notifications. [MSRP-SDP-03]
-        if kind == Verdict::Chat && !l.direction().peer_sends {
-            return Err(403);
+        m.type_key.extend_from_slice(inner);
+        let mime = if wraps {
+            cpim::mime_block(first)
+        } else {
+            Some(&[][..])
+        };
+        if let Some(mime) = mime {
+            let seen = l.seen.get_or_insert_default();
+            seen.kind = Some(kind);
+            for (to, from) in [
+                (&mut seen.content_type, &m.content_type[..]),
+                (&mut seen.mime, mime),
+                (&mut seen.inner, inner),
+            ] {
+                to.clear();
+                to.extend_from_slice(from);
+            }
         }
-        Ok(())
+        Ok(kind)
     }
 
     /// Puts out the chunks that waited for the type of their message. [CPIM-05]

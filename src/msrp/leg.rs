@@ -6,7 +6,10 @@ use super::{Direction, LegOffer, LegPeer, Matching, accept, slab::List};
 use crate::{
     ids::{ConnId, LegId, SessionId},
     time::Instant,
-    wire::uri::msrp::{Uri, uris},
+    wire::{
+        cpim::{self, Verdict},
+        uri::msrp::{Uri, uris},
+    },
 };
 
 /// Where a leg is in its life.
@@ -40,6 +43,28 @@ impl Passed {
     pub(super) fn count(&mut self, bytes: u64) {
         self.messages += 1;
         self.bytes += bytes;
+    }
+}
+
+/// What a message carried that this leg's offer allows: the next is most often of the same types.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Value of Content-Type.
+    pub(super) content_type: Vec<u8>,
+    /// Inside CPIM: the MIME headers of the content, with the empty line behind them.
+    pub(super) mime: Vec<u8>,
+    /// The media type of the content, without parameters.
+    pub(super) inner: Vec<u8>,
+    pub(super) kind: Option<Verdict>,
+}
+
+impl Seen {
+    /// What a message of this type that begins with `first` carries, if it is the same.
+    pub(super) fn kind_of(&self, content_type: &[u8], first: &[u8]) -> Option<Verdict> {
+        let same = self.content_type == content_type
+            && (self.mime.is_empty()
+                || cpim::mime_at(first).is_some_and(|at| first[at..].starts_with(&self.mime)));
+        self.kind.filter(|_| same)
     }
 }
 
@@ -77,6 +102,8 @@ pub(super) struct Leg {
     /// What `left` of its outbox was when its connection last drained.
     pub(super) drained_at: u64,
     pub(super) drained: Option<Instant>,
+    /// What the last message of its peer carried.
+    pub(super) seen: Option<Box<Seen>>,
     accepted: Vec<u8>,
     accepted_says: bool,
     refused: ArrayVec<Vec<u8>, REFUSED_MAX>,
@@ -104,6 +131,7 @@ impl Leg {
             to: Passed::default(),
             drained_at: 0,
             drained: None,
+            seen: None,
             accepted: Vec::new(),
             accepted_says: false,
             refused: ArrayVec::new(),
@@ -122,6 +150,7 @@ impl Leg {
         ] {
             self.head.extend_from_slice(part);
         }
+        self.seen = None;
         self.accepted.clear();
         self.refused.clear();
         self.peer = Some(peer);

@@ -97,7 +97,8 @@ impl Frame {
     /// Makes ready for the next frame; nothing of the last one is held.
     pub(super) fn begin(&mut self, tid: &[u8], hop: &[u8], mode: Mode) {
         self.clear();
-        self.tid.extend(tid.iter().copied().take(32));
+        // At most 32 characters: [`crate::wire::msrp`] sees to it.
+        let _ = self.tid.try_extend_from_slice(&tid[..tid.len().min(32)]);
         self.hop.extend_from_slice(hop);
         self.mode = mode;
     }

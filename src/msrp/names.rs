@@ -141,25 +141,22 @@ pub(super) fn read_tid(id: &[u8]) -> Option<u32> {
     if id.len() != TID_LEN {
         return None;
     }
-    let mut place = 0u32;
-    for (i, &c) in id[..5].iter().enumerate() {
-        let v = match c {
-            b'.' => 62,
-            b'+' => 63,
-            b'-' | b'_' => return None,
-            _ => value(c)?,
-        };
-        if i == 0 {
-            if v > 31 {
-                return None;
-            }
-            place = u32::from(v);
-        } else {
-            place |= u32::from(v) << (5 + 6 * (i - 1));
-        }
-    }
-    Some(place)
+    let bits = |i: usize| u32::from(IDENT64_BITS[usize::from(id[i])]);
+    let (a, b, c, d, e) = (bits(0), bits(1), bits(2), bits(3), bits(4));
+    // What is in the alphabet has its two upper bits clear.
+    (a < 32 && (b | c | d | e) < 64).then_some(a | b << 5 | c << 11 | d << 17 | e << 23)
 }
+
+/// The six bits that a character of [`IDENT64`] stands for; 255 for any other.
+const IDENT64_BITS: [u8; 256] = {
+    let mut bits = [255; 256];
+    let mut i = 0;
+    while i < 64 {
+        bits[IDENT64[i as usize] as usize] = i;
+        i += 1;
+    }
+    bits
+};
 
 #[cfg(test)]
 mod tests {

@@ -117,6 +117,7 @@ impl Plane {
                     }
                 }
                 l.offer = offer;
+                l.seen = None;
                 if let Some(peer) = l.peer.take() {
                     l.set_peer(peer);
                 }

@@ -75,19 +75,12 @@ impl Core {
                 .memo_leg
                 .and_then(|(session, leg)| self.leg(session, leg)?.peer.as_ref())
                 .and_then(|peer| parse_known(window, &link.memo, &peer.path));
-            let parsed = match known {
-                Some((head, len)) => Ok(Parse::Complete { head, len }),
-                None => parse(window, 0),
-            };
-            return match parsed {
+            if let Some((head, len)) = &known {
+                return self.on_whole_head(now, conn, link, (head, *len), bytes, at, outbox);
+            }
+            return match parse(window, 0) {
                 Ok(Parse::Complete { head, len }) => {
-                    let rest = Rest {
-                        bytes: bytes.part(at + head.rest.start, at + head.rest.end),
-                        range: range_in_rest(&head),
-                    };
-                    let raw = &window[..len];
-                    self.on_message(now, conn, link, &head, rest, raw, outbox);
-                    self.handed_over(link, &window[len..], bytes.len(), at + len)
+                    self.on_whole_head(now, conn, link, (&head, len), bytes, at, outbox)
                 }
                 Ok(Parse::Partial { scanned }) => {
                     link.head.extend_from_slice(window);
@@ -133,6 +126,27 @@ impl Core {
         };
         link.head = gathered;
         next
+    }
+
+    /// A head that lies whole in what came, at `at`.
+    #[expect(clippy::too_many_arguments, reason = "a head and where it lies")]
+    fn on_whole_head(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        link: &mut Link,
+        (head, len): (&Head<'_>, usize),
+        bytes: &Slice,
+        at: usize,
+        outbox: &mut Outbox,
+    ) -> usize {
+        let rest = Rest {
+            bytes: bytes.part(at + head.rest.start, at + head.rest.end),
+            range: range_in_rest(head),
+        };
+        let raw = &bytes[at..at + len];
+        self.on_message(now, conn, link, head, rest, raw, outbox);
+        self.handed_over(link, &bytes[at + len..], bytes.len(), at + len)
     }
 
     /// After a hand-over the bytes that follow the head go with the connection.

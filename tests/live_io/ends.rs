@@ -13,7 +13,9 @@ use ringfork::{
 };
 use rustix::net::sockopt;
 
-use crate::rig::{Event, Kept, Mode, Rig, Script, both_ways, client, echoed, pattern, settings};
+use crate::rig::{
+    Event, Kept, Mode, Rig, Script, both_ways, client, echoed, patiently, pattern, settings,
+};
 
 fn reset(stream: TcpStream) {
     sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
@@ -208,7 +210,7 @@ fn closing_at_once_resets_and_the_slot_s_next_user_gets_only_its_own() {
             next.write_all(&[100 + round; 10]).unwrap();
             rig.until("its own", |d| d.world().names[id].bytes.len() == 10);
             assert_eq!(rig.driver.world().names[id].bytes, [100 + round; 10]);
-            let gone = stream.read(&mut [0; 1]).unwrap_err();
+            let gone = patiently(|| stream.read(&mut [0; 1])).unwrap_err();
             assert_eq!(gone.kind(), ErrorKind::ConnectionReset);
             drop(next);
             rig.until("gone", |d| d.connections() == 0);
@@ -297,7 +299,7 @@ fn above_the_bound_the_newest_is_refused_and_room_is_used_again() {
         let (second, _) = rig.client();
         let mut third = client(rig.tcp);
         rig.until("refused", |d| d.counters().refused == 1);
-        let error = third.read(&mut [0; 1]).unwrap_err();
+        let error = patiently(|| third.read(&mut [0; 1])).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         drop(first);
         rig.until("room", |d| d.connections() == 1);

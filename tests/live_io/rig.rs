@@ -354,6 +354,16 @@ pub(crate) fn client(addr: SocketAddr) -> TcpStream {
     stream
 }
 
+/// Waits anew where the kernel's end of an earlier ring breaks off the wait.
+pub(crate) fn patiently<T>(mut wait: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match wait() {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
 /// Bytes that tell where they belong: a counter from `seed` on.
 pub(crate) fn pattern(seed: u32, len: usize) -> Vec<u8> {
     (seed..).flat_map(u32::to_le_bytes).take(len).collect()

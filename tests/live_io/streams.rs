@@ -13,7 +13,7 @@ use ringfork::{
 };
 
 use crate::rig::{
-    Event, Mode, Rig, Script, allocations, both_ways, client, echoed, pattern, settings,
+    Event, Mode, Rig, Script, allocations, both_ways, client, echoed, patiently, pattern, settings,
 };
 
 #[test]
@@ -347,7 +347,7 @@ fn datagrams_come_with_their_source_and_go_where_they_should() {
             let bytes = pattern(len as u32, len);
             socket.send(&bytes).unwrap();
             let mut back = vec![0; 65_536];
-            let n = rig.during(|| socket.recv(&mut back).unwrap());
+            let n = rig.during(|| patiently(|| socket.recv(&mut back)).unwrap());
             assert!(back[..n] == bytes, "{len}");
         }
         let c = rig.driver.counters();
@@ -390,7 +390,10 @@ fn a_datagram_that_cannot_go_is_counted_and_nothing_else_suffers() {
         to(&here.to_string(), 65_536); // too large
         to(&here.to_string(), 3);
         let mut back = [0; 100];
-        assert_eq!(rig.during(|| socket.recv(&mut back).unwrap()), 3);
+        assert_eq!(
+            rig.during(|| patiently(|| socket.recv(&mut back)).unwrap()),
+            3
+        );
         let c = rig.driver.counters();
         assert_eq!(
             (c.datagrams_out, c.datagrams_unsent, c.impossible),

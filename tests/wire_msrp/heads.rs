@@ -1,7 +1,7 @@
 //! Heads: what is refused at once, bounds, answers, and that nothing makes the parser panic.
 
 use proptest::prelude::*;
-use ringfork::wire::msrp::{HEAD_MAX, HEADERS_MAX, Parse, Reach, Rule, parse, write};
+use ringfork::wire::msrp::{HEAD_MAX, HEADERS_MAX, Parse, Reach, Rule, parse, parse_known, write};
 
 use crate::reader::hear;
 
@@ -182,6 +182,32 @@ proptest! {
         prop_assert_eq!(whole.bodies, pieces.bodies);
         prop_assert_eq!(whole.poisoned.is_some(), pieces.poisoned.is_some());
         prop_assert_eq!(whole.lines.len(), pieces.lines.len());
+    }
+
+    /// What is compared with known paths comes to the same as what is parsed, damaged or cut at any place.
+    #[test]
+    fn a_known_head_is_the_head_that_is_parsed(
+        pick in any::<prop::sample::Index>(),
+        edit in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let whole = *pick.get(CORPUS);
+        let Ok(Parse::Complete { head, .. }) = parse(whole, 0) else {
+            return Err(TestCaseError::fail("the corpus is right"));
+        };
+        let (to, from) = (head.to_path.to_vec(), head.from_path.to_vec());
+        let send = head.is_send();
+        let mut bytes = whole.to_vec();
+        if let Some((at, byte)) = edit {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        } else {
+            prop_assert_eq!(parse_known(&bytes, &to, &from).is_some(), send);
+        }
+        bytes.truncate(cut.index(bytes.len() + 1));
+        if let Some((known, known_len)) = parse_known(&bytes, &to, &from) {
+            prop_assert_eq!(parse(&bytes, 0), Ok(Parse::Complete { head: known, len: known_len }));
+        }
     }
 
     #[test]

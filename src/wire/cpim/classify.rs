@@ -102,6 +102,22 @@ pub fn wrapped_type(body: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// Where the MIME headers of the wrapped content begin, if the message headers are there.
+#[must_use]
+pub fn mime_at(body: &[u8]) -> Option<usize> {
+    block(&body[..body.len().min(HEADERS_MAX)], 0).map(|(_, at)| at)
+}
+
+/// The MIME headers of the wrapped content with the empty line that ends them, if they are whole. Two bodies in which they
+/// are the same get the same verdict and the same wrapped type.
+#[must_use]
+pub fn mime_block(body: &[u8]) -> Option<&[u8]> {
+    let at = mime_at(body)?;
+    let window = &body[..body.len().min(HEADERS_MAX)];
+    let (_, behind) = block(window, at)?;
+    Some(&window[at..behind])
+}
+
 fn is_multipart(content_type: &[u8]) -> bool {
     content_type
         .split_at_checked(10)

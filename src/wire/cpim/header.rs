@@ -261,11 +261,29 @@ pub(super) fn line(text: &[u8]) -> Option<(&[u8], &[u8])> {
 /// The block of lines that begins at `at`: where the empty line that ends it begins, and what follows that line begins.
 pub(super) fn block(text: &[u8], at: usize) -> Option<(usize, usize)> {
     let mut from = at;
-    loop {
-        let lf = from + memchr::memchr(b'\n', text.get(from..)?)?;
-        if matches!(&text[from..lf], [] | [b'\r']) {
-            return Some((from, lf + 1));
+    let mut ends = |lf: usize| {
+        let empty = matches!(&text[from..lf], [] | [b'\r']);
+        let line = std::mem::replace(&mut from, lf + 1);
+        empty.then_some((line, lf + 1))
+    };
+    // Header lines are short: 16 bytes at a time are quicker than a search that is set up anew for each line.
+    let (pieces, rest) = text.get(at..)?.as_chunks::<16>();
+    for (i, piece) in pieces.iter().enumerate() {
+        let mut marks = [0u8; 16];
+        for (mark, &b) in marks.iter_mut().zip(piece) {
+            *mark = if b == b'\n' { 0xff } else { 0 };
         }
-        from = lf + 1;
+        let mut marks = u128::from_le_bytes(marks);
+        while marks != 0 {
+            let place = marks.trailing_zeros() / 8;
+            if let Some(found) = ends(at + i * 16 + place as usize) {
+                return Some(found);
+            }
+            marks &= !(0xff << (place * 8));
+        }
     }
+    let behind = text.len() - rest.len();
+    (behind..text.len())
+        .filter(|&lf| text[lf] == b'\n')
+        .find_map(ends)
 }

@@ -267,7 +267,9 @@ pub fn parse_known<'a>(
         return None;
     }
     let rest = rest.strip_prefix(b" SEND\r\nTo-Path: ")?;
-    let (to_path, rest) = rest.split_at_checked(to_path.len()).filter(|(p, _)| *p == to_path)?;
+    let (to_path, rest) = rest
+        .split_at_checked(to_path.len())
+        .filter(|(p, _)| *p == to_path)?;
     let rest = rest.strip_prefix(b"\r\nFrom-Path: ")?;
     let (from_path, rest) = rest
         .split_at_checked(from_path.len())
