@@ -82,7 +82,6 @@ impl Bench {
         let now = Instant::from_nanos(1);
         let session = sessions.insert(());
         plane.command(now, Command::Open { session }, &mut outbox);
-        let address: SocketAddr = "127.0.0.1:2855".parse().unwrap();
         let mut legs = Vec::new();
         for n in 0..=devices {
             let id = plane.mint(session, LegId(n));
@@ -119,7 +118,7 @@ impl Bench {
             plane.command(now, Command::Start { session, leg, peer }, &mut outbox);
             let conn = conns.insert(());
             outbox.add(conn);
-            plane.handle_accepted(now, conn, address, address);
+            plane.handle_accepted(now, conn);
             let bare = format!(
                 "MSRP bind{n} SEND\r\nTo-Path: {own}\r\nFrom-Path: {path}\r\nMessage-ID: bare{n}\r\n-------bind{n}$\r\n"
             );

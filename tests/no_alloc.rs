@@ -91,7 +91,6 @@ fn a_chunk_in_the_steady_state_allocates_nothing() {
     let session = sessions.insert(());
     plane.command(now, Command::Open { session }, &mut outbox);
     let mut legs: Vec<(ConnId, String, String)> = Vec::new();
-    let address: SocketAddr = "127.0.0.1:2855".parse().unwrap();
     for n in 0..=DEVICES {
         let id = plane.mint(session, LegId(n));
         let own = format!("msrp://127.0.0.1:2855/{id};tcp");
@@ -132,7 +131,7 @@ fn a_chunk_in_the_steady_state_allocates_nothing() {
         );
         let conn = conns.insert(());
         outbox.add(conn);
-        plane.handle_accepted(now, conn, address, address);
+        plane.handle_accepted(now, conn);
         let bare = format!(
             "MSRP bind{n} SEND\r\nTo-Path: {own}\r\nFrom-Path: {path}\r\nMessage-ID: bare{n}\r\n-------bind{n}$\r\n"
         );

@@ -14,6 +14,8 @@ mod bad_input;
 mod lab;
 #[path = "shard/limits.rs"]
 mod limits;
+#[path = "shard/many.rs"]
+mod many;
 #[path = "shard/media.rs"]
 mod media;
 #[path = "shard/memory.rs"]

@@ -180,6 +180,8 @@ pub(super) struct Link {
     pub(super) waiting: Vec<(SessionId, LegId)>,
     /// It has named a session of this shard.
     pub(super) settled: bool,
+    /// It carries sessions of other shards too, which say when they are done with it.
+    pub(super) lent: bool,
     /// The last To-Path and the leg that it names.
     pub(super) memo: Vec<u8>,
     pub(super) memo_leg: Option<(SessionId, LegId)>,
@@ -204,6 +206,7 @@ impl Link {
             bound: Vec::new(),
             waiting: Vec::new(),
             settled: false,
+            lent: false,
             memo: Vec::new(),
             memo_leg: None,
             head: Vec::new(),

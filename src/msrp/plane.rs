@@ -126,14 +126,7 @@ impl Plane {
     }
 
     /// A connection came in. The shard has added it to the outbox.
-    pub fn handle_accepted(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        local: SocketAddr,
-        peer: SocketAddr,
-    ) {
-        let _ = (local, peer);
+    pub fn handle_accepted(&mut self, now: Instant, conn: ConnId) {
         if self.links.len() >= self.core.settings.connections_max {
             self.core.counters.refused_full += 1;
             self.core
@@ -284,6 +277,18 @@ impl Plane {
     pub fn interrupt(&mut self, now: Instant, conn: ConnId, outbox: &mut Outbox) {
         self.core.interrupt(now, conn, outbox);
         self.carry_out(now, outbox);
+    }
+
+    /// No other shard has a session on the connection any more.
+    pub fn given_back(&mut self, now: Instant, conn: ConnId) {
+        let Some(link) = self.links.get_mut(conn) else {
+            return;
+        };
+        link.lent = false;
+        if link.bound.is_empty() {
+            link.unused_since = Some(now);
+        }
+        self.look_at_unused(now, conn, false);
     }
 
     /// Closes a connection that holds too much; the legs on it are too slow.
@@ -481,7 +486,11 @@ impl Plane {
         let Some(link) = self.links.get(conn) else {
             return;
         };
-        if !link.bound.is_empty() || !link.waiting.is_empty() || link.phase != Phase::Open {
+        if !link.bound.is_empty()
+            || !link.waiting.is_empty()
+            || link.lent
+            || link.phase != Phase::Open
+        {
             return;
         }
         if close || idle.is_zero() {
@@ -555,7 +564,7 @@ impl Plane {
             return;
         }
         let mut next = None;
-        if let Some(since) = link.unused_since {
+        if let Some(since) = link.unused_since.filter(|_| !link.lent) {
             // Before it has named a session: RFC 4975 §5.4. [MSRP-CONN-04]
             let by = since + if link.settled { idle } else { bind };
             if by <= now {

@@ -294,6 +294,7 @@ impl Core {
             });
             return;
         }
+        link.lent = true;
         self.outputs.push_back(Output::Foreign {
             conn,
             to,

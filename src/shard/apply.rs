@@ -125,13 +125,15 @@ impl Shard {
             sip::Output::Stream { home, conn, bytes } => {
                 self.tally.sip_out(&bytes);
                 // A response or a request on a flow of another shard: it belongs to something that has begun.
-                let _ = self.post.send(
-                    home,
-                    Letter::Stream {
-                        conn,
-                        bytes: (&*bytes).into(),
-                    },
-                );
+                let letter = Letter::Stream {
+                    conn,
+                    bytes: (&*bytes).into(),
+                };
+                if self.post.send(home, letter).is_err() {
+                    // Not even a reserved place: to whoever waits for an answer on it, the connection is as good as gone.
+                    self.tally.mail_full += 1;
+                    self.endpoint.handle_closed(now, home, conn);
+                }
             }
             sip::Output::Connect { to } => {
                 let role = Role::Sip(self.sip_stream());

@@ -50,9 +50,7 @@ pub enum Letter {
     Frames {
         /// The connection, in the writer's names.
         conn: ConnId,
-        /// Our side of it.
-        local: SocketAddr,
-        /// The other side.
+        /// Its other side.
         peer: SocketAddr,
         /// The next bytes, whole frames one after the other.
         bytes: Box<[u8]>,
@@ -63,6 +61,11 @@ pub enum Letter {
         conn: ConnId,
         /// Whole frames.
         bytes: Box<[u8]>,
+    },
+    /// No session of the writer uses this MSRP connection of the addressee any more.
+    FramesDone {
+        /// The connection, in the addressee's names.
+        conn: ConnId,
     },
     /// An MSRP connection of the writer that carried frames for the addressee is gone.
     FramesGone {
@@ -82,6 +85,7 @@ impl Letter {
             | Self::StreamGone { .. }
             | Self::Frames { .. }
             | Self::Reply { .. }
+            | Self::FramesDone { .. }
             | Self::FramesGone { .. } => true,
         }
     }
@@ -215,6 +219,13 @@ impl Post {
         self.sent[n] += 1;
         self.wakes |= 1 << to.0;
         Ok(())
+    }
+
+    /// Whether there is a place for a letter of what has begun.
+    #[must_use]
+    pub fn has_place(&self, to: ShardId) -> bool {
+        let queue = self.out.get(usize::from(to.0));
+        queue.is_some_and(|q| !q.is_full())
     }
 
     /// The next letter that waits from `from`.

@@ -124,12 +124,7 @@ impl Shard {
             Letter::Message { flow, bytes } => self.endpoint.handle_message(now, flow, &bytes),
             Letter::Stream { conn, bytes } => self.send_stream(conn, &bytes),
             Letter::StreamGone { conn } => self.endpoint.handle_closed(now, from, conn),
-            Letter::Frames {
-                conn,
-                local,
-                peer,
-                bytes,
-            } => {
+            Letter::Frames { conn, peer, bytes } => {
                 let known = self.far.iter().copied().find(|c| {
                     matches!(self.conns.get(*c).map(|e| &e.role), Some(Role::Far { home, conn: theirs }) if *home == from && *theirs == conn)
                 });
@@ -137,7 +132,7 @@ impl Shard {
                     let new = self.conns.insert(Role::Far { home: from, conn }, peer)?;
                     self.outbox.add(new);
                     self.far.push(new);
-                    self.plane.handle_accepted(now, new, local, peer);
+                    self.plane.handle_accepted(now, new);
                     Some(new)
                 });
                 if let Some(conn) = known {
@@ -149,6 +144,14 @@ impl Shard {
                 // Whole frames of another shard: ours makes way first, and goes on under a new head.
                 self.plane.interrupt(now, conn, &mut self.outbox);
                 self.send_stream(conn, &bytes);
+            }
+            Letter::FramesDone { conn } => {
+                if let Some(entry) = self.conns.get_mut(conn) {
+                    entry.readers &= !(1 << from.0);
+                    if entry.readers == 0 {
+                        self.plane.given_back(now, conn);
+                    }
+                }
             }
             Letter::FramesGone { conn } => {
                 let gone = self.far.iter().copied().find(|c| {
@@ -176,11 +179,9 @@ impl Shard {
             return;
         };
         entry.readers |= 1 << to.0;
-        let (local, peer) = (entry.peer, entry.peer);
         let letter = Letter::Frames {
             conn,
-            local,
-            peer,
+            peer: entry.peer,
             bytes: bytes.into(),
         };
         if self.post.send(to, letter).is_err() {
@@ -190,34 +191,43 @@ impl Shard {
         }
     }
 
-    /// What this shard's sessions have to say on connections of others.
+    /// What this shard's sessions have to say on connections of others. Without a place in the mail it waits as for a slow
+    /// peer, and counts as its lag.
     pub(super) fn mail_far_replies(&mut self) {
+        let now = self.clock;
+        self.far_waits = false;
         for i in 0..self.far.len() {
-            let conn = self.far[i];
-            if self.outbox.backlog(conn) == 0 {
-                continue;
-            }
+            let Some(conn) = self.far.get(i).copied() else {
+                return;
+            };
             let Some(Role::Far { home, conn: theirs }) = self.conns.get(conn).map(|c| &c.role)
             else {
                 continue;
             };
             let (home, theirs) = (*home, *theirs);
+            if self.outbox.backlog(conn) == 0 {
+                continue;
+            }
             // Only whole frames travel: an open one is interrupted, and goes on under a new head.
-            self.plane.interrupt(self.clock, conn, &mut self.outbox);
+            self.plane.interrupt(now, conn, &mut self.outbox);
+            let waits = self.outbox.backlog(conn);
+            if !self.post.has_place(home) {
+                self.far_waits = true;
+                self.outbox.sent(conn, waits, 0);
+                continue;
+            }
+            let slow = self.outbox.slow(conn);
             let bytes: Vec<u8> = self.outbox.gather(conn).flatten().copied().collect();
-            self.outbox.sent(conn, bytes.len(), bytes.len());
-            if self
-                .post
-                .send(
-                    home,
-                    Letter::Reply {
-                        conn: theirs,
-                        bytes: bytes.into(),
-                    },
-                )
-                .is_err()
-            {
-                self.tally.connections_overrun += 1;
+            self.outbox.sent(conn, waits, waits);
+            let letter = Letter::Reply {
+                conn: theirs,
+                bytes: bytes.into(),
+            };
+            // There was a place, and nobody else writes to this box.
+            self.tally.mail_full += u64::from(self.post.send(home, letter).is_err());
+            if slow {
+                self.plane.handle_drained(now, conn, &mut self.outbox);
+                self.settle(now);
             }
         }
     }
@@ -231,6 +241,7 @@ impl Shard {
     ) {
         for n in (0..self.post.shards()).filter(|n| readers & (1 << n) != 0) {
             if self.post.send(ShardId(n), letter(conn)).is_err() {
+                self.tally.mail_full += 1;
                 tracing::warn!(
                     shard = self.id.0,
                     to = n,

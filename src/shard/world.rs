@@ -1,11 +1,11 @@
 //! The shard itself: every input to its room, until nothing more comes of it.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use super::{
     conns::{Conns, Role},
     edge::{ConnectError, Effect, End, World},
-    mail::Post,
+    mail::{Letter, Post},
     parts::{Parts, SocketRole},
     sources::{Room, Sources},
 };
@@ -19,6 +19,9 @@ use crate::{
     timer::Timers,
     wire::sip::Bounds,
 };
+
+/// How soon what found no place in the mail is tried again: a shard empties its mailbox every turn.
+const FAR_RETRY: Duration = Duration::from_millis(1);
 
 /// One core's world. `serve` and the simulation make the same one.
 #[derive(Debug)]
@@ -41,10 +44,12 @@ pub struct Shard {
     pub(super) effects: VecDeque<Effect>,
     /// Connections of other shards whose frames come by mail.
     pub(super) far: Vec<ConnId>,
+    /// Some of them wait for places in the mail.
+    pub(super) far_waits: bool,
     /// SIP connections from which no whole message has come yet, or which have begun another.
     pub(super) half_open: Timers<ConnId>,
     bounds: Bounds,
-    bind: std::time::Duration,
+    bind: Duration,
     /// The time of this turn, for what is done outside a call that carries it.
     pub(super) clock: Instant,
     pub(super) tally: super::tally::Tally,
@@ -79,6 +84,7 @@ impl Shard {
             framing: 0,
             effects: VecDeque::new(),
             far: Vec::new(),
+            far_waits: false,
             half_open: Timers::new(),
             bounds: parts.sip_bounds,
             bind: parts.bind,
@@ -128,7 +134,6 @@ impl Shard {
         &mut self,
         now: Instant,
         socket: SocketId,
-        local: SocketAddr,
         peer: SocketAddr,
     ) -> Option<ConnId> {
         let role = match self.sockets.get(usize::from(socket.0))? {
@@ -156,7 +161,7 @@ impl Shard {
             entry.half_open = timer;
         }
         if room == Room::Msrp {
-            self.plane.handle_accepted(now, conn, local, peer);
+            self.plane.handle_accepted(now, conn);
         }
         Some(conn)
     }
@@ -222,7 +227,13 @@ impl Shard {
     /// Asks the driver to close a connection; far ones are merely forgotten.
     pub(super) fn close(&mut self, conn: ConnId, flush: bool) {
         match self.conns.get(conn).map(|c| &c.role) {
-            Some(Role::Far { .. }) => self.forget(conn),
+            Some(Role::Far { home, conn: theirs }) => {
+                let (home, letter) = (*home, Letter::FramesDone { conn: *theirs });
+                // Where it finds no place, the connection stays until its peer closes it.
+                self.tally.mail_full += u64::from(self.post.send(home, letter).is_err());
+                self.plane.handle_closed(self.clock, conn, &mut self.outbox);
+                self.forget(conn);
+            }
             Some(Role::Sip(_) | Role::Msrp) => {
                 self.effects.push_back(Effect::Close { conn, flush });
             }
@@ -257,10 +268,10 @@ impl World for Shard {
         &mut self,
         now: Instant,
         socket: SocketId,
-        local: SocketAddr,
+        _local: SocketAddr,
         peer: SocketAddr,
     ) -> Option<ConnId> {
-        let conn = self.new_connection(now, socket, local, peer);
+        let conn = self.new_connection(now, socket, peer);
         self.settle(now);
         conn
     }
@@ -269,11 +280,11 @@ impl World for Shard {
         &mut self,
         now: Instant,
         socket: SocketId,
-        local: SocketAddr,
+        _local: SocketAddr,
         peer: SocketAddr,
         bytes: &[u8],
     ) -> Option<ConnId> {
-        let conn = self.new_connection(now, socket, local, peer)?;
+        let conn = self.new_connection(now, socket, peer)?;
         self.received(now, conn, Slice::copied(bytes));
         Some(conn)
     }
@@ -318,19 +329,11 @@ impl World for Shard {
         match &gone.role {
             Role::Msrp => {
                 self.plane.handle_closed(now, conn, &mut self.outbox);
-                self.tell_readers(
-                    readers,
-                    |c| super::mail::Letter::FramesGone { conn: c },
-                    conn,
-                );
+                self.tell_readers(readers, |c| Letter::FramesGone { conn: c }, conn);
             }
             Role::Sip(_) => {
                 self.endpoint.handle_closed(now, self.id, conn);
-                self.tell_readers(
-                    readers,
-                    |c| super::mail::Letter::StreamGone { conn: c },
-                    conn,
-                );
+                self.tell_readers(readers, |c| Letter::StreamGone { conn: c }, conn);
             }
             Role::Far { .. } => {}
         }
@@ -381,6 +384,7 @@ impl World for Shard {
             self.half_open.next(),
             // At once: the clock of the next turn says when this one has sent what it had to.
             self.tally.awaits_end_of_turn().then_some(self.clock),
+            self.far_waits.then(|| self.clock + FAR_RETRY),
         ]
         .into_iter()
         .flatten()

@@ -453,7 +453,14 @@ fn a_mixed_connection() {
             }
         }
         assert_eq!(given, theirs.on(&there));
-        w.end(legs[0].session);
+        // It stays while the other shard has not said that it is done.
+        w.command(Command::Close {
+            session: legs[0].session,
+        });
+        w.pass(Duration::from_secs(70));
+        assert_eq!(w.plane.gauges().connections, 1);
+        w.plane.given_back(w.now, legs[0].conn);
+        w.end_all(&[]);
     });
 }
 

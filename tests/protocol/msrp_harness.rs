@@ -274,9 +274,7 @@ impl World {
         let conn = self.conns.insert(());
         self.outbox.add(conn);
         self.peers.insert(conn, Peer::default());
-        let address: SocketAddr = ADDRESS.parse().unwrap();
-        let peer: SocketAddr = "127.0.0.1:40000".parse().unwrap();
-        self.plane.handle_accepted(self.now, conn, address, peer);
+        self.plane.handle_accepted(self.now, conn);
         self.settle();
         conn
     }
