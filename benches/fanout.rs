@@ -9,7 +9,7 @@
     reason = "a bench that unwraps has a reason to stop"
 )]
 
-use std::{hint::black_box, net::SocketAddr, rc::Rc, time::Duration};
+use std::{hint::black_box, rc::Rc, time::Duration};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringfork::{

@@ -8,7 +8,6 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
-    net::SocketAddr,
     time::Duration,
 };
 

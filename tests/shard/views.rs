@@ -277,7 +277,8 @@ fn every_metric_moves_and_every_gauge_returns() {
     for line in [alice.conn(), devices[0].conn(), devices[1].conn()] {
         lab.hang_up(line);
     }
-    let gauges: [(&str, fn(&Report) -> u64); 10] = [
+    type Gauge = (&'static str, fn(&Report) -> u64);
+    let gauges: [Gauge; 10] = [
         ("sessions", |r| r.sessions),
         ("legs", |r| r.legs),
         ("dialogs", |r| r.dialogs),
