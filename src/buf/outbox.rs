@@ -390,6 +390,16 @@ impl Outbox {
         self.spilled = self.spilled - spilled + line.spilled();
     }
 
+    /// Takes out, in order, everything that waits on a connection whose bytes go another way than by a socket of ours.
+    pub fn take(&mut self, conn: ConnId) -> Vec<u8> {
+        if let Some(queue) = self.lines.get_mut(conn).and_then(|l| l.queue.as_mut()) {
+            queue.write_tail(&mut self.arena);
+        }
+        let bytes: Vec<u8> = self.gather(conn).flatten().copied().collect();
+        self.sent(conn, bytes.len(), bytes.len());
+        bytes
+    }
+
     /// The socket takes bytes again.
     pub fn writable(&mut self, conn: ConnId) {
         if let Some(line) = self.lines.get_mut(conn) {

@@ -210,15 +210,13 @@ impl Shard {
             }
             // Only whole frames travel: an open one is interrupted, and goes on under a new head.
             self.plane.interrupt(now, conn, &mut self.outbox);
-            let waits = self.outbox.backlog(conn);
             if !self.post.has_place(home) {
                 self.far_waits = true;
-                self.outbox.sent(conn, waits, 0);
+                self.outbox.sent(conn, self.outbox.backlog(conn), 0);
                 continue;
             }
             let slow = self.outbox.slow(conn);
-            let bytes: Vec<u8> = self.outbox.gather(conn).flatten().copied().collect();
-            self.outbox.sent(conn, waits, waits);
+            let bytes = self.outbox.take(conn);
             let letter = Letter::Reply {
                 conn: theirs,
                 bytes: bytes.into(),
