@@ -2,7 +2,11 @@
 //!
 //! A buffer belongs to the kernel until a completion says which bytes it has written; those, and no others, may be
 //! referred to. In an incremental ring the kernel goes on writing behind them, so a reference to a whole buffer is never
-//! made. A buffer that the kernel has filled goes back to it once nobody holds a slice of it any more.
+//! made. A buffer that the kernel has filled is free once nobody holds a slice of it any more.
+//!
+//! The kernel takes buffers in the order in which they were offered. So only as many are offered as a turn needs, and of the
+//! free ones the last used first: a shard goes over the same few again and again, which lie in the cache, and what it never
+//! needed takes no memory.
 
 use std::{
     cell::Cell,
@@ -110,6 +114,52 @@ struct Share {
     bytes: u32,
 }
 
+/// Bytes of buffers that are offered to the kernel at least, two buffers if that is more: what a turn with few connections
+/// takes, and as much again.
+const FEW_BYTES: u32 = 512 << 10;
+
+/// Turns after which it is asked whether fewer buffers would have done.
+const WINDOW: u32 = 1024;
+
+/// How many buffers are offered: more at once where a turn takes most of them, fewer once none has for a while.
+#[derive(Debug)]
+struct Need {
+    few: usize,
+    total: usize,
+    want: usize,
+    /// The fewest that were left over of late, and for how many turns that has been watched.
+    left: usize,
+    turns: u32,
+}
+
+impl Need {
+    fn new(total: usize, size: u32) -> Self {
+        let few = (FEW_BYTES.div_ceil(size) as usize).max(2).min(total);
+        Self {
+            few,
+            total,
+            want: few,
+            left: usize::MAX,
+            turns: 0,
+        }
+    }
+
+    /// A turn has left `offered` buffers with the kernel. Returns how many should be there.
+    fn after(&mut self, offered: usize) -> usize {
+        self.left = self.left.min(offered);
+        self.turns += 1;
+        if offered * 4 <= self.want {
+            self.want = (self.want * 2).min(self.total);
+        } else if self.turns >= WINDOW && self.left * 4 >= self.want * 3 {
+            self.want = (self.want / 2).max(self.few);
+        } else if self.turns < WINDOW {
+            return self.want;
+        }
+        (self.left, self.turns) = (usize::MAX, 0);
+        self.want
+    }
+}
+
 /// Buffers that the kernel takes from as bytes arrive.
 #[derive(Debug)]
 pub(super) struct BufferRing {
@@ -121,8 +171,13 @@ pub(super) struct BufferRing {
     tail: u16,
     buffers: Vec<Rc<Buffer>>,
     shares: Vec<Vec<Share>>,
+    /// Buffers that the kernel may write to now.
+    offered: usize,
+    /// Buffers that nobody holds and that are not offered, the last used last.
+    free: Vec<u16>,
     /// Buffers that the kernel has done with and that are still held, or were when last looked at.
     retired: Vec<u16>,
+    need: Need,
     registered: bool,
 }
 
@@ -171,13 +226,13 @@ impl BufferRing {
             tail: 0,
             buffers,
             shares: (0..count).map(|_| Vec::with_capacity(8)).collect(),
+            offered: 0,
+            free: (0..count).rev().collect(),
             retired: Vec::with_capacity(usize::from(count)),
+            need: Need::new(usize::from(count), size),
             registered: true,
         };
-        for id in 0..count {
-            this.offer(id);
-        }
-        this.publish();
+        this.offer_up_to(this.need.want);
         Ok(this)
     }
 
@@ -195,7 +250,7 @@ impl BufferRing {
         self.retired.len()
     }
 
-    /// Buffers that the kernel may still write to.
+    /// Buffers that the kernel may write to, now or once they are offered.
     pub(super) fn available(&self) -> usize {
         self.total() - self.pinned()
     }
@@ -218,12 +273,12 @@ impl BufferRing {
         }
         if !(self.incremental && more) {
             self.retired.push(id);
+            self.offered -= 1;
         }
         slice
     }
 
-    /// Gives the kernel the retired buffers that nobody holds any more; says for each whose bytes are gone. Returns how
-    /// many.
+    /// Frees the retired buffers that nobody holds any more; says for each whose bytes are gone. Returns how many.
     pub(super) fn give_back(&mut self, mut gone: impl FnMut(Place, u32)) -> usize {
         let before = self.retired.len();
         let mut i = 0;
@@ -238,13 +293,29 @@ impl BufferRing {
                 gone(share.whose, share.bytes);
             }
             self.retired.swap_remove(i);
+            self.free.push(id);
+        }
+        before - self.retired.len()
+    }
+
+    /// At the end of a turn: offers the kernel as many buffers as it should have during the next.
+    pub(super) fn supply(&mut self) {
+        let want = self.need.after(self.offered);
+        self.offer_up_to(want);
+    }
+
+    /// Offers free buffers until the kernel has `want`.
+    fn offer_up_to(&mut self, want: usize) {
+        if self.offered >= want || self.free.is_empty() {
+            return;
+        }
+        while self.offered < want
+            && let Some(id) = self.free.pop()
+        {
             self.offer(id);
+            self.offered += 1;
         }
-        let returned = before - self.retired.len();
-        if returned > 0 {
-            self.publish();
-        }
-        returned
+        self.publish();
     }
 
     /// Writes buffer `id` into the next entry; the kernel sees it after `publish`.
@@ -323,6 +394,83 @@ mod tests {
         assert_eq!(gone, [(ME, 10)]);
         assert_eq!((ring.pinned(), ring.available()), (0, 4));
         ring.unregister(&uring);
+    }
+
+    /// The buffers that were offered and not taken yet, in the order in which the kernel takes them.
+    fn queue(ring: &BufferRing, taken: u16) -> Vec<u16> {
+        let mask = ring.buffers.len() - 1;
+        let base = ring.entries.at.as_ptr().cast::<BufRingEntry>();
+        (taken..ring.tail)
+            // SAFETY: an entry of the ring, below its count.
+            .map(|at| unsafe { (*base.add(usize::from(at) & mask)).bid() })
+            .collect()
+    }
+
+    #[test]
+    fn few_buffers_are_offered_and_the_last_used_comes_first() {
+        let uring = ring();
+        let mut ring = BufferRing::register(&uring, 0, (64, 256 << 10), false).unwrap();
+        assert_eq!(queue(&ring, 0), [0, 1], "512 KiB");
+        let mut used = std::collections::BTreeSet::new();
+        for turn in 0..100 {
+            let id = queue(&ring, turn)[0];
+            used.insert(id);
+            let slice = ring.received(id, 10, false, ME);
+            ring.supply();
+            drop(slice);
+            ring.give_back(|_, _| ());
+        }
+        assert!(used.len() <= 3, "{used:?}");
+        assert_eq!((ring.pinned(), ring.available()), (0, 64));
+        ring.unregister(&uring);
+    }
+
+    #[test]
+    fn all_are_offered_before_none_is_left() {
+        let uring = ring();
+        let mut ring = BufferRing::register(&uring, 0, (64, 256 << 10), false).unwrap();
+        let mut held = Vec::new();
+        while held.len() < 64 {
+            let offered = queue(&ring, held.len() as u16);
+            assert!(!offered.is_empty(), "{} are held", held.len());
+            for id in offered {
+                held.push(ring.received(id, 10, false, ME));
+            }
+            ring.supply();
+        }
+        assert_eq!((ring.pinned(), ring.available(), ring.offered), (64, 0, 0));
+        held.clear();
+        ring.give_back(|_, _| ());
+        ring.supply();
+        assert_eq!(ring.offered, 64, "as many as were needed");
+        ring.unregister(&uring);
+    }
+
+    #[test]
+    fn need_grows_at_once_and_shrinks_after_a_while() {
+        let mut need = Need::new(128, 256 << 10);
+        assert_eq!((need.few, need.after(2), need.after(1)), (2, 2, 2));
+        assert_eq!((need.after(0), need.after(0), need.after(3)), (4, 8, 8));
+        assert_eq!(need.after(2), 16, "three quarters are gone");
+        for _ in 0..10 {
+            need.after(0);
+        }
+        assert_eq!(need.after(0), 128, "never more than there are");
+        let mut turns = 0;
+        while need.want > 2 {
+            let before = need.want;
+            turns += 1;
+            assert!(need.after(before) >= before / 2 && turns < 7 * WINDOW);
+        }
+        assert!(turns >= 6 * WINDOW, "{turns}");
+        // A turn that takes more than a quarter now and then keeps them.
+        need.want = 8;
+        for turn in 0..5 * WINDOW {
+            need.after(if turn % 1000 == 0 { 5 } else { 8 });
+        }
+        assert_eq!(need.want, 8);
+        assert_eq!(Need::new(8, 4096).few, 8, "no more than there are");
+        assert_eq!(Need::new(2048, 16 << 10).few, 32);
     }
 
     #[test]

@@ -59,6 +59,53 @@ fn held_buffers_are_told_the_greediest_is_stopped_and_all_goes_on_when_they_come
 }
 
 #[test]
+fn a_shard_goes_over_the_same_little_memory_again_and_again() {
+    for features in both_ways() {
+        let mut script = Script::new(Mode::Echo);
+        script.pages = Some(std::collections::BTreeSet::new());
+        let mut rig = Rig::new(settings(), features, script);
+        let clients: Vec<_> = (0..4).map(|_| rig.client().0).collect();
+        for round in 0..100 {
+            let bytes = pattern(round, 40_000);
+            for stream in &clients {
+                assert!(rig.during(|| echoed(stream, &bytes)) == bytes);
+            }
+        }
+        let world = rig.driver.world();
+        let pages = world.pages.take().unwrap().len();
+        assert!(
+            pages * 4096 <= 1 << 20,
+            "{} bytes were received into {} KiB",
+            world.total,
+            pages * 4
+        );
+    }
+}
+
+#[test]
+fn many_who_speak_at_once_are_all_heard_though_few_buffers_lie_ready() {
+    for features in both_ways() {
+        // 512 KiB of 8 MiB lie ready.
+        let sizes = (512, 16 << 10);
+        let many = Settings {
+            stream_buffers: sizes,
+            classic_buffers: sizes,
+            ..settings()
+        };
+        let mut rig = Rig::new(many, features, Script::new(Mode::Keep));
+        let clients: Vec<_> = (0..100).map(|_| rig.client().0).collect();
+        for mut stream in &clients {
+            stream.write_all(&[7; 20_000]).unwrap();
+        }
+        rig.until("all heard", |d| d.world().total == 100 * 20_000);
+        let c = rig.driver.counters();
+        assert_eq!((c.pressed, c.impossible), (0, 0), "{c:?}");
+        let (pinned, total) = rig.driver.pinned();
+        assert!(pinned * 4 < total * 3 && total == 512, "{pinned}");
+    }
+}
+
+#[test]
 fn one_connection_s_held_buffers_do_not_end_another_s_receives() {
     for features in both_ways() {
         let mut rig = Rig::new(little(), features, Script::new(Mode::Keep));

@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     io::{Read, Write},
     net::{SocketAddr, TcpStream, UdpSocket},
     rc::Rc,
@@ -67,6 +67,8 @@ pub(crate) struct Script {
     pub(crate) due: Option<Instant>,
     pub(crate) dues: u32,
     pub(crate) total: u64,
+    /// The pages that received bytes lay in.
+    pub(crate) pages: Option<BTreeSet<usize>>,
     /// Hears of every call of `mail`.
     pub(crate) mailed: Option<Sender<()>>,
 }
@@ -86,6 +88,7 @@ impl Script {
             due: None,
             dues: 0,
             total: 0,
+            pages: None,
             mailed: None,
         }
     }
@@ -151,6 +154,10 @@ impl World for Script {
             log.push((now, conn, bytes.len()));
         }
         self.total += bytes.len() as u64;
+        if let Some(pages) = &mut self.pages {
+            let lies = bytes.as_ptr_range();
+            pages.extend((lies.start as usize >> 12)..=(lies.end as usize - 1) >> 12);
+        }
         match self.mode {
             Mode::Echo => self.outbox.shared(conn, bytes),
             Mode::Keep => kept.slices.push(bytes),

@@ -41,6 +41,8 @@ impl Io {
             self.give_back();
             self.let_in();
         }
+        self.streams.supply();
+        self.datagrams.supply();
         let mut list = std::mem::take(&mut self.to_arm);
         for place in list.drain(..) {
             self.arm(world, place)?;
@@ -291,7 +293,7 @@ impl Io {
         Ok(())
     }
 
-    /// Gives buffers that nobody holds any more to the kernel, and lets those receive again that waited for them.
+    /// Frees the buffers that nobody holds any more, and lets those receive again that waited for them.
     pub(super) fn give_back(&mut self) {
         let conns = &mut self.conns;
         self.streams.give_back(|place, bytes| {
