@@ -33,7 +33,7 @@ pub const SIP_BODY_BYTES: usize = 256 << 10;
 /// Unanswered SENDs on one leg: more than a peer that answers within its 30 s ever lags behind. Over it the leg is dropped.
 pub const UNANSWERED_MAX: usize = 4096;
 
-/// Bytes that a turn takes from one connection, so that one sender does not starve the others (design §4).
+/// Bytes that a turn takes from each connection where many bring as much, so that no sender starves the others (design §4).
 pub const TURN_BYTES: usize = 64 << 10;
 
 /// What an outbox holds beyond a leg's lag: responses and REPORTs are answers that must not be lost to a full leg

@@ -74,6 +74,8 @@ pub(super) struct Conn {
     pub(super) phase: Phase,
     pub(super) receive: Receive,
     pub(super) stops: Stops,
+    /// Whether it has brought far more than its share: it is received a share at a time, until its socket is empty.
+    pub(super) bulk: bool,
     /// Whether a poll for room to send is in flight.
     pub(super) polling: bool,
     /// Where a connect in flight goes to; the kernel's until its completion.
@@ -119,6 +121,7 @@ impl Conn {
             phase,
             receive: Receive::Idle,
             stops: Stops::default(),
+            bulk: false,
             polling: false,
             addr: None,
             blocked: false,

@@ -135,8 +135,10 @@ pub struct Settings {
     /// Buffers for datagrams (a power of two), and bytes of each: a header, the source and the largest datagram. What is
     /// larger is counted and dropped.
     pub datagram_buffers: (u16, u32),
-    /// Bytes that the world is given from one connection in a turn.
+    /// Bytes that the world is given from one connection in a turn, where many bring as much.
     pub fair_bytes: u32,
+    /// Bytes that a connection may bring in a turn as the only one; where few bring as much, they divide them.
+    pub alone_bytes: u32,
     /// Received bytes of one connection that may wait for their turn; above it the receive is stopped.
     pub queued_bytes: u32,
     /// Parts of vectored sends that are prepared before they must be submitted.
@@ -161,6 +163,7 @@ impl Default for Settings {
             classic_buffers: (2048, 16 << 10),
             datagram_buffers: (64, (64 << 10) + 64),
             fair_bytes: 64 << 10,
+            alone_bytes: 256 << 10,
             queued_bytes: 256 << 10,
             iovecs: 8192,
             connect_timeout: Duration::from_secs(10),
@@ -179,6 +182,8 @@ impl Settings {
         let bytes = limits.receive_buffers * limits.receive_buffer_bytes;
         let small = default.classic_buffers.1;
         let of = |n: usize| u16::try_from(n).unwrap_or(1 << 15);
+        // A leg at its bound stops its sender at the end of the turn: what comes until then is no second bound.
+        let most = u32::try_from(limits.outbox_bytes / 2).unwrap_or(u32::MAX);
         Self {
             connections: u32::try_from(limits.connections).unwrap_or(u32::MAX),
             stream_buffers: (
@@ -191,6 +196,8 @@ impl Settings {
                 small,
             ),
             datagram_buffers: (of(limits.datagram_buffers), default.datagram_buffers.1),
+            fair_bytes: default.fair_bytes.min(most),
+            alone_bytes: default.alone_bytes.min(most),
             off,
             ..default
         }

@@ -1,7 +1,8 @@
 //! Where a shard ends and the outside begins: what `io` (or a simulation) tells it, and what it asks for.
 //!
 //! The driver's turn, in this order:
-//! 1. tell the world what happened ([`World`]'s methods, each with `now`; at most 64 KiB from one connection a turn);
+//! 1. tell the world what happened ([`World`]'s methods, each with `now`; from one connection at most 256 KiB a turn, 64 KiB
+//!    where many bring as much);
 //! 2. [`World::due`] when [`World::next_due`] has come;
 //! 3. carry out [`World::poll_effect`] until it is empty;
 //! 4. for each connection that [`Outbox::next_dirty`](crate::buf::Outbox::next_dirty) names: one vectored send of what

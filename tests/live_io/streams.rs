@@ -242,9 +242,42 @@ fn a_flooder_gets_its_share_and_no_more() {
                 .filter(|l| l.0 == turn && l.1 == flooder)
                 .map(|l| l.2)
                 .sum();
-            assert!(share <= 64 << 10, "{share} in one turn");
+            assert!(share <= 256 << 10, "{share} in one turn");
         }
         assert!(rig.driver.counters().deferred > 0, "there was a flood");
+    }
+}
+
+#[test]
+fn flooders_divide_what_one_would_get() {
+    const FLOODERS: usize = 6;
+    for features in both_ways() {
+        let mut rig = Rig::new(settings(), features, Script::new(Mode::Note));
+        rig.driver.world().log = Some(Vec::new());
+        let floods: Vec<_> = (0..FLOODERS).map(|_| rig.client()).collect();
+        let bytes = pattern(0, 3 << 20);
+        rig.during(|| {
+            std::thread::scope(|scope| {
+                for (stream, _) in &floods {
+                    let (mut stream, bytes) = (stream, &bytes);
+                    scope.spawn(move || stream.write_all(bytes).unwrap());
+                }
+            });
+        });
+        rig.until("all in", |d| {
+            d.world().total == (FLOODERS as u64) * (3 << 20)
+        });
+        let world = rig.driver.world();
+        for (_, id) in &floods {
+            assert!(world.names[*id].bytes == bytes, "in order, whole");
+        }
+        let mut turns = std::collections::BTreeMap::<_, usize>::new();
+        for (turn, _, len) in world.log.take().unwrap() {
+            *turns.entry(turn).or_default() += len;
+        }
+        // 256, 128, 85 and three times 64 KiB, where they come one after the other into a turn.
+        let most = turns.values().max().copied().unwrap_or(0);
+        assert!(most <= 662 << 10, "{most} in one turn");
     }
 }
 

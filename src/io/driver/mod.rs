@@ -98,6 +98,7 @@ struct Io {
     rotation: VecDeque<Place>,
     /// Connections whose receive may have to be armed at the end of the turn.
     to_arm: Vec<Place>,
+    heavy: receive::Heavy,
     starved: VecDeque<Place>,
     pressed: VecDeque<Place>,
     pinned_told: usize,
@@ -158,6 +159,7 @@ impl<W: World> Driver<W> {
             done: Vec::with_capacity(settings.cq_entries as usize),
             rotation: VecDeque::new(),
             to_arm: Vec::new(),
+            heavy: receive::Heavy::default(),
             starved: VecDeque::new(),
             pressed: VecDeque::new(),
             pinned_told: 0,
@@ -255,6 +257,7 @@ impl Io {
     fn begin_turn<W: World>(&mut self, world: &mut W) -> io::Result<()> {
         self.now = self.post.clock.now();
         self.turn += 1;
+        self.heavy.begin_turn();
         self.counters.turns += 1;
         self.give_back();
         self.relieve(world)

@@ -13,7 +13,7 @@ use crate::{
         conns::{Phase, Receive},
         errno,
         ring::Done,
-        settings::Feature,
+        settings::{Feature, Settings},
         token::{Kind, Place, pack},
     },
     shard::{End, World},
@@ -24,6 +24,35 @@ const ARM_PER_BUFFER: usize = 4;
 
 /// Connections stopped for receive memory that are armed again a turn.
 const RELIEVED_A_TURN: usize = 4;
+
+/// Connections that bring a whole share or more in a turn: how many, this turn so far and the turn before.
+#[derive(Debug, Default)]
+pub(super) struct Heavy {
+    now: u32,
+    before: u32,
+}
+
+impl Heavy {
+    pub(super) fn begin_turn(&mut self) {
+        self.before = std::mem::take(&mut self.now);
+    }
+
+    /// The share of a turn where `n` connections bring as much as they may.
+    fn share(settings: &Settings, n: u32) -> u32 {
+        (settings.alone_bytes / n.max(1)).max(settings.fair_bytes)
+    }
+
+    /// The share of a connection that was given `taken` bytes this turn.
+    fn share_of(&self, settings: &Settings, taken: u32) -> u32 {
+        let one_more = u32::from(taken < settings.fair_bytes);
+        Self::share(settings, self.before.max(self.now + one_more))
+    }
+
+    /// A connection was given `taken` bytes this turn, `before` until now.
+    fn count(&mut self, settings: &Settings, before: u32, taken: u32) {
+        self.now += u32::from(before < settings.fair_bytes && taken >= settings.fair_bytes);
+    }
+}
 
 impl Io {
     /// Has the end of the turn look at whether `place` needs a receive.
@@ -60,7 +89,7 @@ impl Io {
             return Ok(());
         }
         let many = match conn.phase {
-            Phase::Open => world.settled(conn.id),
+            Phase::Open => world.settled(conn.id) && !conn.bulk,
             // To drop what still comes, and to see the peer's end.
             Phase::Flushing | Phase::Lingering => false,
             Phase::Connecting | Phase::Ending(_) | Phase::Leaving(..) | Phase::Dying { .. } => {
@@ -82,7 +111,7 @@ impl Io {
             return Ok(());
         };
         let group = self.streams.group();
-        let share = self.post.settings.fair_bytes;
+        let share = Heavy::share(&self.post.settings, self.heavy.now);
         let entry = if many {
             on_target!(conn, place, fd => opcode::RecvMulti::new(fd, group).build())
         } else {
@@ -147,6 +176,9 @@ impl Io {
             conn.pinned = conn.pinned.saturating_add(bytes);
         }
         if !cqueue::more(done.flags) {
+            if conn.receive == Receive::Single && !cqueue::sock_nonempty(done.flags) {
+                conn.bulk = false;
+            }
             conn.receive = Receive::Idle;
             self.list(place);
         }
@@ -203,14 +235,17 @@ impl Io {
             (conn.turn, conn.taken) = (self.turn, 0);
         }
         let room = if conn.queue.is_empty() && !conn.stops.paused {
-            settings.fair_bytes.saturating_sub(conn.taken) as usize
+            let share = self.heavy.share_of(settings, conn.taken);
+            share.saturating_sub(conn.taken) as usize
         } else {
             0
         };
         let now = room.min(slice.len());
         let later = slice.len() - now;
         let id = conn.id;
+        let before = conn.taken;
         conn.taken += u32::try_from(now).unwrap_or(u32::MAX);
+        self.heavy.count(settings, before, conn.taken);
         let mut overrun = false;
         if later > 0 {
             self.counters.deferred += 1;
@@ -218,6 +253,8 @@ impl Io {
             conn.queued += u32::try_from(later).unwrap_or(u32::MAX);
             overrun = conn.queued > settings.queued_bytes;
             conn.stops.behind |= overrun;
+            // Where each receive takes a buffer of its own, those are too small for that.
+            conn.bulk |= overrun && self.post.features.has(Feature::Incremental);
             self.wait_in_turn(place);
         }
         if now > 0 {
@@ -256,7 +293,7 @@ impl Io {
                 continue;
             }
             (conn.turn, conn.taken) = (self.turn, 0);
-            let share = self.post.settings.fair_bytes as usize;
+            let share = self.heavy.share_of(&self.post.settings, 0) as usize;
             let mut room = share;
             while room > 0
                 && let Some(conn) = self.conns.get_mut(place)
@@ -278,6 +315,7 @@ impl Io {
                 continue;
             };
             conn.taken = u32::try_from(share - room).unwrap_or(u32::MAX);
+            self.heavy.count(&self.post.settings, 0, conn.taken);
             if conn.queue.is_empty() {
                 conn.waiting = false;
                 conn.stops.behind = false;
