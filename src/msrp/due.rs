@@ -34,6 +34,9 @@ pub(super) const ABORT: Duration = Duration::from_secs(2);
 /// How long a message waits for a first leg, and how long the body of one is kept that does not go on.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How soon a leg is looked at again that was over its bounds when a turn ended.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// How soon a SEND is looked at again whose last byte has not left yet.
 const RECHECK: Duration = Duration::from_secs(1);
 
@@ -154,6 +157,11 @@ impl Core {
             self.fail_leg(now, session, leg, Failure::Slow, outbox);
             return;
         }
+        if let Some(l) = self.leg_mut(session, leg)
+            && l.look_at.take_if(|at| *at <= now).is_some()
+        {
+            self.ease(now, session, leg, outbox);
+        }
         self.unanswered_due(now, session, leg, outbox);
     }
 
@@ -216,7 +224,7 @@ impl Core {
                 .and_then(|h| self.sent.get(h))
                 .map(|sent| sent.at + RESPONSE);
             let stalled = l.stalled_since.map(|since| since + self.settings.stall);
-            [response, stalled, l.bind_by, l.abort_by]
+            [response, stalled, l.look_at, l.bind_by, l.abort_by]
                 .into_iter()
                 .flatten()
                 .min()

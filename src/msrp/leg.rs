@@ -89,6 +89,8 @@ pub(super) struct Leg {
     pub(super) abort_by: Option<Instant>,
     /// Since when it, the only one, is over its bounds (settled.md R3).
     pub(super) stalled_since: Option<Instant>,
+    /// It was over its bounds at the end of a turn; its socket may have taken all of that at once, so it is looked at then.
+    pub(super) look_at: Option<Instant>,
     /// While it is: not all that feeds it could be stopped, so what is new from there is refused.
     pub(super) refusing: bool,
     /// Its user was active on it.
@@ -124,6 +126,7 @@ impl Leg {
             bind_by: None,
             abort_by: None,
             stalled_since: None,
+            look_at: None,
             refusing: false,
             active: false,
             restored: false,

@@ -4,6 +4,7 @@ use arrayvec::ArrayVec;
 
 use super::{
     core::{Core, Deferred},
+    due::LOOK_AGAIN,
     fan::{Chunk, INTERRUPTIBLE, RangeLine},
     message::Progress,
     slab::{Handle, List},
@@ -112,6 +113,7 @@ impl Core {
                 return false;
             };
             if outbox.backlog(conn) > bound {
+                self.look_again(now, session, leg);
                 return false;
             }
             let Some(share) = m.shares.iter().position(|s| s.leg == leg) else {
@@ -164,6 +166,16 @@ impl Core {
                 }
                 return true;
             }
+        }
+    }
+
+    /// What a turn puts out leaves at its end. A socket that takes only part of it tells when it has room, one that takes it all
+    /// says nothing: whoever stops for a backlog looks again by himself.
+    fn look_again(&mut self, now: Instant, session: SessionId, leg: LegId) {
+        let at = now + LOOK_AGAIN;
+        if let Some(l) = self.leg_mut(session, leg) {
+            l.look_at = Some(at);
+            self.arm(session, at);
         }
     }
 
@@ -224,6 +236,7 @@ impl Core {
             l.stalled_since = Some(now);
             l.refusing = false;
             self.arm(session, now + stall);
+            self.look_again(now, session, leg);
             self.deferred.push_back(Deferred::Stall { session, leg });
         }
     }

@@ -259,6 +259,47 @@ fn what_comes_with_the_stop_is_not_refused() {
     assert!(w.events.is_empty(), "{:?}", w.events);
 }
 
+// settled.md R3: a burst that the device's socket takes at once, when the turn ends, stops the sender for no longer than that:
+// the socket has nothing to tell, and nothing is answered either.
+#[test]
+fn a_burst_that_is_taken_at_once_stops_nobody() {
+    let mut small = settings();
+    small.outbox_bytes = 32 << 10;
+    let mut w = World::new(small, Cuts::None);
+    let legs = w.session(1);
+    let sends: Vec<Send> = (0..3)
+        .map(|_| Send::new(&mut w, pattern(18_000)).extra("Failure-Report: no"))
+        .collect();
+    let bytes: Vec<u8> = sends.iter().flat_map(|s| s.on(&legs[0])).collect();
+    w.feed(legs[0].conn, &bytes);
+    let said = |w: &World, what: fn(&Output) -> bool| w.outputs.iter().filter(|o| what(o)).count();
+    assert_eq!(said(&w, |o| matches!(o, Output::Pause { .. })), 1);
+    w.pass(Duration::from_millis(20));
+    assert_eq!(said(&w, |o| matches!(o, Output::Resume { .. })), 1);
+    w.pass(Duration::from_secs(20));
+    assert!(w.events.is_empty(), "{:?}", w.events);
+    assert!(!w.sends(legs[1].conn).is_empty());
+}
+
+// The same for messages that waited for a device: they go out as far as its bounds allow, and the rest when that has left.
+#[test]
+fn what_waited_for_a_device_goes_out_to_the_last() {
+    let mut small = settings();
+    small.outbox_bytes = 32 << 10;
+    let mut w = World::new(small, Cuts::None);
+    let session = w.open();
+    let sender = w.leg(session, 0);
+    for _ in 0..6 {
+        let send = Send::new(&mut w, pattern(10_000)).extra("Failure-Report: no");
+        w.feed(sender.conn, &send.on(&sender));
+    }
+    let device = w.leg_after(session, 1);
+    let first = w.read(device.conn).iter().filter(|m| m.is_send()).count();
+    assert!((2..6).contains(&first), "{first}");
+    w.pass(Duration::from_millis(40));
+    assert_eq!(first + w.sends(device.conn).len(), 6);
+}
+
 // settled.md R3: reading stops only while nothing of ours waits for answers there: when the slow device itself says something,
 // its sender is read again; the message that is under way to it is refused, and the device stays.
 #[test]
