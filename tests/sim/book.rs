@@ -2,9 +2,11 @@
 //!
 //! It knows no SIP and no MSRP: it hears from the peers what they did and saw, and says what was broken. Checkers:
 //! `whole` (a delivered message is the one that was written), `once` (a leg gets it once), `order` (a leg gets a sender's
-//! messages in his order), `leak` (nothing that the sender wrote after he had the activity message reaches another
-//! device, settled.md 12), `kept` (what was answered 200 was delivered or reported), `heard` (what a device was told 200
-//! for reaches the sender once, in its order), `one` (after activity one device stays), `zero` (nothing is left).
+//! messages in his order, where one ended before the other began), `leak` (nothing that the sender wrote after he had the
+//! activity message reaches another device, settled.md 12), `kept` (what was answered 200 was delivered or reported), `heard`
+//! (what a device was told 200 for reaches the sender once, in its order), `one` (after activity one device stays), `answered`
+//! (each SEND that wants an answer has one), `final` (each INVITE has its final answer), `ends` (whoever accepted is told when
+//! it is over), `zero` (nothing is left).
 
 use std::collections::BTreeMap;
 
@@ -31,6 +33,12 @@ pub(crate) enum Plant {
     Keep,
     /// A session stays in a table.
     Stay,
+    /// The answers to a sender's SENDs are lost.
+    Mute,
+    /// The final answer to an INVITE is lost.
+    Ignore,
+    /// A device's BYE is lost.
+    Orphan,
 }
 
 #[derive(Debug)]
@@ -39,6 +47,9 @@ struct Sent {
     at: Instant,
     reports: &'static str,
     aborted: bool,
+    /// When it was begun, and its last chunk was written, as numbers that grow.
+    begun: u64,
+    done: Option<u64>,
     answered: Option<(u16, Instant)>,
     reported: Option<Instant>,
     /// Devices that got all of it, and that said so.
@@ -51,6 +62,7 @@ struct User {
     sent: BTreeMap<usize, Sent>,
     /// When the sender got the first activity message.
     activity_seen: Option<Instant>,
+    invited: bool,
     up: Option<Instant>,
     ended: Option<Instant>,
     media_lost: Option<Instant>,
@@ -66,7 +78,8 @@ struct Device {
     answered: Option<Instant>,
     ended: Option<(Instant, String)>,
     media_lost: bool,
-    last_seq: Option<usize>,
+    /// The message that it has got and that was begun last.
+    last: Option<(u64, usize)>,
     wrote: Vec<Wrote>,
     got: u32,
 }
@@ -81,12 +94,23 @@ struct Wrote {
     acknowledged: Option<Instant>,
 }
 
+/// A SEND of a sender without an answer.
+#[derive(Clone, Copy, Debug)]
+struct Chunk {
+    user: usize,
+    seq: usize,
+    last: bool,
+    at: Instant,
+}
+
 /// The model.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     users: BTreeMap<usize, User>,
     devices: BTreeMap<usize, Device>,
-    tids: BTreeMap<String, (usize, usize, bool)>,
+    tids: BTreeMap<String, Chunk>,
+    /// Begins and ends of messages so far.
+    marks: u64,
     pub(crate) plant: Option<Plant>,
     planted: bool,
     held_back: Option<(usize, usize, String, Vec<u8>)>,
@@ -133,6 +157,7 @@ impl Book {
         line: &Line,
         now: Instant,
     ) {
+        self.marks += 1;
         self.users.entry(user).or_default().sent.insert(
             seq,
             Sent {
@@ -140,6 +165,8 @@ impl Book {
                 at: now,
                 reports: line.reports,
                 aborted: line.aborted,
+                begun: self.marks,
+                done: None,
                 answered: None,
                 reported: None,
                 got: Vec::new(),
@@ -148,12 +175,35 @@ impl Book {
         );
     }
 
-    pub(crate) fn frame_sent(&mut self, tid: &str, user: usize, seq: usize, last: bool) {
-        self.tids.insert(tid.to_owned(), (user, seq, last));
+    pub(crate) fn frame_sent(
+        &mut self,
+        tid: &str,
+        user: usize,
+        seq: usize,
+        last: bool,
+        at: Instant,
+    ) {
+        let chunk = Chunk {
+            user,
+            seq,
+            last,
+            at,
+        };
+        self.tids.insert(tid.to_owned(), chunk);
+        if last && let Some(sent) = self.users.entry(user).or_default().sent.get_mut(&seq) {
+            self.marks += 1;
+            sent.done = Some(self.marks);
+        }
     }
 
     pub(crate) fn answered(&mut self, tid: &str, code: u16, now: Instant) {
-        let Some((user, seq, last)) = self.tids.remove(tid) else {
+        if self.plant == Some(Plant::Mute) {
+            return;
+        }
+        let Some(Chunk {
+            user, seq, last, ..
+        }) = self.tids.remove(tid)
+        else {
             if tid.starts_with("snd") {
                 self.fail("once", format!("{tid}: answered twice"));
             }
@@ -192,7 +242,14 @@ impl Book {
         }
     }
 
+    pub(crate) fn sender_invited(&mut self, user: usize) {
+        self.users.entry(user).or_default().invited = true;
+    }
+
     pub(crate) fn sender_up(&mut self, user: usize, now: Instant) {
+        if self.plants(Plant::Ignore) {
+            return;
+        }
         self.users.entry(user).or_default().up = Some(now);
     }
 
@@ -231,6 +288,10 @@ impl Book {
                 }
                 let u = self.users.entry(user).or_default();
                 if u.heard.iter().any(|h| h == id) {
+                    // What was not acknowledged comes again over the connection that takes the lost one's place.
+                    if u.media_lost.is_some() {
+                        return;
+                    }
                     self.fail("heard", format!("user {user}: {id} twice"));
                     return;
                 }
@@ -279,6 +340,9 @@ impl Book {
 
     pub(crate) fn device_ended(&mut self, device: usize, now: Instant, reason: &str) {
         if reason.contains("Call completed elsewhere") && self.plants(Plant::Keep) {
+            return;
+        }
+        if self.plants(Plant::Orphan) {
             return;
         }
         self.devices
@@ -380,14 +444,19 @@ impl Book {
             return self.fail("once", format!("device {device}: {id} twice"));
         }
         sent.got.push(device);
-        let at = sent.at;
+        let (at, begun) = (sent.at, sent.begun);
+        let Some(done) = sent.done else {
+            return self.fail(
+                "order",
+                format!("device {device}: {id} before its end was written"),
+            );
+        };
         let d = self.devices.entry(device).or_default();
         d.got += 1;
-        if d.last_seq.is_some_and(|last| last > seq) {
-            let last = d.last_seq;
-            return self.fail("order", format!("device {device}: m{seq} after m{last:?}"));
+        if let Some((_, other)) = d.last.filter(|(before, _)| *before > done) {
+            return self.fail("order", format!("device {device}: m{seq} after m{other}"));
         }
-        d.last_seq = Some(seq);
+        d.last = d.last.max(Some((begun, seq)));
         if seen.is_some_and(|t| at > t) && !self.may_get_after_activity(device, user) {
             self.fail(
                 "leak",
@@ -467,7 +536,30 @@ impl Book {
             self.fail("zero", l.clone());
         }
         let mut wrong = Vec::new();
+        for (tid, c) in &self.tids {
+            let u = &self.users[&c.user];
+            let sent = &u.sent[&c.seq];
+            // Reading may stop for a while (R3), and who leaves soon hears nothing any more.
+            let gone = [u.ended, u.media_lost].into_iter().flatten().min();
+            let wanted = !sent.reports.contains("Failure-Report: no")
+                && !sent.reports.contains("partial")
+                && !sent.aborted;
+            if wanted && gone.is_none_or(|g| g.since(c.at).as_secs() >= 40) {
+                wrong.push(format!(
+                    "answered: user {} m{}: {tid} has no answer",
+                    c.user, c.seq
+                ));
+            }
+        }
+        for (n, d) in &self.devices {
+            if d.answered.is_some() && d.ended.is_none() {
+                wrong.push(format!("ends: device {n} accepted, and was never told"));
+            }
+        }
         for (n, u) in &self.users {
+            if u.invited && u.up.is_none() && u.refused.is_none() {
+                wrong.push(format!("final: user {n}: the INVITE has no final answer"));
+            }
             let acted: Vec<usize> = self
                 .devices
                 .iter()
@@ -515,15 +607,24 @@ impl Book {
                 }
             }
             if !acted.is_empty() {
+                // Who was gone by then is not counted.
+                let settled = self
+                    .devices
+                    .values()
+                    .filter(|d| d.user == *n)
+                    .flat_map(|d| &d.wrote)
+                    .filter(|w| w.activity)
+                    .filter_map(|w| w.acknowledged)
+                    .min();
                 let standing = self
                     .devices
                     .iter()
                     .filter(|(_, d)| {
                         d.user == *n
                             && d.answered.is_some()
-                            && d.ended
-                                .as_ref()
-                                .is_none_or(|(_, why)| !why.contains("Call completed elsewhere"))
+                            && d.ended.as_ref().is_none_or(|(at, why)| {
+                                !why.contains("Call completed elsewhere") && settled < Some(*at)
+                            })
                             && !d.media_lost
                     })
                     .count();

@@ -18,10 +18,16 @@ pub(crate) struct Plan {
     pub(crate) answer: Option<(Duration, u16)>,
     /// Sends its 200 twice from the start.
     pub(crate) twice: bool,
+    /// Its 200 has no description.
+    pub(crate) blank: bool,
     pub(crate) setup: &'static str,
     pub(crate) cema: bool,
     /// How it answers a SEND: after this time with this code; `None`: never.
     pub(crate) ack: Option<(Duration, u16)>,
+    /// Answers each SEND twice.
+    pub(crate) ack_twice: bool,
+    /// Answers what nobody has sent, too.
+    pub(crate) ack_strange: bool,
     /// After so many whole messages it writes this.
     pub(crate) acts: Option<(usize, Kind)>,
     /// Stops reading its media for a while after so many frames.
@@ -139,7 +145,7 @@ impl Device {
                     self.bye(net, book);
                 }
             }
-            Todo::Invite | Todo::Cancel | Todo::Say(_) | Todo::Write(_) => {}
+            Todo::Invite | Todo::Cancel | Todo::Say(_) | Todo::Write(_) | Todo::Reset => {}
         }
     }
 
@@ -179,16 +185,25 @@ impl Device {
                 cema,
                 &self.own_path.clone(),
             );
-            let more = format!(
-                "Contact: {}\r\nSupported: timer\r\nContent-Type: application/sdp\r\n",
-                self.contact()
-            );
+            let mut more = format!("Contact: {}\r\nSupported: timer\r\n", self.contact());
+            let answer = if self.plan.blank {
+                net.saw("200 without description");
+                String::new()
+            } else {
+                more.push_str("Content-Type: application/sdp\r\n");
+                answer
+            };
             let r = invite.answer(200, "OK", &self.tag, &more, &answer);
             self.last_response.clone_from(&r);
             self.c
                 .send_until(net, format!("200 {branch}"), r.clone(), true);
             if self.plan.twice {
+                net.saw("200 twice");
                 self.c.send(net, &r);
+            }
+            if self.plan.blank {
+                book.device_media_lost(self.c.me);
+                return;
             }
             if self.plan.setup == "active" {
                 self.c.connect_media(net, &offer);
@@ -258,12 +273,13 @@ impl Device {
                     m.answer(481, "Gone", &self.tag, "", "")
                 };
                 self.c
-                    .send_until(net, format!("200 {}", m.branch()), r, true);
+                    .send_until(net, format!("final re{}", m.cseq()), r, code == 200);
             }
             "INVITE" => self.invited(net, book, m),
             "ACK" => {
                 let b = m.branch();
                 self.c.settled.insert(format!("final {b}"));
+                self.c.settled.insert(format!("final re{}", m.cseq()));
                 // The ACK of a 2xx has a branch of its own: by Call-ID and CSeq.
                 if let Some(invite) = &self.invite
                     && invite.get("Call-ID") == m.get("Call-ID")
@@ -332,6 +348,12 @@ impl Device {
         self.state = State::Ringing;
         let branch = m.branch();
         self.invite = Some(m);
+        if self.plan.answer.is_none() {
+            net.saw("INVITE never answered");
+        }
+        if self.plan.ack.is_none() {
+            net.saw("SENDs never answered");
+        }
         if let Some(d) = self.plan.ring_after {
             self.c.later(
                 net,
@@ -366,6 +388,7 @@ impl Device {
     }
 
     fn frame(&mut self, net: &mut Net, book: &mut Book, frame: Frame) {
+        net.trace(|| format!("device {} gets {frame}", self.c.me));
         match frame.what.as_str() {
             "SEND" => {}
             "REPORT" => return,
@@ -417,8 +440,9 @@ impl Device {
                 }
                 b'#' => {
                     self.partial.remove(&id);
+                    net.saw("message ended by #");
                 }
-                _ => {}
+                _ => net.saw("chunk with +"),
             }
         }
         if frame.get("Failure-Report") != "no"
@@ -434,6 +458,7 @@ impl Device {
             );
         }
         if self.plan.resets == Some(self.frames) {
+            net.saw("device resets");
             book.device_media_lost(self.c.me);
             self.c.close_media(net, true);
             return;
@@ -443,6 +468,8 @@ impl Device {
             && let Some((stream, side)) = self.c.media
         {
             self.stalled = true;
+            net.trace(|| format!("device {} reads nothing for {d:?}", self.c.me));
+            net.saw("device reads nothing");
             net.streams[stream.0].half[side].paused = true;
             self.c.later(net, d, Todo::Read);
         }
@@ -459,7 +486,22 @@ impl Device {
             return;
         }
         let r = msrp_response(frame, code, &self.own_path);
+        net.trace(|| format!("device {} answers {} {code}", self.c.me, frame.tid));
         self.c.say(net, &r);
+        if self.plan.ack_twice {
+            net.saw("SEND answered twice");
+            self.c.say(net, &r);
+        }
+        if self.plan.ack_strange {
+            net.saw("answer to nothing");
+            let mut strange = frame.clone();
+            strange.tid = self.c.id("strange");
+            let r = msrp_response(&strange, code, &self.own_path);
+            self.c.say(net, &r);
+        }
+        if code != 200 {
+            net.saw("SEND refused");
+        }
     }
 
     fn act(&mut self, net: &mut Net, book: &mut Book) {
@@ -521,6 +563,7 @@ impl Device {
 
     fn ended(&mut self, net: &mut Net, book: &mut Book, reason: &str) {
         self.state = State::Ended;
+        net.trace(|| format!("device {} is over: {reason}", self.c.me));
         book.device_ended(self.c.me, net.now, reason);
         self.c.close_media(net, false);
     }

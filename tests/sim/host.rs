@@ -32,6 +32,8 @@ const MEDIA: SocketId = SocketId(2);
 pub(crate) struct Host {
     pub(crate) shards: Vec<Shard>,
     due: Vec<Option<Instant>>,
+    /// What a connection is offered; kept for its room.
+    offer: Vec<u8>,
 }
 
 impl Host {
@@ -70,6 +72,7 @@ impl Host {
         Self {
             due: vec![None; shards.len()],
             shards,
+            offer: Vec::new(),
         }
     }
 
@@ -157,7 +160,7 @@ impl Host {
                 }
                 self.turn(net, k);
             }
-            Happening::Alarm { .. } => {}
+            Happening::Alarm { .. } | Happening::Cut { .. } => {}
         }
     }
 
@@ -199,7 +202,7 @@ impl Host {
             self.shards[k].received(net.now, conn, Slice::copied(&bytes));
             self.turn(net, k);
         }
-        if std::mem::take(&mut net.streams[stream.0].half[side].wants_room) {
+        if net.take_room(stream, 1 - side) {
             crate::lab::note_room(net, stream, 1 - side);
         }
     }
@@ -213,17 +216,25 @@ impl Host {
                 again |= self.effect(net, id, effect);
             }
             while let Some(conn) = self.shards[k].outbox().next_dirty() {
-                let offer: Vec<u8> = self.shards[k]
-                    .outbox()
-                    .gather(conn)
-                    .flatten()
-                    .copied()
-                    .collect();
-                let taken = match net.of(id, conn) {
-                    Some((stream, side)) => net.send(stream, side, &offer),
-                    None => 0,
-                };
+                // As much as fits, and a byte more where there is one: whoever takes less is slow, and says when it is not.
+                let at = net.of(id, conn);
+                let mut fits = at.map_or(0, |(stream, side)| net.room(stream, side)) + 1;
+                // Now and then less is offered than there is, as where a vector is full.
+                if net.chance(30) {
+                    fits = 1 + net.pick(fits);
+                }
+                let mut offer = std::mem::take(&mut self.offer);
+                offer.clear();
+                for piece in self.shards[k].outbox().gather(conn) {
+                    let n = piece.len().min(fits - offer.len());
+                    offer.extend_from_slice(&piece[..n]);
+                    if offer.len() == fits {
+                        break;
+                    }
+                }
+                let taken = at.map_or(0, |(stream, side)| net.send(stream, side, &offer));
                 self.shards[k].outbox().sent(conn, offer.len(), taken);
+                self.offer = offer;
             }
             self.shards[k].outbox().end_turn();
             if !again {
@@ -270,8 +281,7 @@ impl Host {
             Effect::Close { conn, flush } => {
                 if let Some((stream, side)) = net.of(id, conn) {
                     if flush {
-                        let rest: Vec<u8> =
-                            shard.outbox().gather(conn).flatten().copied().collect();
+                        let rest = shard.outbox().gather(conn).collect::<Vec<_>>().concat();
                         let taken = net.send(stream, side, &rest);
                         shard.outbox().sent(conn, rest.len(), taken);
                     }
@@ -281,6 +291,7 @@ impl Host {
                 true
             }
             Effect::Pause { conn } => {
+                net.saw("reading stopped");
                 if let Some((stream, side)) = net.of(id, conn) {
                     net.streams[stream.0].half[side].paused = true;
                 }
@@ -294,6 +305,7 @@ impl Host {
                 true
             }
             Effect::HandOver { conn, to, bytes } => {
+                net.saw("connection handed over");
                 if let Some((stream, side)) = net.of(id, conn) {
                     net.streams[stream.0].half[side].who = Side::Moving;
                     net.after(

@@ -2,14 +2,14 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use ringfork::config::Config;
+use ringfork::config::{Ack, Config};
 
 use crate::{
     book::{Book, Plant},
     device::{self, Device},
     host::{Host, MSRP, SIP},
-    net::{Faults, Happening, Net, Side, StreamId},
-    peer::Kind,
+    net::{Faults, Happening, Net, Seen, Side, StreamId},
+    peer::{self, Kind},
     sender::{self, Line, Sender},
 };
 
@@ -31,6 +31,7 @@ pub(crate) struct Outcome {
     pub(crate) wrong: Vec<String>,
     pub(crate) deliveries: u64,
     pub(crate) activities: u64,
+    pub(crate) seen: Seen,
 }
 
 thread_local! {
@@ -78,11 +79,14 @@ impl Lab {
             }
         };
         let mut net = Net::new(seed, faults);
-        let shards = [1, 1, 2, 5][net.pick(4)];
-        let config = Config {
-            drain: Duration::from_secs(1),
-            ..Config::default()
-        };
+        let (shards, seen) = [
+            (1, "one shard"),
+            (1, "one shard"),
+            (2, "two shards"),
+            (5, "five shards"),
+        ][net.pick(4)];
+        net.saw(seen);
+        let config = config(&mut net);
         let host = Host::new(shards, &config, seed);
         let (mut peers, mut book) = (Vec::new(), Book::new(plant));
         let users = 1 + net.pick(2);
@@ -153,11 +157,15 @@ impl Lab {
             wrong: self.book.wrong,
             deliveries: self.book.deliveries,
             activities: self.book.activities,
+            seen: self.net.seen,
         }
     }
 
     fn happen(&mut self, what: Happening) {
         let net = &mut self.net;
+        if let Happening::Ended { .. } | Happening::Cut { .. } | Happening::Opened { .. } = what {
+            net.trace(|| format!("{what:?}"));
+        }
         match what {
             Happening::Alarm { peer, token } => match &mut self.peers[peer] {
                 Peer::Device(d) => {
@@ -251,6 +259,22 @@ impl Lab {
                 ),
                 Side::Gone => {}
             },
+            Happening::Cut { stream } => {
+                for side in 0..2 {
+                    if net.streams[stream.0].half[side].who != Side::Gone {
+                        net.saw("stream reset");
+                        let reset = true;
+                        net.after(
+                            Duration::ZERO,
+                            Happening::Ended {
+                                stream,
+                                side,
+                                reset,
+                            },
+                        );
+                    }
+                }
+            }
             other @ (Happening::Adopt { .. } | Happening::Mail { .. } | Happening::Due { .. }) => {
                 self.host.handle(net, other)
             }
@@ -272,8 +296,8 @@ impl Lab {
                 match self.net.streams[stream.0].half[side].who {
                     Side::Shard(..) => self.host.room(&mut self.net, stream, side),
                     Side::Peer(n) => match &mut self.peers[n] {
-                        Peer::Device(d) => d.c.push_media(&mut self.net),
-                        Peer::Sender(s) => s.c.push_media(&mut self.net),
+                        Peer::Device(d) => d.c.push(&mut self.net, stream),
+                        Peer::Sender(s) => s.c.push(&mut self.net, stream),
                     },
                     Side::Moving | Side::Gone => {}
                 }
@@ -311,12 +335,14 @@ impl Lab {
                 }
             }
         }
-        if std::mem::take(&mut self.net.streams[stream.0].half[side].wants_room) {
+        if self.net.take_room(stream, 1 - side) {
             note_room(&mut self.net, stream, 1 - side);
         }
     }
 
     fn sip(&mut self, n: usize, bytes: &[u8]) {
+        self.net
+            .trace(|| format!("peer {n} gets {}", peer::gist(bytes)));
         match &mut self.peers[n] {
             Peer::Device(d) => d.sip(&mut self.net, &mut self.book, bytes),
             Peer::Sender(s) => s.sip(&mut self.net, &mut self.book, bytes),
@@ -337,6 +363,28 @@ impl Peer {
     }
 }
 
+/// What the operator wrote: the defaults, or small bounds that a run can reach.
+fn config(net: &mut Net) -> Config {
+    let mut config = Config {
+        drain: Duration::from_secs(1),
+        ..Config::default()
+    };
+    if net.pick(3) == 0 {
+        net.saw("outbox of 64 KiB");
+        config.msrp.outbox_bytes = 64 << 10;
+    }
+    if net.pick(3) == 0 {
+        net.saw("ack receipt");
+        config.msrp.ack = Ack::Receipt;
+    }
+    if net.pick(3) == 0 {
+        net.saw("sessions of 90 s");
+        config.sip.session_expires = Duration::from_secs(90);
+    }
+    config.msrp.cema = net.pick(4) != 0;
+    config
+}
+
 fn ms(net: &mut Net, from: u64, to: u64) -> Duration {
     Duration::from_millis(from + net.pick(usize::try_from(to - from).expect("small")) as u64)
 }
@@ -346,7 +394,7 @@ fn device_plan(net: &mut Net) -> device::Plan {
     let answer = match net.pick(12) {
         0 => None,
         1 => Some((ms(net, 10, 900), 486)),
-        2 => Some((ms(net, 10, 900), [480, 603, 404, 500][net.pick(4)])),
+        2 => Some((ms(net, 10, 900), [480, 603, 404, 500, 200][net.pick(5)])),
         3 => Some((ms(net, 3_000, 20_000), 200)),
         _ => Some((ms(net, 1, 1_500), 200)),
     };
@@ -369,6 +417,7 @@ fn device_plan(net: &mut Net) -> device::Plan {
         ring_after,
         answer,
         twice: net.pick(6) == 0,
+        blank: net.pick(25) == 0,
         setup: if net.pick(2) == 0 {
             "active"
         } else {
@@ -376,6 +425,8 @@ fn device_plan(net: &mut Net) -> device::Plan {
         },
         cema: net.pick(2) == 0,
         ack,
+        ack_twice: net.pick(8) == 0,
+        ack_strange: net.pick(8) == 0,
         acts,
         stalls: (faulty && net.pick(8) == 0).then(|| (1 + net.pick(4), ms(net, 50, 20_000))),
         resets: (faulty && net.pick(12) == 0).then(|| 1 + net.pick(8)),
@@ -385,29 +436,37 @@ fn device_plan(net: &mut Net) -> device::Plan {
 
 fn sender_plan(net: &mut Net) -> sender::Plan {
     let count = 1 + net.pick(14);
-    let mut at = Duration::from_millis(20);
+    let (mut at, mut soon) = (Duration::from_millis(20), false);
+    // Some write faster than a slow device reads.
+    let hasty = net.pick(5) == 0;
     let lines = (0..count)
         .map(|_| {
-            at += ms(net, 5, 900);
+            let most = if hasty || std::mem::take(&mut soon) {
+                40
+            } else {
+                900
+            };
+            at += ms(net, 5, most);
             let size = match net.pick(8) {
                 0 => 60_000 + net.pick(150_000),
+                2 | 3 if hasty => 20_000 + net.pick(100_000),
                 1 => 5_000 + net.pick(20_000),
-                2 => 130,
+                4 => 130,
                 _ => 130 + net.pick(2_000),
             };
             let chunk = (net.pick(3) == 0)
-                .then(|| 200 + net.pick(8_000))
+                .then(|| 200 + net.pick(20_000))
                 .map(|c| c.max(size / 60));
             let reports = [
                 "",
                 "",
-                "",
+                "Failure-Report: yes\r\n",
                 "Success-Report: yes\r\n",
                 "Failure-Report: no\r\n",
                 "Failure-Report: partial\r\n",
                 "Success-Report: yes\r\nFailure-Report: no\r\n",
             ][net.pick(7)];
-            // The chunks of one message are written 2 ms apart; the next message waits for them.
+            // The chunks of one message are written 2 ms apart; the next message waits for them, or is written in between.
             let line = Line {
                 at,
                 size,
@@ -415,15 +474,21 @@ fn sender_plan(net: &mut Net) -> sender::Plan {
                 reports,
                 aborted: net.pick(12) == 0,
             };
-            at += Duration::from_millis(2)
-                * u32::try_from(chunk.map_or(1, |c| size / c + 2)).expect("few chunks");
+            if net.pick(3) == 0 {
+                // The next message may begin between the chunks of this one.
+                soon = true;
+            } else {
+                at += Duration::from_millis(2)
+                    * u32::try_from(chunk.map_or(1, |c| size / c + 2)).expect("few chunks");
+            }
             line
         })
         .collect();
-    let settle = if net.pick(3) == 0 {
-        ms(net, 0, 3_000)
-    } else {
-        Duration::from_secs(45)
+    let settle = match net.pick(9) {
+        0..=2 => ms(net, 0, 3_000),
+        // Long enough for a session timer.
+        3 => Duration::from_secs(150),
+        _ => Duration::from_secs(45),
     };
     sender::Plan {
         invite_at: ms(net, 400, 1_200),
@@ -431,6 +496,7 @@ fn sender_plan(net: &mut Net) -> sender::Plan {
         setup: ["active", "actpass", "passive"][net.pick(3)],
         cema: net.pick(2) == 0,
         lines,
+        resets: (net.faults.reset > 0 && net.pick(20) == 0).then(|| ms(net, 100, 5_000)),
         bye_after: at + settle,
     }
 }

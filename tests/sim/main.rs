@@ -1,7 +1,9 @@
 //! Simulation: whole shards with devices, senders and a network on one thread, one virtual clock, one seed.
 //!
-//! `SEED=7 cargo sim` runs one seed, `SEEDS=10000 cargo sim` that many from 0 (or from `FROM`), and `cargo test` a few fixed ones. A seed
-//! that fails prints the command that repeats it.
+//! `SEED=7 cargo sim` runs one seed, `SEEDS=10000 cargo sim` that many from 0 (or from `FROM`) on `THREADS` threads (2), and
+//! `cargo test` a few fixed ones. A seed that fails prints the command that repeats it, `TRACE=1` before that says all that
+//! happens. In the end stands what the runs have
+//! seen, and how often; many runs must have seen each of it.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,8 +21,50 @@ mod peer;
 mod sender;
 mod text;
 
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
 use book::Plant;
 use lab::{Lab, Outcome};
+use net::Seen;
+
+/// What a thousand runs have seen, or the seeds are not what they should be.
+const MUST_SEE: &[&str] = &[
+    "200 twice",
+    "200 without description",
+    "Failure-Report left out",
+    "Failure-Report no",
+    "Failure-Report partial",
+    "Failure-Report yes",
+    "INVITE never answered",
+    "SEND answered twice",
+    "SEND refused",
+    "SENDs never answered",
+    "answer to nothing",
+    "chunk above 8 KiB",
+    "chunk with +",
+    "connection handed over",
+    "datagram doubled",
+    "datagram late",
+    "datagram lost",
+    "datagram overtaken",
+    "device reads nothing",
+    "device resets",
+    "five shards",
+    "message aborted",
+    "message ended by #",
+    "message in chunks",
+    "messages interleaved",
+    "one shard",
+    "reading stopped",
+    "sender resets",
+    "short write",
+    "stream reset",
+    "stream stalled",
+    "two shards",
+];
 
 fn run(seed: u64, plant: Option<Plant>) -> Result<Outcome, String> {
     let lab = std::panic::catch_unwind(|| Lab::new(seed, plant).run());
@@ -44,31 +88,72 @@ fn seeds() {
     } else {
         number("SEEDS").unwrap_or(60)
     };
-    let (mut deliveries, mut activities, mut failed) = (0, 0, Vec::new());
-    for seed in from..from + count {
-        match run(seed, None) {
+    let threads = number("THREADS").unwrap_or(2).min(count);
+    let (next, all) = (AtomicU64::new(from), Mutex::new(All::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + count {
+                        return;
+                    }
+                    let outcome = run(seed, None);
+                    if !all.lock().unwrap().add(seed, outcome) {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let all = all.into_inner().unwrap();
+    println!(
+        "{count} seeds, {} deliveries, {} activity messages, {} failed",
+        all.deliveries,
+        all.activities,
+        all.failed.len()
+    );
+    if count >= 10 {
+        for (what, times) in &all.seen {
+            println!("{times:>9} {what}");
+        }
+    }
+    assert!(all.failed.is_empty(), "seeds {:?} failed", all.failed);
+    assert!(
+        count < 10 || (all.deliveries > 0 && all.activities > 0),
+        "the runs did something"
+    );
+    let missing = MUST_SEE.iter().find(|w| !all.seen.contains_key(*w));
+    assert!(count < 1000 || missing.is_none(), "never seen: {missing:?}");
+}
+
+/// What all runs came to.
+#[derive(Default)]
+struct All {
+    deliveries: u64,
+    activities: u64,
+    seen: Seen,
+    failed: Vec<u64>,
+}
+
+impl All {
+    /// Adds a run; `false`: enough has failed.
+    fn add(&mut self, seed: u64, run: Result<Outcome, String>) -> bool {
+        match run {
             Ok(outcome) => {
-                deliveries += outcome.deliveries;
-                activities += outcome.activities;
+                self.deliveries += outcome.deliveries;
+                self.activities += outcome.activities;
+                for (what, times) in outcome.seen {
+                    *self.seen.entry(what).or_default() += times;
+                }
             }
             Err(why) => {
                 println!("seed {seed} failed: {why}\nrepeat it by: SEED={seed} cargo sim");
-                failed.push(seed);
-                if failed.len() >= 10 {
-                    break;
-                }
+                self.failed.push(seed);
             }
         }
+        self.failed.len() < 10
     }
-    println!(
-        "{count} seeds, {deliveries} deliveries, {activities} activity messages, {} failed",
-        failed.len()
-    );
-    assert!(failed.is_empty(), "seeds {failed:?} failed");
-    assert!(
-        count < 10 || (deliveries > 0 && activities > 0),
-        "the runs did something"
-    );
 }
 
 /// The first of a hundred seeds at which a planted fault is found by the checker that is there for it.
@@ -117,6 +202,21 @@ fn a_device_message_that_never_comes_is_found() {
 #[test]
 fn a_second_device_that_stays_is_found() {
     finds(Plant::Keep, "one");
+}
+
+#[test]
+fn a_send_without_answer_is_found() {
+    finds(Plant::Mute, "answered");
+}
+
+#[test]
+fn an_invite_without_final_answer_is_found() {
+    finds(Plant::Ignore, "final");
+}
+
+#[test]
+fn a_device_that_is_not_told_is_found() {
+    finds(Plant::Orphan, "ends");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
+    collections::{BTreeMap, BinaryHeap, VecDeque},
     net::SocketAddr,
     time::Duration,
 };
@@ -43,6 +43,9 @@ pub(crate) struct Faults {
     pub(crate) reset: u32,
 }
 
+/// What happened, and how often.
+pub(crate) type Seen = BTreeMap<&'static str, u64>;
+
 /// Something that happens at a time.
 #[derive(Debug)]
 pub(crate) enum Happening {
@@ -72,6 +75,8 @@ pub(crate) enum Happening {
         to: ShardId,
         bytes: Vec<u8>,
     },
+    /// The network cuts a stream: both sides hear a reset.
+    Cut { stream: StreamId },
     /// Mail waits for a shard.
     Mail { to: ShardId },
     /// A shard's timers.
@@ -131,6 +136,10 @@ pub(crate) struct Net {
     pub(crate) now: Instant,
     pub(crate) rng: ChaCha12Rng,
     pub(crate) faults: Faults,
+    /// What happened, and how often.
+    pub(crate) seen: Seen,
+    traces: bool,
+    last_arrival: BTreeMap<(SocketAddr, SocketAddr), Instant>,
     queue: BinaryHeap<Reverse<At>>,
     serial: u64,
     pub(crate) streams: Vec<Stream>,
@@ -142,6 +151,9 @@ impl Net {
             now: Instant::from_nanos(1_000_000_000),
             rng: ChaCha12Rng::seed_from_u64(seed),
             faults,
+            seen: Seen::new(),
+            traces: std::env::var_os("TRACE").is_some(),
+            last_arrival: BTreeMap::new(),
             queue: BinaryHeap::new(),
             serial: 0,
             streams: Vec::new(),
@@ -180,8 +192,10 @@ impl Net {
 
     pub(crate) fn send_datagram(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         let copies = if self.chance(self.faults.lose) {
+            self.saw("datagram lost");
             0
         } else if self.chance(self.faults.double) {
+            self.saw("datagram doubled");
             2
         } else {
             1
@@ -189,7 +203,15 @@ impl Net {
         for _ in 0..copies {
             let mut d = self.latency();
             if self.chance(self.faults.late) {
+                self.saw("datagram late");
                 d += Duration::from_millis(self.rng.random_range(5..900));
+            }
+            let arrives = self.now + d;
+            let before = self.last_arrival.entry((from, to)).or_insert(arrives);
+            let overtakes = arrives < *before;
+            *before = arrives.max(*before);
+            if overtakes {
+                self.saw("datagram overtaken");
             }
             self.after(
                 d,
@@ -220,6 +242,11 @@ impl Net {
         });
         let d = self.latency();
         self.after(d, Happening::Opened { stream: id });
+        // SIP streams are left alone: what a peer of ours says there is said once.
+        if to.port() != 5060 && self.chance(self.faults.reset) {
+            let d = Duration::from_millis(self.rng.random_range(1..15_000));
+            self.after(d, Happening::Cut { stream: id });
+        }
         id
     }
 
@@ -239,15 +266,28 @@ impl Net {
         WINDOW.saturating_sub(to.in_flight + held)
     }
 
+    /// Whether the sender on `side` waits for room, and there is enough to tell it: half of what fits.
+    pub(crate) fn take_room(&mut self, stream: StreamId, side: usize) -> bool {
+        let enough = self.room(stream, side) >= WINDOW / 2;
+        let to = &mut self.streams[stream.0].half[1 - side];
+        enough && std::mem::take(&mut to.wants_room)
+    }
+
     /// Sends from `side`, as much as fits; the number of bytes taken.
     pub(crate) fn send(&mut self, stream: StreamId, side: usize, bytes: &[u8]) -> usize {
         let mut take = self.room(stream, side).min(bytes.len());
         // Now and then a socket takes less than it could.
         if take > 1 && self.chance(20) {
             take = self.rng.random_range(1..take);
+            self.saw("short write");
         }
         if take < bytes.len() {
             self.streams[stream.0].half[1 - side].wants_room = true;
+        }
+        let mut stall = Duration::ZERO;
+        if self.chance(self.faults.stall) {
+            self.saw("stream stalled");
+            stall = Duration::from_millis(self.rng.random_range(5..1_500));
         }
         let mut rest = &bytes[..take];
         // Into crumbs, where that is not a matter of thousands.
@@ -258,10 +298,8 @@ impl Net {
             } else {
                 self.rng.random_range(1..=rest.len())
             };
-            let mut d = Duration::from_micros(self.rng.random_range(1..400));
-            if self.chance(self.faults.stall) {
-                d += Duration::from_millis(self.rng.random_range(5..1_500));
-            }
+            let d =
+                Duration::from_micros(self.rng.random_range(1..400)) + std::mem::take(&mut stall);
             let now = self.now;
             let to = &mut self.streams[stream.0].half[1 - side];
             let at = to.next_at.max(now) + d;
@@ -296,6 +334,18 @@ impl Net {
                 reset,
             },
         );
+    }
+
+    /// Counts something that a run should have seen.
+    pub(crate) fn saw(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    /// Says what happens, where somebody reads it: `TRACE=1 SEED=7 cargo sim`.
+    pub(crate) fn trace(&self, what: impl FnOnce() -> String) {
+        if self.traces {
+            println!("{:?} {}", self.now, what());
+        }
     }
 
     pub(crate) fn pick(&mut self, n: usize) -> usize {

@@ -40,12 +40,25 @@ pub(crate) enum Todo {
     Invite,
     Cancel,
     Say(usize),
-    /// The rest of a message that is written in pieces.
-    Write(Vec<u8>),
+    /// A chunk of a message that is written in pieces.
+    Write(Box<Chunk>),
+    /// Resets the media stream.
+    Reset,
     Bye,
     /// A stalled reader reads again.
     Read,
     GiveUpMedia,
+}
+
+/// A chunk of a message that is written in pieces.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunk {
+    /// The stream that the message began on: on another the rest of it would mean nothing.
+    pub(crate) stream: Option<StreamId>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) tid: String,
+    pub(crate) seq: usize,
+    pub(crate) last: bool,
 }
 
 /// The common half of a peer.
@@ -55,6 +68,7 @@ pub(crate) struct Common {
     pub(crate) tcp: bool,
     sip_stream: Option<StreamId>,
     sip_buffer: Vec<u8>,
+    sip_out: Vec<u8>,
     pub(crate) todos: Vec<Option<Todo>>,
     /// What is settled and need not be repeated.
     pub(crate) settled: std::collections::BTreeSet<String>,
@@ -72,6 +86,7 @@ impl Common {
             tcp,
             sip_stream: None,
             sip_buffer: Vec::new(),
+            sip_out: Vec::new(),
             todos: Vec::new(),
             settled: Default::default(),
             media: None,
@@ -106,11 +121,14 @@ impl Common {
     }
 
     pub(crate) fn send(&mut self, net: &mut Net, bytes: &[u8]) {
+        net.trace(|| format!("peer {} writes {}", self.me, gist(bytes)));
         if self.tcp {
             let stream = *self
                 .sip_stream
                 .get_or_insert_with(|| net.connect(Side::Peer(self.me), self.addr, SIP));
-            net.send(stream, 0, bytes);
+            self.sip_out.extend(bytes);
+            let n = net.send(stream, 0, &self.sip_out);
+            self.sip_out.drain(..n);
         } else {
             net.send_datagram(self.addr, SIP, bytes);
         }
@@ -195,6 +213,7 @@ impl Common {
     pub(crate) fn sip_lost(&mut self) {
         self.sip_stream = None;
         self.sip_buffer.clear();
+        self.sip_out.clear();
     }
 
     /// Opens the media stream to the address in an SDP of the server.
@@ -224,7 +243,17 @@ impl Common {
         self.push_media(net);
     }
 
-    pub(crate) fn push_media(&mut self, net: &mut Net) {
+    /// A stream takes bytes again.
+    pub(crate) fn push(&mut self, net: &mut Net, stream: StreamId) {
+        if self.is_sip(stream) {
+            let n = net.send(stream, 0, &self.sip_out);
+            self.sip_out.drain(..n);
+        } else {
+            self.push_media(net);
+        }
+    }
+
+    fn push_media(&mut self, net: &mut Net) {
         if let Some((stream, side)) = self.media
             && !self.media_out.is_empty()
         {
@@ -259,6 +288,13 @@ impl Common {
             if cema { "a=msrp-cema\r\n" } else { "" }
         )
     }
+}
+
+/// The start line of a SIP message and its CSeq, for people.
+pub(crate) fn gist(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let cseq = text.lines().find(|l| l.starts_with("CSeq")).unwrap_or("");
+    format!("{} | {cseq}", text.lines().next().unwrap_or(""))
 }
 
 /// The body of message `seq` of a session: CPIM around text that is full of what could be taken for an end-line.

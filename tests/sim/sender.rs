@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use crate::{
     book::Book,
     net::{Net, StreamId},
-    peer::{Common, Todo, body},
+    peer::{Chunk, Common, Todo, body},
     text::{self, Frame, Sip, msrp_response, sdp},
 };
 
@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) setup: &'static str,
     pub(crate) cema: bool,
     pub(crate) lines: Vec<Line>,
+    /// Resets its media stream this long after its 200.
+    pub(crate) resets: Option<Duration>,
     /// BYE this long after its 200.
     pub(crate) bye_after: Duration,
 }
@@ -59,6 +61,8 @@ pub(crate) struct Sender {
     own_path: String,
     provisional: bool,
     wants_cancel: bool,
+    /// The message that the last chunk was of.
+    last_line: usize,
 }
 
 impl Sender {
@@ -77,6 +81,7 @@ impl Sender {
             own_path: format!("msrp://{}:7000/sender{me};tcp", addr.ip()),
             provisional: false,
             wants_cancel: false,
+            last_line: 0,
         }
     }
 
@@ -111,6 +116,7 @@ impl Sender {
         match todo {
             Todo::Invite => {
                 self.state = State::Inviting;
+                book.sender_invited(self.user);
                 self.branch = self.c.id("z9hG4bKinv");
                 let offer =
                     self.c
@@ -144,9 +150,12 @@ impl Sender {
                 until,
             } => self.c.repeat(net, key, bytes, wait, until),
             Todo::Say(n) => self.say(net, book, n),
-            Todo::Write(bytes) => {
+            Todo::Write(chunk) => self.write(net, book, &chunk),
+            Todo::Reset => {
                 if self.c.media.is_some() {
-                    self.c.say(net, &bytes);
+                    net.saw("sender resets");
+                    book.sender_media_lost(self.user, net.now);
+                    self.c.close_media(net, true);
                 }
             }
             Todo::Ack { frame, code } => {
@@ -289,6 +298,9 @@ impl Sender {
             for (n, line) in self.plan.lines.clone().iter().enumerate() {
                 self.c.later(net, line.at, Todo::Say(n));
             }
+            if let Some(d) = self.plan.resets {
+                self.c.later(net, d, Todo::Reset);
+            }
             self.c.later(net, self.plan.bye_after, Todo::Bye);
         } else if !self.ack.is_empty() {
             assert_eq!(
@@ -324,6 +336,21 @@ impl Sender {
         let whole = body(self.user, n, line.size);
         let id = format!("u{}m{n}", self.user);
         book.sent(self.user, n, &id, &whole, &line, net.now);
+        net.saw(match line.reports {
+            "Failure-Report: yes\r\n" => "Failure-Report yes",
+            r if r.contains("Failure-Report: no") => "Failure-Report no",
+            r if r.contains("partial") => "Failure-Report partial",
+            _ => "Failure-Report left out",
+        });
+        if line.chunk.is_some() {
+            net.saw("message in chunks");
+        }
+        if line.size > 8 * 1024 && line.chunk.is_none_or(|c| c > 8 * 1024) {
+            net.saw("chunk above 8 KiB");
+        }
+        if line.aborted {
+            net.saw("message aborted");
+        }
         let chunk = line.chunk.unwrap_or(whole.len()).max(1);
         let mut at = 0;
         let mut wait = Duration::ZERO;
@@ -339,7 +366,6 @@ impl Sender {
                 b'+'
             };
             let tid = self.c.id("snd");
-            book.frame_sent(&tid, self.user, n, flag == b'$');
             let send = text::Send {
                 tid: &tid,
                 to: &self.peer_path,
@@ -352,18 +378,45 @@ impl Sender {
                 flag,
             };
             let bytes = send.write();
+            let last = flag == b'$';
+            let chunk = Chunk {
+                stream: self.c.media.map(|(stream, _)| stream),
+                bytes,
+                tid,
+                seq: n,
+                last,
+            };
             if wait.is_zero() {
-                self.c.say(net, &bytes);
+                self.write(net, book, &chunk);
             } else {
-                self.c.later(net, wait, Todo::Write(bytes));
+                self.c.later(net, wait, Todo::Write(Box::new(chunk)));
             }
             at = end;
-            if last || cut {
+            if flag != b'+' {
                 return;
             }
             // Same order always: later chunks never overtake.
             wait += Duration::from_millis(2);
         }
+    }
+
+    /// Writes one chunk, unless the stream that its message began on is gone.
+    fn write(&mut self, net: &mut Net, book: &mut Book, chunk: &Chunk) {
+        if self.c.media.is_none() || self.c.media.map(|(stream, _)| stream) != chunk.stream {
+            return;
+        }
+        if std::mem::replace(&mut self.last_line, chunk.seq) > chunk.seq {
+            net.saw("messages interleaved");
+        }
+        net.trace(|| {
+            let (tid, bytes) = (&chunk.tid, chunk.bytes.len());
+            format!(
+                "sender {} writes {tid} of m{}, {bytes} bytes",
+                self.c.me, chunk.seq
+            )
+        });
+        book.frame_sent(&chunk.tid, self.user, chunk.seq, chunk.last, net.now);
+        self.c.say(net, &chunk.bytes);
     }
 
     pub(crate) fn accepted(&mut self, _net: &mut Net, stream: StreamId) {
@@ -383,6 +436,7 @@ impl Sender {
     }
 
     fn frame(&mut self, net: &mut Net, book: &mut Book, frame: Frame) {
+        net.trace(|| format!("sender {} gets {frame}", self.c.me));
         match frame.what.as_str() {
             "SEND" => {
                 if let Some(b) = &frame.body

@@ -150,6 +150,18 @@ pub(crate) struct Frame {
     pub(crate) flag: u8,
 }
 
+impl std::fmt::Display for Frame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (id, range, status) = (
+            self.get("Message-ID"),
+            self.get("Byte-Range"),
+            self.get("Status"),
+        );
+        let flag = self.flag as char;
+        write!(f, "{} {} {id} {range} {status}{flag}", self.what, self.tid)
+    }
+}
+
 impl Frame {
     pub(crate) fn get(&self, name: &str) -> &str {
         self.headers
