@@ -236,6 +236,16 @@ impl Conns {
             .flatten()
     }
 
+    /// Copies what waits on paused connections out of receive memory: it may wait for seconds.
+    pub(super) fn copy_paused_out(&mut self) {
+        let all = self.slots.iter_mut().filter_map(|at| at.conn.as_mut());
+        for conn in all.filter(|c| c.stops.paused) {
+            for slice in conn.queue.iter_mut().filter(|s| s.pinned()) {
+                *slice = Slice::copied(slice);
+            }
+        }
+    }
+
     /// All connections that are there.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &Conn)> {
         self.slots.iter().enumerate().filter_map(|(slot, at)| {

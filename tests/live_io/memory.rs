@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 
-use ringfork::io::Settings;
+use ringfork::{io::Settings, shard::Effect};
 
 use crate::rig::{Event, Mode, Rig, Script, both_ways, echoed, patiently, pattern, settings};
 
@@ -125,6 +125,38 @@ fn one_connection_s_held_buffers_do_not_end_another_s_receives() {
             !world.names[other].slices.is_empty()
         });
         assert_eq!(*rig.driver.world().names[other].slices[0], *b"me");
+    }
+}
+
+#[test]
+fn what_waits_on_a_paused_connection_does_not_end_another_s_receives() {
+    for features in both_ways() {
+        let one_a_turn = Settings {
+            fair_bytes: 4096,
+            alone_bytes: 4096,
+            ..little()
+        };
+        let mut rig = Rig::new(one_a_turn, features, Script::new(Mode::Note));
+        let (flood, conn) = rig.client();
+        let (mut modest, other) = rig.client();
+        flood.set_nonblocking(true).unwrap();
+        let bytes = pattern(0, 30_000);
+        let sent = (&flood).write(&bytes).unwrap();
+        rig.until("more than its share", |d| d.counters().deferred > 0);
+        rig.driver.world().effects.push_back(Effect::Pause { conn });
+        rig.idle();
+        assert!(
+            (rig.driver.world().total as usize) < sent,
+            "something waits"
+        );
+        assert_eq!(rig.driver.pinned().0, 0, "not in receive memory");
+        modest.write_all(b"me").unwrap();
+        rig.until("heard", |d| d.world().names[other].bytes == b"me");
+        rig.driver
+            .world()
+            .effects
+            .push_back(Effect::Resume { conn });
+        rig.until("the rest", |d| d.world().names[conn].bytes == bytes[..sent]);
     }
 }
 

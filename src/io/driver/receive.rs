@@ -358,6 +358,9 @@ impl Io {
         let short = pinned * 2 > total;
         if pinned != self.pinned_told && (short || self.pinned_told * 2 > total) {
             world.pressure(self.now, pinned, total);
+            if short {
+                self.conns.copy_paused_out();
+            }
         }
         self.pinned_told = pinned;
         if pinned * 4 > total * 3 {
