@@ -451,3 +451,27 @@ fn leg_line(l: &Value) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    /// SIGHUP takes `drain_s`, keeps it where the file has become wrong, and needs no file.
+    #[test]
+    fn a_reload_gives_the_drain_time_that_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pf.toml");
+        let before = Arc::new(Config::default());
+        let mut again = reload(Some(path.clone()), Arc::clone(&before));
+        let mut after = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            again(None)
+        };
+        assert_eq!(after("drain_s = 77\n"), Duration::from_secs(77));
+        assert_eq!(after("drain_s = \"x\"\n"), Duration::from_secs(77));
+        assert_eq!(after("drain_s = 3\nshards = 2\n"), Duration::from_secs(3));
+        assert_eq!(reload(None, before)(None), Config::default().drain);
+    }
+}
