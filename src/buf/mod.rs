@@ -8,7 +8,7 @@ mod outbox;
 mod slice;
 
 pub use line::end_line;
-pub use outbox::{Frame, Full, Outbox, Owner, Stand, TID_LEN, Tid};
+pub use outbox::{Frame, Full, NotNow, Outbox, Owner, Stand, TID_LEN, Tid};
 pub use slice::{Region, Slice};
 
 #[cfg(test)]

@@ -47,6 +47,15 @@ pub struct Frame<'a> {
     pub flag: u8,
 }
 
+/// Why a frame was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotNow {
+    /// There is no such connection.
+    Gone,
+    /// Another frame is open on it.
+    Open,
+}
+
 /// How a connection stands after a frame was put on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stand {
@@ -131,21 +140,19 @@ impl Outbox {
         Ok(())
     }
 
-    /// Queues a whole SEND frame. `None`: there is no such connection.
+    /// Queues a whole SEND frame, unless a frame is open on the connection: the writer interrupts or ends it first.
     ///
-    /// # Panics
-    /// If a frame is open on the connection.
-    pub fn frame(&mut self, conn: ConnId, frame: &Frame<'_>) -> Option<Stand> {
-        let line = self.lines.get_mut(conn)?;
+    /// # Errors
+    /// Nothing was queued, for one of the two reasons of [`NotNow`].
+    pub fn frame(&mut self, conn: ConnId, frame: &Frame<'_>) -> Result<Stand, NotNow> {
+        let line = self.lines.get_mut(conn).ok_or(NotNow::Gone)?;
+        if line.open().is_some() {
+            return Err(NotNow::Open);
+        }
         let queue = queue_of(&mut line.queue, &mut self.spare);
         let start = line.put;
         let head = START.len() + TID_LEN + frame.head.len();
         let body = start + (head + frame.body_at) as u64;
-        let last = queue.marks.back();
-        assert!(
-            last.is_none_or(|m| m.end != OPEN),
-            "one frame at a time on a connection"
-        );
         queue.head(&mut self.arena, &frame.tid, frame.head);
         let mut shared = 0;
         for bytes in frame.shared {
@@ -169,7 +176,7 @@ impl Outbox {
         });
         self.sealed = false;
         mark_dirty(&mut self.dirty, conn, line);
-        Some(Stand {
+        Ok(Stand {
             put: line.put,
             backlog: line.backlog(),
         })

@@ -10,7 +10,7 @@ use crate::{
     ids::{LegId, SessionId, ShardId},
     time::Instant,
     timer::TimerId,
-    wire::msrp::{ByteRange, EndScan, FailureReport},
+    wire::msrp::{ByteRange, EndScan, FailureReport, Layout},
 };
 
 /// Body bytes that wait for their end before a frame goes out in pieces (settled.md 10).
@@ -185,6 +185,8 @@ pub(super) struct Link {
     /// The last To-Path and the leg that it names.
     pub(super) memo: Vec<u8>,
     pub(super) memo_leg: Option<(SessionId, LegId)>,
+    /// The head of the last SEND: the next is most often like it.
+    pub(super) layout: Option<Box<Layout>>,
     /// A head that has not ended, and how far it was searched.
     pub(super) head: Vec<u8>,
     pub(super) scanned: usize,
@@ -209,6 +211,7 @@ impl Link {
             lent: false,
             memo: Vec::new(),
             memo_leg: None,
+            layout: None,
             head: Vec::new(),
             scanned: 0,
             in_body: false,
@@ -217,6 +220,14 @@ impl Link {
             input_at: now,
             timer: None,
             paused: false,
+        }
+    }
+
+    /// The next SEND is held against this one.
+    pub(super) fn learn(&mut self, layout: Layout) {
+        match &mut self.layout {
+            Some(known) => **known = layout,
+            None => self.layout = Some(Box::new(layout)),
         }
     }
 

@@ -13,8 +13,8 @@ use crate::{
     time::Instant,
     wire::{
         msrp::{
-            ByteRange, Error, FailureReport, HEAD_MAX, Head, Kind, Method, Parse, Reach, parse,
-            parse_known,
+            ByteRange, Error, FailureReport, HEAD_MAX, Head, Kind, Layout, Method, Parse, Reach,
+            parse,
         },
         uri::msrp::single,
     },
@@ -71,15 +71,14 @@ impl Core {
             if let Some(len) = self.plain_ok(now, conn, window, outbox) {
                 return at + len;
             }
-            let known = link
-                .memo_leg
-                .and_then(|(session, leg)| self.leg(session, leg)?.peer.as_ref())
-                .and_then(|peer| parse_known(window, &link.memo, &peer.path));
-            if let Some((head, len)) = &known {
-                return self.on_whole_head(now, conn, link, (head, *len), bytes, at, outbox);
+            if let Some((head, len)) = link.layout.as_ref().and_then(|l| l.read(window)) {
+                return self.on_whole_head(now, conn, link, (&head, len), bytes, at, outbox);
             }
             return match parse(window, 0) {
                 Ok(Parse::Complete { head, len }) => {
+                    if let Some(layout) = Layout::learn(&head, &window[..len]) {
+                        link.learn(layout);
+                    }
                     self.on_whole_head(now, conn, link, (&head, len), bytes, at, outbox)
                 }
                 Ok(Parse::Partial { scanned }) => {

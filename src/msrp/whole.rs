@@ -14,7 +14,7 @@ use super::{
     unanswered::{Expects, in_leg},
 };
 use crate::{
-    buf::{Frame, Outbox, Slice},
+    buf::{Frame, NotNow, Outbox, Slice},
     time::Instant,
 };
 
@@ -88,7 +88,7 @@ impl Core {
                 .as_ref()
                 .and_then(|p| p.max_size)
                 .is_some_and(|max| last > max);
-            if too_large || paused || outbox.open(conn).is_some() {
+            if too_large || paused {
                 others.push(place);
                 continue;
             }
@@ -103,11 +103,17 @@ impl Core {
                 body_at: chunk.rest.bytes.len(),
                 flag: chunk.flag,
             };
-            let Some(stand) = outbox.frame(conn, &frame) else {
-                if let Some(handle) = handle {
-                    sent.release(handle);
+            let stand = match outbox.frame(conn, &frame) {
+                Ok(stand) => stand,
+                Err(why) => {
+                    if let Some(handle) = handle {
+                        sent.release(handle);
+                    }
+                    if why == NotNow::Open {
+                        others.push(place);
+                    }
+                    continue;
                 }
-                continue;
             };
             share.begun = true;
             counters.chunks_out += 1;

@@ -250,38 +250,6 @@ pub fn parse(bytes: &[u8], scanned: usize) -> Result<Parse<'_>, Error> {
     }
 }
 
-/// Views the SEND at the start of `bytes` whose paths are, byte for byte, `to_path` and `from_path`, two values that were
-/// read from a head before: on a connection nearly every head begins so. What was compared is not looked at again.
-///
-/// `None`: it is another head, or broken, or not whole: [`parse`] tells.
-#[must_use]
-pub fn parse_known<'a>(
-    bytes: &'a [u8],
-    to_path: &[u8],
-    from_path: &[u8],
-) -> Option<(Head<'a>, usize)> {
-    let window = &bytes[..bytes.len().min(HEAD_MAX)];
-    let rest = window.strip_prefix(b"MSRP ")?;
-    let (tid, rest) = rest.split_at(run(&rest[..rest.len().min(33)], IDENT));
-    if !(4..=32).contains(&tid.len()) || !is(tid[0], ALNUM) {
-        return None;
-    }
-    let rest = rest.strip_prefix(b" SEND\r\nTo-Path: ")?;
-    let (to_path, rest) = rest
-        .split_at_checked(to_path.len())
-        .filter(|(p, _)| *p == to_path)?;
-    let rest = rest.strip_prefix(b"\r\nFrom-Path: ")?;
-    let (from_path, rest) = rest
-        .split_at_checked(from_path.len())
-        .filter(|(p, _)| *p == from_path)?;
-    let rest = rest.strip_prefix(b"\r\n")?;
-    let kind = Kind::Request {
-        method: Method::Send,
-    };
-    let at = window.len() - rest.len();
-    headers(window, Head::new(kind, tid, to_path, from_path, at), true).ok()
-}
-
 /// The value of the header `name` if `line` is one: what follows the colon and the space.
 pub(super) fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let (head, value) = line.split_at_checked(name.len() + 2)?;

@@ -8,6 +8,7 @@
 
 mod error;
 mod head;
+mod layout;
 mod lines;
 mod range;
 mod salvage;
@@ -18,8 +19,9 @@ pub mod write;
 pub use error::{Error, Reach, Rule, Span};
 pub use head::{
     FailureReport, HEAD_MAX, HEADERS_MAX, Head, Kind, Method, Parse, RangeAt, Status, media_type,
-    parse, parse_known,
+    parse,
 };
+pub use layout::Layout;
 pub use range::ByteRange;
 pub use scan::{EndScan, HELD_MAX, Lookalike, Scan};
 pub use syntax::{is_ident, is_token};

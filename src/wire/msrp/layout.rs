@@ -1,0 +1,174 @@
+//! The head of a SEND as the next one of its sender most often looks: the same but for its transaction id, its Message-ID
+//! and its Byte-Range. Those are read, the rest is compared.
+
+use std::ops::Range;
+
+use super::{
+    ByteRange, Head, Kind, Method,
+    head::RangeAt,
+    syntax::{IDENT, is_ident, run},
+};
+
+/// Bytes of the longest head that is kept: one that is longer is parsed each time.
+const LAYOUT_MAX: usize = 1024;
+
+/// A head of a SEND with a body, to hold the next ones against.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// The head behind its transaction id, up to and with the blank line. All places are offsets into it.
+    text: Vec<u8>,
+    to_path: Range<usize>,
+    from_path: Range<usize>,
+    rest: usize,
+    message_id: Range<usize>,
+    byte_range: Option<(Range<usize>, ByteRange)>,
+    content_type: Range<usize>,
+    success_report: bool,
+    failure_report: super::FailureReport,
+}
+
+/// `MSRP` and the space behind it.
+const START: &[u8] = b"MSRP ";
+
+impl Layout {
+    /// Learns the head that [`super::parse`] has viewed in `bytes`, all of them. `None`: it is no SEND with a body, or too
+    /// long to be kept.
+    #[must_use]
+    pub fn learn(head: &Head<'_>, bytes: &[u8]) -> Option<Self> {
+        let (Some(id), Some(content_type), None) =
+            (head.message_id, head.content_type, head.end_flag)
+        else {
+            return None;
+        };
+        if !head.is_send() || head.status.is_some() || head.rest.end > LAYOUT_MAX {
+            return None;
+        }
+        let from = START.len() + head.tid.len();
+        let text = bytes.get(from..head.rest.end)?;
+        let place = |part: &[u8]| {
+            let at = (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+            (at + part.len() <= text.len()).then(|| at..at + part.len())
+        };
+        let byte_range = match (head.byte_range, head.range_at) {
+            (Some(range), Some(at)) => Some((at.value - from..at.end - from, range)),
+            _ => None,
+        };
+        Some(Self {
+            to_path: place(head.to_path)?,
+            from_path: place(head.from_path)?,
+            rest: head.rest.start - from,
+            message_id: place(id)?,
+            byte_range,
+            content_type: place(content_type)?,
+            success_report: head.success_report,
+            failure_report: head.failure_report,
+            text: text.to_vec(),
+        })
+    }
+
+    /// Views the head at the start of `bytes`, and says its length, if it is of this layout.
+    ///
+    /// `None`: it is another, or broken, or not whole: [`super::parse`] tells.
+    #[must_use]
+    pub fn read<'a>(&self, bytes: &'a [u8]) -> Option<(Head<'a>, usize)> {
+        let behind = bytes.strip_prefix(START)?;
+        let (tid, text) = behind.split_at(run(&behind[..behind.len().min(33)], IDENT));
+        if !is_ident(tid) {
+            return None;
+        }
+        let mut walk = Walk {
+            known: &self.text,
+            text,
+            known_at: 0,
+            at: 0,
+        };
+        let (id, range) = match &self.byte_range {
+            Some(range) if range.0.start < self.message_id.start => {
+                let range = walk.range(range)?;
+                (walk.id(&self.message_id)?, Some(range))
+            }
+            Some(range) => (walk.id(&self.message_id)?, Some(walk.range(range)?)),
+            None => (walk.id(&self.message_id)?, None),
+        };
+        walk.same_up_to(self.text.len())?;
+        let shift = START.len() + tid.len();
+        let len = shift + walk.at;
+        // It is behind both.
+        let kind_at = walk.at - (self.text.len() - self.content_type.start);
+        let head = Head {
+            kind: Kind::Request {
+                method: Method::Send,
+            },
+            tid,
+            to_path: &text[self.to_path.clone()],
+            from_path: &text[self.from_path.clone()],
+            message_id: Some(&text[id]),
+            byte_range: range.as_ref().map(|r| r.1),
+            success_report: self.success_report,
+            failure_report: self.failure_report,
+            status: None,
+            content_type: Some(&text[kind_at..kind_at + self.content_type.len()]),
+            rest: shift + self.rest..len,
+            range_at: range.map(|(at, _)| RangeAt {
+                line: shift + at.start - b"Byte-Range: ".len(),
+                value: shift + at.start,
+                end: shift + at.end,
+            }),
+            end_flag: None,
+        };
+        Some((head, len))
+    }
+}
+
+/// Goes through a head beside the known one.
+struct Walk<'a> {
+    known: &'a [u8],
+    text: &'a [u8],
+    known_at: usize,
+    at: usize,
+}
+
+impl Walk<'_> {
+    /// What stands before `end` in the known head stands here too.
+    fn same_up_to(&mut self, end: usize) -> Option<()> {
+        let known = &self.known[self.known_at..end];
+        let text = self.text.get(self.at..self.at + known.len())?;
+        (text == known).then(|| {
+            self.known_at = end;
+            self.at += known.len();
+        })
+    }
+
+    /// The Message-ID, which stands at `known` in the known head.
+    fn id(&mut self, known: &Range<usize>) -> Option<Range<usize>> {
+        self.same_up_to(known.start)?;
+        let rest = &self.text[self.at..];
+        let len = run(&rest[..rest.len().min(33)], IDENT);
+        is_ident(&rest[..len]).then(|| self.pass(known, len))
+    }
+
+    /// The Byte-Range.
+    fn range(
+        &mut self,
+        (known, value): &(Range<usize>, ByteRange),
+    ) -> Option<(Range<usize>, ByteRange)> {
+        self.same_up_to(known.start)?;
+        let rest = &self.text[self.at..];
+        // With the line's end: what begins alike may go on.
+        let same = &self.known[known.start..known.end + 2];
+        if rest.starts_with(same) {
+            return Some((self.pass(known, known.len()), *value));
+        }
+        // Three numbers of at most 20 digits and two separators.
+        let len = rest.iter().take(63).position(|&b| b == b'\r')?;
+        let value = ByteRange::parse(&rest[..len])?;
+        Some((self.pass(known, len), value))
+    }
+
+    fn pass(&mut self, known: &Range<usize>, len: usize) -> Range<usize> {
+        let at = self.at;
+        self.known_at = known.end;
+        self.at += len;
+        at..at + len
+    }
+}
