@@ -60,6 +60,7 @@ fn activity_leaves_one_device() {
     // Once is enough.
     world.activity(3);
     world.expect_none(&phones[0].addr, "");
+    assert_eq!(world.counters().settled, 1);
     let bye = alice.next("BYE", "", "");
     world.receive(ALICE, bye);
     answer(&mut world, &phones[2], "BYE");
@@ -360,12 +361,43 @@ fn a_200_that_nobody_acknowledges_ends_in_bye() {
     answer(&mut world, &phones[0], "BYE");
     world.assert_empty();
 
+    // A late ACK of the INVITE before says nothing of this one (RFC 3261 §13.2.2.4: the same CSeq number).
+    let mut world = World::new();
+    let mut alice = Alice::new();
+    established(&mut world, 1, &mut alice);
+    let before = alice.ack();
+    let again = alice.next("INVITE", "", &alice.sdp.clone());
+    world.receive(ALICE, again);
+    world.expect(ALICE, "SIP/2.0 200");
+    world.receive(ALICE, before);
+    world.advance(seconds(2));
+    assert_eq!(world.all(ALICE, "SIP/2.0 200").len(), 2);
+
     // With an ACK it stops at once.
     let mut world = World::new();
     let mut alice = Alice::new();
     established(&mut world, 1, &mut alice);
     world.advance(seconds(40));
     world.expect_none(ALICE, "");
+}
+
+// The BYE that ends a second dialog of a device's INVITE has the CSeq of the leg's own: its answer is not the leg's.
+#[test]
+fn the_answer_to_a_strays_bye_ends_no_leg() {
+    let mut world = World::new();
+    let mut alice = Alice::new();
+    let phones = established(&mut world, 2, &mut alice);
+    let mut twin = phones[0].clone();
+    twin.tag = "twin".into();
+    twin.accept(&mut world);
+    let stray = world.expect(&twin.addr, "BYE");
+    world.activity(2);
+    let own = world.expect(&phones[0].addr, "BYE");
+    assert_eq!((stray.cseq(), own.cseq()), (2, 2));
+    world.receive(&twin.addr, stray.respond(200, "", "", ""));
+    assert_eq!(world.leg(1).0, "ending");
+    world.receive(&phones[0].addr, own.respond(200, "", "", ""));
+    assert_eq!(world.leg(1).0, "ended");
 }
 
 // settled.md 7, 8; [COMEDIA-07]
