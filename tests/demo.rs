@@ -109,9 +109,17 @@ impl World for Flawed {
             Flaw::None | Flaw::Word => None,
         };
         loop {
-            match self.0.poll_effect()? {
-                Effect::Datagram { bytes, .. } if unsaid.is_some_and(|u| bytes.starts_with(u)) => {}
-                effect => return Some(effect),
+            let effect = self.0.poll_effect()?;
+            let is_unsaid = match &effect {
+                Effect::Datagram { bytes, .. } => unsaid.is_some_and(|u| bytes.starts_with(u)),
+                Effect::Connect { .. }
+                | Effect::Close { .. }
+                | Effect::Pause { .. }
+                | Effect::Resume { .. }
+                | Effect::HandOver { .. } => false,
+            };
+            if !is_unsaid {
+                return Some(effect);
             }
         }
     }
