@@ -13,6 +13,8 @@ mod changes;
 mod chaos;
 #[path = "protocol/session_checks.rs"]
 mod checks;
+#[path = "protocol/session_crossings.rs"]
+mod crossings;
 #[path = "protocol/session_ends.rs"]
 mod ends;
 #[path = "protocol/session_fork.rs"]

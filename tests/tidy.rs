@@ -158,10 +158,6 @@ const CRATES: &[(&str, &[&str])] = &[
 /// Files that hold one idea and need more than 600 lines for it.
 const LONG: &[(&str, &str)] = &[
     (
-        "src/buf/outbox.rs",
-        "the outbox and the taking back of frames read together, or not at all",
-    ),
-    (
         "src/demo/phone.rs",
         "a whole SIP and MSRP peer, kept apart from the engine's own rooms",
     ),
