@@ -146,10 +146,10 @@ fn run(seed: u64) {
         s.no_answer = seconds(20);
     });
     let mut alice = Alice::new();
-    if seed % 5 == 0 {
+    if seed.is_multiple_of(5) {
         alice.sdp.clear();
     }
-    if seed % 7 == 0 {
+    if seed.is_multiple_of(7) {
         alice.more = "Require: 100rel\r\n".into();
     }
     let mut phones = invited(&mut world, 3, &alice);

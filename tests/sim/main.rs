@@ -21,10 +21,7 @@ mod peer;
 mod sender;
 mod text;
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use book::Plant;
 use lab::{Lab, Outcome};
@@ -89,24 +86,26 @@ fn seeds() {
         number("SEEDS").unwrap_or(60)
     };
     let threads = number("THREADS").unwrap_or(2).min(count);
-    let (next, all) = (AtomicU64::new(from), Mutex::new(All::default()));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= from + count {
-                        return;
-                    }
-                    let outcome = run(seed, None);
-                    if !all.lock().unwrap().add(seed, outcome) {
-                        return;
-                    }
-                }
-            });
+    let (next, failed) = (AtomicU64::new(from), AtomicU64::new(0));
+    let some = || {
+        let mut all = All::default();
+        while failed.load(Ordering::Relaxed) < 10 {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= from + count {
+                break;
+            }
+            if !all.add(seed, run(seed, None)) {
+                failed.fetch_add(1, Ordering::Relaxed);
+            }
         }
+        all
+    };
+    let all = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(some)).collect();
+        threads.into_iter().fold(All::default(), |sum, thread| {
+            sum.and(thread.join().expect("a run that panics is caught"))
+        })
     });
-    let all = all.into_inner().unwrap();
     println!(
         "{count} seeds, {} deliveries, {} activity messages, {} failed",
         all.deliveries,
@@ -137,7 +136,18 @@ struct All {
 }
 
 impl All {
-    /// Adds a run; `false`: enough has failed.
+    /// Adds what another thread's runs came to.
+    fn and(mut self, other: Self) -> Self {
+        self.deliveries += other.deliveries;
+        self.activities += other.activities;
+        for (what, times) in other.seen {
+            *self.seen.entry(what).or_default() += times;
+        }
+        self.failed.extend(other.failed);
+        self
+    }
+
+    /// Adds a run; `false`: it failed.
     fn add(&mut self, seed: u64, run: Result<Outcome, String>) -> bool {
         match run {
             Ok(outcome) => {
@@ -146,13 +156,14 @@ impl All {
                 for (what, times) in outcome.seen {
                     *self.seen.entry(what).or_default() += times;
                 }
+                true
             }
             Err(why) => {
                 println!("seed {seed} failed: {why}\nrepeat it by: SEED={seed} cargo sim");
                 self.failed.push(seed);
+                false
             }
         }
-        self.failed.len() < 10
     }
 }
 
