@@ -131,10 +131,21 @@ impl Queue {
     /// What is to be sent, in order. An end-line that was put off is not in it: [`Queue::write_tail`] comes first.
     pub(super) fn gather<'a>(&'a self, arena: &'a [u8]) -> Gather<'a> {
         let (front, back) = self.spill.as_slices();
+        let mut pieces = self.pieces.get(self.done..).unwrap_or(&[]).iter();
+        if self.skip == 0 {
+            return Gather {
+                front,
+                back,
+                pieces,
+                arena,
+            };
+        }
+        // Nothing is spilled where a piece is partly out.
+        let rest = pieces.next().and_then(|p| p.bytes(arena).get(self.skip..));
         Gather {
-            spill: [front, back],
-            pieces: self.pieces.get(self.done..).unwrap_or(&[]).iter(),
-            skip: self.skip,
+            front: rest.unwrap_or(&[]),
+            back,
+            pieces,
             arena,
         }
     }
@@ -250,10 +261,10 @@ impl Queue {
 /// What is to be sent, in order; no part is empty.
 #[derive(Debug, Default)]
 pub(super) struct Gather<'a> {
-    spill: [&'a [u8]; 2],
+    /// The spill, or what is left of the first piece.
+    front: &'a [u8],
+    back: &'a [u8],
     pieces: std::slice::Iter<'a, Piece>,
-    /// Bytes of the next piece that are out.
-    skip: usize,
     arena: &'a [u8],
 }
 
@@ -261,18 +272,11 @@ impl<'a> Iterator for Gather<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        for part in &mut self.spill {
-            if !part.is_empty() {
-                return Some(std::mem::take(part));
-            }
+        if !self.front.is_empty() {
+            let next = std::mem::take(&mut self.back);
+            return Some(std::mem::replace(&mut self.front, next));
         }
-        loop {
-            let bytes = self.pieces.next()?.bytes(self.arena);
-            let skip = std::mem::take(&mut self.skip);
-            if skip < bytes.len() {
-                return Some(&bytes[skip..]);
-            }
-        }
+        Some(self.pieces.next()?.bytes(self.arena))
     }
 }
 

@@ -65,6 +65,13 @@ pub struct Stand {
     pub backlog: usize,
 }
 
+/// Queues for lines that will need one.
+#[expect(
+    clippy::vec_box,
+    reason = "a queue moves between its line and here as a pointer"
+)]
+type Spare = Vec<Box<Queue>>;
+
 /// What waits to go out on each stream connection of a shard.
 #[derive(Debug)]
 pub struct Outbox {
@@ -73,11 +80,7 @@ pub struct Outbox {
     dirty: VecDeque<ConnId>,
     /// No end-line of a dirty connection is put off any more: the arena stays as it is until something is put in.
     sealed: bool,
-    #[expect(
-        clippy::vec_box,
-        reason = "a queue moves between its line and here as a pointer"
-    )]
-    spare: Vec<Box<Queue>>,
+    spare: Spare,
     spilled: usize,
     hard_limit: usize,
 }
@@ -430,12 +433,12 @@ impl Outbox {
 }
 
 /// The queue of a line that has something to wait.
-fn queue_of<'a>(queue: &'a mut Option<Box<Queue>>, spare: &mut Vec<Box<Queue>>) -> &'a mut Queue {
+fn queue_of<'a>(queue: &'a mut Option<Box<Queue>>, spare: &mut Spare) -> &'a mut Queue {
     queue.get_or_insert_with(|| spare.pop().unwrap_or_default())
 }
 
 /// Nothing waits on the line any more. Its queue goes, unless a frame is open.
-fn drained(line: &mut Line, spare: &mut Vec<Box<Queue>>) {
+fn drained(line: &mut Line, spare: &mut Spare) {
     line.blocked = false;
     let open = line.open().copied();
     match (&mut line.queue, open) {
@@ -452,7 +455,7 @@ fn drained(line: &mut Line, spare: &mut Vec<Box<Queue>>) {
     }
 }
 
-fn put_by(spare: &mut Vec<Box<Queue>>, mut queue: Box<Queue>) {
+fn put_by(spare: &mut Spare, mut queue: Box<Queue>) {
     if spare.len() < SPARE_MAX {
         queue.reset();
         spare.push(queue);

@@ -2,7 +2,7 @@
 
 use super::{
     Failure, code_place, core::Core, message::Progress, names, set::LegSet, slab::Handle,
-    unanswered::in_leg,
+    unanswered::{Sent, in_leg},
 };
 use crate::{
     buf::{Outbox, TID_LEN},
@@ -10,6 +10,28 @@ use crate::{
     time::Instant,
     wire::msrp::{ByteRange, FailureReport, Head, Status, write},
 };
+
+/// A SEND that was answered: what is looked up once.
+#[derive(Debug)]
+struct Answered {
+    handle: Handle,
+    session: SessionId,
+    leg: LegId,
+    message: Option<Handle>,
+    share: usize,
+}
+
+impl Answered {
+    fn of(handle: Handle, sent: &Sent) -> Self {
+        Self {
+            handle,
+            session: sent.session,
+            leg: sent.leg,
+            message: sent.message,
+            share: usize::from(sent.share),
+        }
+    }
+}
 
 impl Core {
     /// A response came. One that answers nothing of ours on this connection is ignored.
@@ -38,7 +60,8 @@ impl Core {
             return;
         }
         if success {
-            self.taken(now, handle, outbox);
+            let answered = Answered::of(handle, sent);
+            self.taken(now, &answered, outbox);
             return;
         }
         let (message, share) = (sent.message, usize::from(sent.share));
@@ -54,13 +77,15 @@ impl Core {
     }
 
     /// A SEND that has ended was answered 200.
-    fn taken(&mut self, now: Instant, handle: Handle, outbox: &mut Outbox) {
+    fn taken(&mut self, now: Instant, answered: &Answered, outbox: &mut Outbox) {
+        let &Answered {
+            handle,
+            session,
+            leg,
+            message,
+            share,
+        } = answered;
         let Self { sessions, sent, .. } = self;
-        let Some(entry) = sent.get(handle) else {
-            return;
-        };
-        let (session, leg) = (entry.session, entry.leg);
-        let (message, share) = (entry.message, usize::from(entry.share));
         let mut stalled = false;
         if let Some(l) = sessions.get_mut(session).and_then(|s| s.leg_mut(leg)) {
             l.unanswered.remove(sent, handle, in_leg);
@@ -109,9 +134,11 @@ impl Core {
             .strip_prefix(b"\r\n-------")?
             .strip_prefix(tid)?
             .strip_prefix(b"$\r\n")?;
+        let len = bytes.len() - rest.len();
+        let answered = Answered::of(handle, sent);
         self.counters.responses_in[code_place(200)] += 1;
-        self.taken(now, handle, outbox);
-        Some(bytes.len() - rest.len())
+        self.taken(now, &answered, outbox);
+        Some(len)
     }
 
     /// A leg has answered an error to a SEND of a message, or reported it.
