@@ -105,7 +105,7 @@ pub(super) const TID_PLACES: u32 = 1 << 29;
 /// The place of a transaction id that names none: of a SEND that expects no response, of a REPORT.
 pub(super) const NO_PLACE: u32 = TID_PLACES - 1;
 
-/// Makes a transaction id that names `place` in the table of unanswered SENDs, with 66 bits of chance. `[MSRP-FRAME-04]`
+/// Makes a transaction id that names `place` in the table of unanswered SENDs, with 64 bits of chance. `[MSRP-FRAME-04]`
 pub(super) fn tid(place: u32, rng: &mut impl Rng) -> Tid {
     let mut id = [0u8; TID_LEN];
     let mut bits = place;
@@ -116,13 +116,11 @@ pub(super) fn tid(place: u32, rng: &mut impl Rng) -> Tid {
         bits >>= 6;
     }
     let mut chance = rng.next_u64();
-    for c in &mut id[5..15] {
+    // Ten characters use 60 bits; the last has four.
+    for c in &mut id[5..] {
         *c = IDENT64[(chance & 63) as usize];
         chance >>= 6;
     }
-    // Ten characters have used 60 bits; the last four and two of another word make the last character.
-    let last = (chance << 2) & 60 | u64::from(rng.next_u32() & 3);
-    id[15] = IDENT64[(last & 63) as usize];
     id
 }
 
