@@ -65,11 +65,7 @@ pub struct Stand {
     pub backlog: usize,
 }
 
-/// Queues for lines that will need one.
-#[expect(
-    clippy::vec_box,
-    reason = "a queue moves between its line and here as a pointer"
-)]
+/// Queues for lines that will need one; boxed, since one moves between its line and here as a pointer.
 type Spare = Vec<Box<Queue>>;
 
 /// What waits to go out on each stream connection of a shard.

@@ -431,7 +431,7 @@ mod tests {
         let mut ring = BufferRing::register(&uring, 0, (64, 256 << 10), false).unwrap();
         let mut held = Vec::new();
         while held.len() < 64 {
-            let offered = queue(&ring, held.len() as u16);
+            let offered = queue(&ring, u16::try_from(held.len()).unwrap());
             assert!(!offered.is_empty(), "{} are held", held.len());
             for id in offered {
                 held.push(ring.received(id, 10, false, ME));

@@ -1,7 +1,12 @@
 //! Responses and REPORTs: what peers say about what we sent them, and what we say about what they sent us.
 
 use super::{
-    Failure, code_place, core::Core, message::Progress, names, set::LegSet, slab::Handle,
+    Failure, code_place,
+    core::Core,
+    message::Progress,
+    names,
+    set::LegSet,
+    slab::Handle,
     unanswered::{Sent, in_leg},
 };
 use crate::{
