@@ -363,7 +363,7 @@ impl Core {
             s.messages.remove(&mut self.messages, message, in_session);
             s.incomplete.retain(|(_, _, h)| *h != message);
             if let Some(done) = done
-                && (done.success_report || done.failure_report == FailureReport::Yes)
+                && (done.success_report || done.failure_report != FailureReport::No)
             {
                 s.remember(done);
             }

@@ -58,6 +58,37 @@ fn the_originators_report_reaches_its_device() {
     });
 }
 
+// [MSRP-RPT-01] To a sender behind a relay: the To-Path of a REPORT is all of the SEND's From-Path, of a response its first URI.
+#[test]
+fn a_report_passes_all_hops_back() {
+    each_way(|w| {
+        let session = w.open();
+        let path = "msrp://relay.example.com:2855/abc;tcp msrp://alice.example.com:7001/a1;tcp";
+        let sender = w.leg_like(session, 0, |p| p.path = path.as_bytes().to_vec());
+        let device = w.leg(session, 1);
+        let send = with_success(w, "hello");
+        w.feed(sender.conn, &send.on(&sender));
+        w.ack_all(&device);
+        let answer = w.one(sender.conn);
+        assert_eq!(answer.header("To-Path"), path.split(' ').next());
+        w.report(&device, &send.id, Some("1-5/5"), "000 200 OK");
+        let report = w.one(sender.conn);
+        assert_eq!(
+            (report.what.as_str(), report.header("To-Path")),
+            ("REPORT", Some(path))
+        );
+        // One of ours, too.
+        let lost = Send::new(w, "lost");
+        w.feed(sender.conn, &lost.on(&sender));
+        w.pass(Duration::from_secs(2));
+        w.drop_conn(device.conn);
+        let told = w.read(sender.conn);
+        let report = told.iter().find(|m| m.what == "REPORT").unwrap();
+        assert_eq!(report.header("To-Path"), Some(path));
+        w.end(session);
+    });
+}
+
 // [MSRP-RPT-02] Nothing is ever sent for a REPORT: not for a good one, a broken one, or one for nobody.
 #[test]
 fn a_report_is_never_answered() {
@@ -189,6 +220,34 @@ fn a_failure_beside_a_success_is_not_told() {
         );
         w.end(legs[0].session);
     });
+}
+
+// [MSRP-RSP-02] [MSRP-RPT-05] The same with Failure-Report no or partial: the one is told nothing, the other of errors alone.
+#[test]
+fn a_late_failure_is_told_to_who_asks_for_it() {
+    for (report, status, told) in [
+        ("no", "000 403 Forbidden", false),
+        ("no", "000 408 Request Timeout", false),
+        ("partial", "000 403 Forbidden", true),
+        ("partial", "000 408 Request Timeout", false),
+    ] {
+        each_way(|w| {
+            let legs = w.session(1);
+            let send = Send::new(w, "hello").extra(&format!("Failure-Report: {report}"));
+            w.feed(legs[0].conn, &send.on(&legs[0]));
+            w.pass(Duration::from_millis(100));
+            assert_eq!(w.plane.pending(legs[0].session), 0, "the socket has it");
+            w.report(&legs[1], &send.id, Some("1-5/5"), status);
+            let got = w.read(legs[0].conn);
+            let statuses: Vec<_> = got.iter().filter_map(|m| m.header("Status")).collect();
+            assert_eq!(
+                statuses,
+                if told { vec![status] } else { vec![] },
+                "{report}"
+            );
+            w.end(legs[0].session);
+        });
+    }
 }
 
 // [MSRP-RPT-06] A REPORT after the session has ended: no reaction, the connection stays.
