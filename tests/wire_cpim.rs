@@ -299,6 +299,9 @@ fn iscomposing_documents() {
     // Any prefix, but the right namespace. RFC 3994 §6.
     let prefixed = br#"<c:isComposing xmlns:c="urn:ietf:params:xml:ns:im-iscomposing"><c:state> active </c:state></c:isComposing>"#;
     assert!(xml::is_composing(prefixed).is_ok_and(|c| c.active));
+    // RFC 3994 §3.2: a state of an extension reads as idle.
+    let extended = br#"<isComposing xmlns="urn:ietf:params:xml:ns:im-iscomposing"><state>paused</state></isComposing>"#;
+    assert!(xml::is_composing(extended).is_ok_and(|c| !c.active));
     let foreign = br#"<isComposing xmlns="urn:example"><state>active</state></isComposing>"#;
     assert_eq!(xml::is_composing(foreign), Err(xml::Error::NotThis));
     assert_eq!(

@@ -226,3 +226,27 @@ fn one_slow_device_of_several_is_dropped() {
     assert!(w.peers[legs[2].conn].closed);
     assert_eq!(w.plane.gauges().messages, 0);
 }
+
+// [TERM-MEDIA-01] A session settles once: whoever comes to it afterwards takes nothing from the one that stays.
+#[test]
+fn a_session_settles_once() {
+    each_way(|w| {
+        let legs = w.session(2);
+        let session = legs[0].session;
+        w.command(Command::SettleOnActivity { session, on: true });
+        let first = Send::new(w, "I am here");
+        w.feed(legs[1].conn, &first.on(&legs[1]));
+        let late = w.leg(session, 3);
+        w.events.clear();
+        let second = Send::new(w, "and I");
+        w.feed(late.conn, &second.on(&late));
+        let told = Event::Activity {
+            session,
+            leg: LegId(3),
+            settled: false,
+        };
+        assert_eq!(w.events, [told]);
+        assert_eq!(w.plane.leg_view(session, LegId(1)).unwrap().state, "bound");
+        w.end(session);
+    });
+}

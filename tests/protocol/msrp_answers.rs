@@ -116,6 +116,37 @@ fn failure_report_partial_tells_errors_alone() {
     });
 }
 
+// [MSRP-RSP-02] [MSRP-RSP-03] In chunks too: the 200 of a chunk in the middle is one that partial and no do not get.
+#[test]
+fn a_chunk_in_the_middle_is_answered_as_it_asks() {
+    each_way(|w| {
+        let legs = w.session(1);
+        for report in ["partial", "no"] {
+            let id = w.id("quiet");
+            let chunk = |w: &mut World, body: &str, range: &str, flag| {
+                Send::new(w, body)
+                    .id(&id)
+                    .range(range)
+                    .extra(&format!("Failure-Report: {report}"))
+                    .flag(flag)
+                    .on(&legs[0])
+            };
+            let (first, last) = (
+                chunk(w, "abcd", "1-4/8", '+'),
+                chunk(w, "efgh", "5-8/8", '$'),
+            );
+            w.feed(legs[0].conn, &first);
+            w.feed(legs[0].conn, &last);
+            let aborted = chunk(w, "abcd", "1-4/8", '#');
+            w.feed(legs[0].conn, &aborted);
+            w.pass(Duration::from_secs(2));
+            assert_eq!(w.sends(legs[1].conn).len(), 3, "{report}");
+            assert!(w.read(legs[0].conn).is_empty(), "{report}");
+        }
+        w.end(legs[0].session);
+    });
+}
+
 // [MSRP-RSP-04] A device's 403 is not tried again; the sender is told it.
 #[test]
 fn forbidden_by_the_only_device() {
@@ -354,7 +385,7 @@ fn a_made_up_response_is_ignored() {
     });
 }
 
-// [MSRP-TMO-01] Silence for 30 s: the leg has failed, not before 29 s and not after 32 s.
+// [MSRP-TMO-01] Silence for 30 s: the leg has failed, not a second before and not a second after.
 #[test]
 fn silence_for_thirty_seconds_fails_the_leg() {
     each_way(|w| {
@@ -362,9 +393,9 @@ fn silence_for_thirty_seconds_fails_the_leg() {
         let send = Send::new(w, "hello");
         w.feed(legs[0].conn, &send.on(&legs[0]));
         w.ack_all(&legs[2]);
-        w.pass(Duration::from_secs(29));
+        w.pass(Duration::from_millis(29_900));
         assert!(w.events.is_empty());
-        w.pass(Duration::from_secs(3));
+        w.pass(Duration::from_millis(200));
         assert_eq!(
             w.events,
             [Event::Failed {
@@ -462,4 +493,61 @@ fn nobody_took_it() {
         );
         w.end(legs[0].session);
     });
+}
+
+// [MSRP-TMO-03] [MSRP-RPT-05] No device for 30 s: who asks for failures is told 408; who asks for errors alone, or for nothing,
+// is not, for a timeout is none.
+#[test]
+fn nobody_was_there() {
+    for (report, told) in [("yes", true), ("partial", false), ("no", false)] {
+        let mut w = World::plain();
+        let session = w.open();
+        let sender = w.leg(session, 0);
+        let send = Send::new(&mut w, "anyone?").extra(&format!("Failure-Report: {report}"));
+        w.feed(sender.conn, &send.on(&sender));
+        w.pass(Duration::from_secs(31));
+        let reports: Vec<String> = w
+            .read(sender.conn)
+            .iter()
+            .filter(|m| m.what == "REPORT")
+            .map(|m| m.header("Status").unwrap().to_owned())
+            .collect();
+        let want: &[&str] = if told {
+            &["000 408 Request Timeout"]
+        } else {
+            &[]
+        };
+        assert_eq!(reports, want, "{report}");
+        assert_eq!(w.plane.pending(session), 0);
+        w.end(session);
+    }
+}
+
+// [MSRP-RSP-04] A 200 to a SEND whose end-line has not gone out says nothing: nobody can have taken what has not ended.
+#[test]
+fn a_200_before_the_end_is_ignored() {
+    let mut w = World::plain();
+    let legs = w.session(1);
+    let body = pattern(40_000);
+    let send = Send::new(&mut w, &body).range("1-*/40000");
+    let bytes = send.on(&legs[0]);
+    w.feed_once(legs[0].conn, &bytes[..20_000]);
+    let raw = String::from_utf8_lossy(&w.peers[legs[1].conn].inbox).into_owned();
+    let tid = raw.split(' ').nth(1).unwrap();
+    let early = format!(
+        "MSRP {tid} 200 OK\r\nTo-Path: {}\r\nFrom-Path: {}\r\n-------{tid}$\r\n",
+        legs[1].own, legs[1].path
+    );
+    w.feed(legs[1].conn, early.as_bytes());
+    w.feed_once(legs[0].conn, &bytes[20_000..]);
+    let got = w.one(legs[1].conn);
+    assert_eq!((got.tid.as_str(), got.flag), (tid, b'$'));
+    assert!(
+        w.read(legs[0].conn).is_empty(),
+        "held: no device has it yet"
+    );
+    assert_eq!(w.plane.gauges().unanswered, 1);
+    w.respond(&legs[1], &got, 200);
+    assert_eq!(w.answer(legs[0].conn, &send.tid), Some(200));
+    w.end(legs[0].session);
 }

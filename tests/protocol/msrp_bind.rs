@@ -9,7 +9,7 @@ use ringfork::{
 
 use crate::harness::{ADDRESS, Leg, Send, World, bare, each_way, settings};
 
-fn active(peer: &mut LegPeer) {
+pub(crate) fn active(peer: &mut LegPeer) {
     peer.role = Role::Active;
     peer.connect_to = Some("192.0.2.7:7000".parse().unwrap());
 }

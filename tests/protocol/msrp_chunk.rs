@@ -454,3 +454,47 @@ fn an_empty_last_chunk_completes_the_message() {
         w.end(legs[0].session);
     });
 }
+
+// [MSRP-CHUNK-05] Out of order, with a hole of one byte: the message is whole when that byte has come, not before.
+#[test]
+fn a_hole_of_one_byte_is_a_hole() {
+    each_way(|w| {
+        let legs = w.session(1);
+        let id = w.id("hole");
+        for (body, range, flag, pending) in [
+            ("efgh", "5-8/8", '$', 1),
+            ("abc", "1-3/8", '+', 1),
+            ("d", "4-4/8", '+', 0),
+        ] {
+            let send = Send::new(w, body).id(&id).range(range).flag(flag);
+            w.feed(legs[0].conn, &send.on(&legs[0]));
+            let got = w.ack_all(&legs[1]);
+            assert!(got.iter().all(|m| m.header("Message-ID") == Some(&id)));
+            assert_eq!(w.answer(legs[0].conn, &send.tid), Some(200));
+            assert_eq!(w.plane.pending(legs[0].session), pending, "{range}");
+        }
+        w.end(legs[0].session);
+    });
+}
+
+// [MSRP-CHUNK-11] [MSRP-TYPES-04] One device's limit is passed in the middle of a body of unknown length: that device gets `#`,
+// the other, which comes behind it, all of it.
+#[test]
+fn one_device_that_takes_no_more_does_not_stop_the_others() {
+    let mut w = World::plain();
+    let session = w.open();
+    let sender = w.leg(session, 0);
+    let small = w.leg_like(session, 1, |p| p.max_size = Some(20_000));
+    let big = w.leg(session, 2);
+    let body = pattern(60_000);
+    let send = Send::new(&mut w, &body).range("1-*/*");
+    for piece in send.on(&sender).chunks(5_000) {
+        w.feed_once(sender.conn, piece);
+    }
+    assert_eq!(w.sends(small.conn).last().map(|m| m.flag), Some(b'#'));
+    let got = w.ack_all(&big);
+    assert_eq!(got.last().map(|m| m.flag), Some(b'$'));
+    assert_eq!(assemble(&got), body);
+    assert_eq!(w.answer(sender.conn, &send.tid), Some(200));
+    w.end(session);
+}

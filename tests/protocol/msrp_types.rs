@@ -2,11 +2,11 @@
 
 use ringfork::{
     ids::LegId,
-    msrp::{Command, Direction, Event, LegOffer},
+    msrp::{Command, Direction, Event, Finish, LegOffer},
 };
 
 use crate::harness::{
-    IS_COMPOSING, Leg, Send, World, cpim, each_way, each_way_with, pattern, settings,
+    IS_COMPOSING, Leg, Send, World, assemble, cpim, each_way, each_way_with, pattern, settings,
 };
 
 const FT: &str = "application/vnd.gsma.rcs-ft-http+xml";
@@ -128,6 +128,46 @@ fn over_the_size_limit() {
     });
 }
 
+// [MSRP-TYPES-04] A message of exactly a device's max-size, or of exactly ours, is none that is too large: told, or not.
+#[test]
+fn exactly_the_limit() {
+    let mut small = settings();
+    small.max_message_bytes = 20_000;
+    each_way_with(small, |w| {
+        let session = w.open();
+        let sender = w.leg(session, 0);
+        let device = w.leg_like(session, 1, |p| p.max_size = Some(500));
+        for range in [None, Some("1-500/500"), Some("1-*/500"), Some("1-*/*")] {
+            let mut send = Send::new(w, pattern(500));
+            send.range = range.map(str::to_owned);
+            w.feed(sender.conn, &send.on(&sender));
+            let got = w.ack_all(&device);
+            assert_eq!(got.len(), 1, "{range:?}");
+            assert_eq!(got[0].body, Some(pattern(500)));
+            assert_eq!(w.answer(sender.conn, &send.tid), Some(200), "{range:?}");
+        }
+        // Large enough to be passed on as it comes.
+        let large = w.leg_like(session, 2, |p| p.max_size = Some(12_000));
+        let send = Send::new(w, pattern(12_000)).range("1-*/*");
+        w.feed(sender.conn, &send.on(&sender));
+        let got = w.ack_all(&large);
+        assert_eq!(assemble(&got), pattern(12_000));
+        assert_eq!(got.last().map(|m| m.flag), Some(b'$'));
+        w.read(device.conn);
+        w.read(sender.conn);
+        w.command(Command::End {
+            session,
+            leg: large.leg,
+            how: Finish::Gone,
+        });
+        let mut over = Send::new(w, pattern(501));
+        over.range = Some("1-501/501".to_owned());
+        w.feed(sender.conn, &over.on(&sender));
+        assert_eq!(w.answer(sender.conn, &over.tid), Some(413));
+        w.end(session);
+    });
+}
+
 // [MSRP-TYPES-04] Over a device's max-size: not sent to it; the other gets it. Nobody can: 413.
 #[test]
 fn over_a_devices_limit() {
@@ -179,9 +219,26 @@ fn direction_rules_chat_alone() {
         assert_eq!(w.answer(device.conn, &imdn.tid), Some(200));
         let got = w.one(sender.conn);
         assert_eq!(got.header("Message-ID"), Some(imdn.id.as_str()));
+        // [ISCOMP-01] Control, as RFC 4975 §8.9 has it: forwarded.
+        for body in [
+            IS_COMPOSING.to_owned(),
+            cpim(ISCOMPOSING_TYPE, IS_COMPOSING),
+        ] {
+            let kind = if body == IS_COMPOSING {
+                ISCOMPOSING_TYPE
+            } else {
+                "message/cpim"
+            };
+            let composing = Send::new(w, &body).content_type(kind);
+            w.feed(device.conn, &composing.on(&device));
+            assert_eq!(w.answer(device.conn, &composing.tid), Some(200));
+            assert_eq!(w.one(sender.conn).text(), body);
+        }
         w.end(session);
     });
 }
+
+const ISCOMPOSING_TYPE: &str = "application/im-iscomposing+xml";
 
 /// A device's message, and whether it is activity.
 fn activity_of(w: &mut World, content_type: &str, body: &str) -> bool {

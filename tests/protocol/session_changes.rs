@@ -51,6 +51,13 @@ fn a_refresh_is_answered_by_us_alone() {
     world.receive(ALICE, reinvite);
     assert_eq!(world.expect(ALICE, "SIP/2.0 200").sdp("o")[0], first);
     world.receive(ALICE, alice.ack());
+    // RFC 3264 §8: the o= line says whether it is another description, not how it is written.
+    let rewritten = same.replace("a=accept-types", "a=x-late:1\r\na=accept-types");
+    assert_ne!(rewritten, same);
+    let reinvite = alice.next("INVITE", refresh, &rewritten);
+    world.receive(ALICE, reinvite);
+    assert_eq!(world.expect(ALICE, "SIP/2.0 200").sdp("o")[0], first);
+    world.receive(ALICE, alice.ack());
     let update = phones[0].next("UPDATE", "", "");
     world.receive(&phones[0].addr, update);
     world.expect(&phones[0].addr, "SIP/2.0 200");
@@ -484,4 +491,32 @@ fn a_repeated_200_of_a_reinvite_is_acknowledged_again() {
         assert_eq!(world.expect(&phones[0].addr, "ACK").get("CSeq"), "2 ACK");
     }
     world.expect_none(&phones[0].addr, "BYE");
+}
+
+// [SIP-DLG-08] RFC 3311 §5.2: while an offer of ours waits for its answer an UPDATE with one crosses it; one without does not.
+// [SIP-DLG-03] A re-INVITE crosses it always.
+#[test]
+fn an_update_without_offer_crosses_nothing() {
+    let mut world = World::new();
+    let mut alice = Alice::new();
+    let mut phones = established(&mut world, 1, &mut alice);
+    let hold = sdp_version("alice", 2, 6002, "a=setup:actpass\r\na=sendonly\r\n");
+    let reinvite = alice.next("INVITE", "", &hold);
+    world.receive(ALICE, reinvite);
+    let phone = &mut phones[0];
+    world.expect(&phone.addr, "INVITE");
+    let update = phone.next("UPDATE", "", "");
+    world.receive(&phone.addr, update);
+    assert!(
+        world
+            .expect(&phone.addr, "SIP/2.0 ")
+            .start
+            .contains(" 200 ")
+    );
+    let theirs = sdp_version(&phone.name, 2, phone.port(), "a=setup:passive\r\n");
+    for method in ["UPDATE", "INVITE"] {
+        let crossing = phone.next(method, "", &theirs);
+        world.receive(&phone.addr, crossing);
+        world.expect(&phone.addr, "SIP/2.0 491");
+    }
 }

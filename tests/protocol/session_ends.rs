@@ -2,7 +2,7 @@
 
 use ringfork::{
     ids::LegId,
-    msrp::{Command, Failure, Finish},
+    msrp::{Command, Event, Failure, Finish},
 };
 
 use crate::world::*;
@@ -66,6 +66,31 @@ fn activity_leaves_one_device() {
     answer(&mut world, &phones[2], "BYE");
     world.expect(ALICE, "SIP/2.0 200");
     world.assert_empty();
+}
+
+// [TERM-MEDIA-17]: where the data plane has not cut the others off by itself, it is told to, and of them alone.
+#[test]
+fn the_others_are_cut_off_where_they_were_not() {
+    let mut world = World::new();
+    established(&mut world, 3, &mut Alice::new());
+    let (session, leg, settled) = (world.session(), LegId(2), false);
+    world.tell(&Event::Activity {
+        session,
+        leg,
+        settled,
+    });
+    let cut = |c: &Command| match c {
+        Command::End {
+            leg,
+            how: Finish::Abort,
+            ..
+        } => Some(leg.0),
+        _ => None,
+    };
+    assert_eq!(
+        world.media.iter().filter_map(cut).collect::<Vec<_>>(),
+        [1, 3]
+    );
 }
 
 // [TERM-MEDIA-14]: with one device activity changes nothing on the wire.

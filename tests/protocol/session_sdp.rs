@@ -253,6 +253,47 @@ fn with_cema_the_lines_are_connected_to() {
     assert_eq!(peer.path, b"msrp://x.invalid:1234/dev1;tcp");
     assert_eq!(peer.matching, Matching::SessionId);
     assert!(world.leg(1).1.contains("matched by session-id: CEMA"));
+    // Also where the path has an address that could be connected to.
+    let mut world = World::new();
+    let answer = sdp("dev1", 8001, "a=setup:passive\r\na=msrp-cema\r\n")
+        .replace("path:msrp://127.0.0.1:8001/", "path:msrp://10.0.0.7:1234/");
+    answered(&mut world, &Alice::new().sdp, &answer);
+    assert_eq!(world.peer(1).connect_to, Some(addr("127.0.0.1:8001")));
+}
+
+// [MSRP-URI-05]: behind a relay it is the first hop of the path that we connect to.
+#[test]
+fn the_leftmost_hop_is_connected_to() {
+    let mut world = World::new();
+    let answer = sdp("dev1", 8001, "a=setup:passive\r\n").replace(
+        "path:msrp://127.0.0.1:8001/",
+        "path:msrp://127.0.0.1:8001/hop;tcp msrp://10.0.0.7:1234/",
+    );
+    answered(&mut world, &Alice::new().sdp, &answer);
+    let peer = world.peer(1);
+    assert_eq!(peer.connect_to, Some(addr("127.0.0.1:8001")));
+    assert_eq!(
+        peer.path,
+        b"msrp://127.0.0.1:8001/hop;tcp msrp://10.0.0.7:1234/dev1;tcp"
+    );
+}
+
+// [CEMA-04]: an answer from behind a relay without CEMA, and c= is not its first hop: RFC 6714 §4.2 wants a new offer without
+// CEMA though it is us who connect.
+#[test]
+fn a_relayed_answer_without_cema_gets_a_plain_offer() {
+    let mut world = World::new();
+    let (phone, _) = offered(&mut world, &Alice::new().sdp);
+    let answer = sdp("dev1", 8001, "a=setup:passive\r\n")
+        .replace("c=IN IP4 127.0.0.1", "c=IN IP4 10.0.0.7")
+        .replace(
+            "path:msrp://127.0.0.1:8001/",
+            "path:msrp://127.0.0.1:8001/hop;tcp msrp://10.0.0.9:1234/",
+        );
+    phone.answer(&mut world, 200, "", &answer);
+    world.expect(&phone.addr, "ACK");
+    let again = world.expect(&phone.addr, "INVITE");
+    assert!(again.sdp("a=msrp-cema").is_empty());
 }
 
 // [CEMA-04]: no CEMA in the answer, another address in the lines, and we wait: a new offer without CEMA.

@@ -114,6 +114,39 @@ fn loose_routes() {
     assert_eq!(target, Target::Tcp(addr("192.0.2.22:5090")));
 }
 
+/// [SIP-DLG-01] RFC 3261 §13.2.2.4: the 2xx of an early dialog says the route set anew, in reverse order of its Record-Route
+/// too; and the remote target. §12.2.1.1: the CSeq goes on.
+#[test]
+fn a_2xx_renews_the_routes_of_an_early_dialog() {
+    let invite = draft("INVITE");
+    let ringing = device("180 Ringing", "Record-Route: <sip:192.0.2.31;lr>\r\n");
+    let ok = device(
+        "200 OK",
+        "Record-Route: <sip:192.0.2.21;lr>, <sip:192.0.2.22;lr>\r\n",
+    )
+    .replace("dev@192.0.2.7:5070", "dev@192.0.2.9:5099");
+    let read = |text: &'static [u8]| Message::parse(text).unwrap();
+    let leak = |text: String| -> &'static [u8] { Box::leak(text.into_bytes().into_boxed_slice()) };
+    let (invite, ringing, ok) = (leak(invite), leak(ringing), leak(ok));
+    let mut d = Dialog::uac(&read(invite), &read(ringing), flow()).unwrap();
+    assert!(!d.is_confirmed());
+    let (prack, _) = d.request(Method::Prack);
+    assert!(lines(&prack).contains(&"Route: <sip:192.0.2.31;lr>".to_owned()));
+    d.confirm(Some(&read(ok)));
+    assert!(d.is_confirmed());
+    let (bye, _) = d.request(Method::Bye);
+    let bye = lines(&bye);
+    assert_eq!(
+        bye[..3],
+        [
+            "BYE sip:dev@192.0.2.9:5099 SIP/2.0",
+            "Route: <sip:192.0.2.22;lr>",
+            "Route: <sip:192.0.2.21;lr>"
+        ]
+    );
+    assert!(bye.contains(&"CSeq: 3 BYE".to_owned()));
+}
+
 /// [SIP-DLG-01] a strict router takes the Request-URI, and the remote target goes last in Route.
 #[test]
 fn strict_routes() {
