@@ -21,7 +21,8 @@ pub struct Distribution {
 impl Distribution {
     /// Counts one that took `time`.
     pub fn record(&mut self, time: Duration) {
-        self.record_micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        let seconds = time.as_secs().saturating_mul(1_000_000);
+        self.record_micros(seconds.saturating_add(u64::from(time.subsec_micros())));
     }
 
     /// Counts one that took `us` microseconds.

@@ -79,19 +79,22 @@ impl Core {
         share: usize,
         outbox: &mut Outbox,
     ) {
-        let Some(s) = self
-            .messages
-            .get_mut(message)
-            .and_then(|m| m.shares.get_mut(share))
-        else {
+        let Some(m) = self.messages.get_mut(message) else {
+            return;
+        };
+        let Some(s) = m.shares.get_mut(share) else {
             return;
         };
         s.outstanding = s.outstanding.saturating_sub(1);
-        if s.outstanding == 0 && s.progress == Progress::Sent {
-            if let Some(m) = self.messages.get(message) {
-                self.counters.delivery.record(now.since(m.began));
-            }
-            self.ack_share(message, share);
+        if s.outstanding > 0 || s.progress != Progress::Sent {
+            return;
+        }
+        s.progress = Progress::Acked;
+        self.counters.deliveries_acknowledged += 1;
+        self.counters.delivery.record(now.since(m.began));
+        // Neither the first that has it nor the last: nothing comes of it.
+        let between = m.delivered && !m.keeping && !m.shares.iter().all(Share::is_final);
+        if !between {
             self.settle(now, message, outbox);
         }
     }

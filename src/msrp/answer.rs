@@ -124,21 +124,18 @@ impl Core {
         bytes: &[u8],
         outbox: &mut Outbox,
     ) -> Option<usize> {
-        let (tid, rest) = bytes.strip_prefix(b"MSRP ")?.split_at_checked(TID_LEN)?;
-        let rest = rest.strip_prefix(b" 200 OK\r\nTo-Path: ")?;
+        let (tid, rest) = bytes
+            .strip_prefix(b"MSRP ")?
+            .split_first_chunk::<TID_LEN>()?;
         let handle = self.find_sent(tid)?;
         let sent = self.sent.get(handle)?;
         if sent.conn != conn || sent.open {
             return None;
         }
-        let l = self.leg(sent.session, sent.leg)?;
-        let rest = rest
-            .strip_prefix(&l.offer.own_uri[..])?
-            .strip_prefix(b"\r\nFrom-Path: ")?
-            .strip_prefix(&l.peer.as_ref()?.path[..])?
-            .strip_prefix(b"\r\n-------")?
-            .strip_prefix(tid)?
-            .strip_prefix(b"$\r\n")?;
+        let ok = &self.leg(sent.session, sent.leg)?.ok;
+        let rest = rest.strip_prefix(&ok[..]).filter(|_| !ok.is_empty())?;
+        let (again, rest) = rest.split_first_chunk::<TID_LEN>()?;
+        let rest = rest.strip_prefix(b"$\r\n").filter(|_| again == tid)?;
         let len = bytes.len() - rest.len();
         let answered = Answered::of(handle, sent);
         self.counters.responses_in[code_place(200)] += 1;

@@ -2,8 +2,8 @@
 
 use super::{
     core::Core,
-    leg::State,
-    message::{Progress, Share},
+    leg::{Leg, State},
+    message::{Message, Progress, Share},
     slab::{Handle, List},
 };
 use crate::{
@@ -18,24 +18,22 @@ impl Core {
     /// # Errors
     /// The code to refuse it with, if no leg can take it.
     pub(super) fn choose(&mut self, now: Instant, message: Handle) -> Result<(), u16> {
-        let Some(m) = self.messages.get_mut(message) else {
-            return Err(481);
-        };
+        let Self {
+            sessions, messages, ..
+        } = self;
+        let m = messages.get_mut(message).ok_or(481u16)?;
         m.chosen = true;
         let (session, from) = (m.session, m.from);
         let mut shares = std::mem::take(&mut m.shares);
-        let legs = self.sessions.get(session).map_or(0, |s| s.legs.len());
-        for place in 0..legs {
-            let leg = LegId(u8::try_from(place).unwrap_or(u8::MAX));
-            if (from == LegId::ORIGINATOR) != (leg == LegId::ORIGINATOR)
-                && let Some(share) = self.share(message, session, leg)
-            {
-                shares.push(share);
-            }
+        if let Some(s) = sessions.get_mut(session) {
+            let paused = s.is_paused(from);
+            let own = |l: &Leg| (from == LegId::ORIGINATOR) != (l.id == LegId::ORIGINATOR);
+            let legs = s.legs.iter_mut().filter_map(|l| l.as_deref_mut());
+            shares.extend(
+                legs.filter(|l| own(l))
+                    .filter_map(|l| share_of(m, l, paused)),
+            );
         }
-        let Some(m) = self.messages.get_mut(message) else {
-            return Err(481);
-        };
         m.shares = shares;
         self.counters.messages_out += m.shares.len() as u64;
         if m.shares.is_empty() {
@@ -50,53 +48,10 @@ impl Core {
 
     /// What a message is to one leg. `None`: the leg takes no part.
     fn share(&mut self, message: Handle, session: SessionId, leg: LegId) -> Option<Share> {
-        let Self {
-            sessions, messages, ..
-        } = self;
-        let m = messages.get(message)?;
-        let s = sessions.get_mut(session)?;
-        let paused = s
-            .leg(m.from)
-            .and_then(|l| l.conn)
-            .is_some_and(|conn| s.paused.contains(&conn));
-        let l = s.leg_mut(leg)?;
-        let progress = match l.state {
-            State::Started | State::Failed | State::Offered
-                if leg == LegId::ORIGINATOR || l.takes_part() =>
-            {
-                if m.kind == Some(Verdict::Chat) && !l.direction().peer_receives {
-                    Progress::Failed(403)
-                } else if l.peer.is_some() && !l.takes(&m.type_key) {
-                    Progress::Failed(415)
-                } else if m.total.is_some_and(|t| {
-                    l.peer
-                        .as_ref()
-                        .and_then(|p| p.max_size)
-                        .is_some_and(|x| t > x)
-                }) {
-                    Progress::Failed(413)
-                } else if l.stalled_since.is_some() && l.refusing && !paused {
-                    // settled.md R3: reading cannot stop, so what is new is refused.
-                    Progress::Failed(408)
-                } else if l.conn.is_none() || l.peer.is_none() || l.waiting > 0 {
-                    Progress::Waiting
-                } else {
-                    Progress::Sending
-                }
-            }
-            State::Started | State::Failed | State::Offered | State::Aborted | State::Ended => {
-                return None;
-            }
-        };
-        Some(Share {
-            leg,
-            progress,
-            open: Handle::NONE,
-            outstanding: 0,
-            begun: false,
-            position: 1,
-            put: 0,
-        })
+        let m = self.messages.get(message)?;
+        let s = self.sessions.get_mut(session)?;
+        let paused = s.is_paused(m.from);
+        share_of(m, s.leg_mut(leg)?, paused)
     }
 
     /// A leg takes part from now on: messages that found no leg so far go to it.
@@ -135,4 +90,45 @@ impl Core {
             }
         }
     }
+}
+
+/// What a message is to a leg; `paused`: its sender is not read just now.
+fn share_of(m: &Message, l: &mut Leg, paused: bool) -> Option<Share> {
+    let progress = match l.state {
+        State::Started | State::Failed | State::Offered
+            if l.id == LegId::ORIGINATOR || l.takes_part() =>
+        {
+            if m.kind == Some(Verdict::Chat) && !l.direction().peer_receives {
+                Progress::Failed(403)
+            } else if l.peer.is_some() && !l.takes(&m.type_key) {
+                Progress::Failed(415)
+            } else if m.total.is_some_and(|t| {
+                l.peer
+                    .as_ref()
+                    .and_then(|p| p.max_size)
+                    .is_some_and(|x| t > x)
+            }) {
+                Progress::Failed(413)
+            } else if l.stalled_since.is_some() && l.refusing && !paused {
+                // settled.md R3: reading cannot stop, so what is new is refused.
+                Progress::Failed(408)
+            } else if l.conn.is_none() || l.peer.is_none() || l.waiting > 0 {
+                Progress::Waiting
+            } else {
+                Progress::Sending
+            }
+        }
+        State::Started | State::Failed | State::Offered | State::Aborted | State::Ended => {
+            return None;
+        }
+    };
+    Some(Share {
+        leg: l.id,
+        progress,
+        open: Handle::NONE,
+        outstanding: 0,
+        begun: false,
+        position: 1,
+        put: 0,
+    })
 }

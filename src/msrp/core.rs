@@ -302,8 +302,9 @@ impl Core {
 
     /// The SEND of ours that a transaction id names.
     pub(super) fn find_sent(&self, tid: &[u8]) -> Option<Handle> {
+        let tid: &Tid = tid.try_into().ok()?;
         let handle = self.sent.at(names::read_tid(tid)?)?;
-        (self.sent.get(handle)?.tid[..] == *tid).then_some(handle)
+        (self.sent.get(handle)?.tid == *tid).then_some(handle)
     }
 
     /// The mark of a leg's frames, and the connection that it is bound to.

@@ -77,6 +77,8 @@ pub(super) struct Leg {
     pub(super) peer: Option<LegPeer>,
     /// ` SEND`, To-Path and From-Path: the ready-made part of each SEND to it, behind the transaction id.
     pub(super) head: Vec<u8>,
+    /// What stands between the two transaction ids of a 200 from it, as nearly all write it.
+    pub(super) ok: Vec<u8>,
     pub(super) conn: Option<ConnId>,
     /// A connection is being opened for it.
     pub(super) connecting: bool,
@@ -119,6 +121,7 @@ impl Leg {
             offer,
             peer: None,
             head: Vec::new(),
+            ok: Vec::new(),
             conn: None,
             connecting: false,
             unanswered: List::default(),
@@ -152,6 +155,16 @@ impl Leg {
             b"\r\n",
         ] {
             self.head.extend_from_slice(part);
+        }
+        self.ok.clear();
+        for part in [
+            b" 200 OK\r\nTo-Path: ",
+            &self.offer.own_uri[..],
+            b"\r\nFrom-Path: ",
+            &peer.path,
+            b"\r\n-------",
+        ] {
+            self.ok.extend_from_slice(part);
         }
         self.seen = None;
         self.accepted.clear();

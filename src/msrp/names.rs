@@ -135,10 +135,7 @@ pub(super) fn tid_beside(place: u32, rng: &mut impl Rng, avoid: &[(u64, Tid)]) -
 }
 
 /// The place that a transaction id of ours names. `None`: it is none of ours.
-pub(super) fn read_tid(id: &[u8]) -> Option<u32> {
-    if id.len() != TID_LEN {
-        return None;
-    }
+pub(super) fn read_tid(id: &Tid) -> Option<u32> {
     let bits = |i: usize| u32::from(IDENT64_BITS[usize::from(id[i])]);
     let (a, b, c, d, e) = (bits(0), bits(1), bits(2), bits(3), bits(4));
     // What is in the alphabet has its two upper bits clear.

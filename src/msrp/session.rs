@@ -64,6 +64,15 @@ impl Session {
         self.legs.iter().filter_map(|l| l.as_deref())
     }
 
+    /// Whether the reading of a leg is stopped.
+    pub(super) fn is_paused(&self, leg: LegId) -> bool {
+        !self.paused.is_empty()
+            && self
+                .leg(leg)
+                .and_then(|l| l.conn)
+                .is_some_and(|conn| self.paused.contains(&conn))
+    }
+
     /// Puts a leg into its place; a place that is taken keeps its leg.
     pub(super) fn insert(&mut self, leg: Leg) {
         let place = usize::from(leg.id.0);
