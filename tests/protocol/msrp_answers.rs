@@ -248,16 +248,6 @@ fn refused_by_the_only_device_in_the_middle() {
 #[test]
 fn unsupported_types() {
     each_way(|w| {
-        let session = w.open();
-        let sender = w.leg(session, 0);
-        w.offer(session, LegId(0), "text/plain message/cpim", "text/plain");
-        let sender = {
-            let mut leg = sender;
-            leg.own = String::new();
-            leg
-        };
-        drop(sender);
-        w.end(session);
         let legs = w.session(2);
         let send = Send::new(w, "a picture").content_type("image/png");
         w.feed(legs[0].conn, &send.on(&legs[0]));
@@ -549,5 +539,43 @@ fn a_200_before_the_end_is_ignored() {
     assert_eq!(w.plane.gauges().unanswered, 1);
     w.respond(&legs[1], &got, 200);
     assert_eq!(w.answer(legs[0].conn, &send.tid), Some(200));
+    w.end(legs[0].session);
+}
+
+// [MSRP-TMO-01] A device that takes nothing at all for 30 s has failed as one that says nothing.
+#[test]
+fn a_device_that_takes_no_byte_is_given_up() {
+    let mut w = World::plain();
+    let legs = w.session(2);
+    w.peers[legs[1].conn].takes = Some(0);
+    let send = Send::new(&mut w, "hello");
+    w.feed(legs[0].conn, &send.on(&legs[0]));
+    w.ack_all(&legs[2]);
+    w.pass(Duration::from_secs(29));
+    assert!(w.events.is_empty(), "{:?}", w.events);
+    w.pass(Duration::from_secs(3));
+    let why = Failure::Timeout;
+    assert!(matches!(&w.events[..], [Event::Failed { leg: LegId(1), why: w, .. }] if *w == why));
+    w.end(legs[0].session);
+}
+
+// [MSRP-RSP-06] Of the types that a device has refused the last eight are known; the oldest is tried again.
+#[test]
+fn many_unsupported_types() {
+    let mut w = World::plain();
+    let legs = w.session(1);
+    let send = |w: &mut World, n: u8| {
+        let send = Send::new(w, "x").content_type(&format!("image/x-{n}"));
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+        w.read(legs[1].conn)
+    };
+    for n in 1..=9 {
+        let got = send(&mut w, n);
+        w.respond(&legs[1], &got[0], 415);
+    }
+    for n in 2..=9 {
+        assert!(send(&mut w, n).is_empty(), "{n}");
+    }
+    assert_eq!(send(&mut w, 1).len(), 1);
     w.end(legs[0].session);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ringfork::{
     ids::LegId,
-    msrp::{Event, Failure},
+    msrp::{Event, Failure, Role},
 };
 
 use crate::{
@@ -75,6 +75,22 @@ fn a_bodiless_send_of_ours_wants_its_answer() {
             why: Failure::Timeout
         }]
     );
+    w.end(session);
+}
+
+// [COMEDIA-04] [COMEDIA-07] We are to connect, and the peer has said no address: the leg fails at once.
+#[test]
+fn active_without_an_address_fails() {
+    let mut w = World::plain();
+    let session = w.open();
+    w.unbound_leg(session, 1, |p| p.role = Role::Active);
+    let failed = Event::Failed {
+        session,
+        leg: LegId(1),
+        why: Failure::NotConnected,
+    };
+    assert_eq!(w.events, [failed]);
+    assert!(w.outputs.is_empty());
     w.end(session);
 }
 

@@ -498,3 +498,28 @@ fn one_device_that_takes_no_more_does_not_stop_the_others() {
     assert_eq!(w.answer(sender.conn, &send.tid), Some(200));
     w.end(session);
 }
+
+// [MSRP-CHUNK-02] [MSRP-CHUNK-04] A large message that waited for its first device goes out in chunks of ours: in order, each byte
+// once, one Message-ID, the last one alone with `$`.
+#[test]
+fn a_large_message_that_waited() {
+    let mut w = World::plain();
+    let session = w.open();
+    let sender = w.leg(session, 0);
+    let body = pattern(200_000);
+    let send = Send::new(&mut w, &body).range("1-*/200000");
+    w.feed(sender.conn, &send.on(&sender));
+    let device = w.leg_after(session, 1);
+    let got = w.ack_all(&device);
+    assert!(got.len() > 1, "more than one chunk");
+    assert_eq!(assemble(&got), body);
+    for (n, m) in got.iter().enumerate() {
+        assert_eq!(m.header("Message-ID"), Some(send.id.as_str()));
+        let last = n + 1 == got.len();
+        assert_eq!(m.flag, if last { b'$' } else { b'+' });
+        let start = range(m).split('-').next().unwrap();
+        assert_eq!(range(m), format!("{start}-*/200000"));
+    }
+    assert_eq!(w.answer(sender.conn, &send.tid), Some(200));
+    w.end(session);
+}

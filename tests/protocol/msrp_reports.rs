@@ -150,6 +150,49 @@ fn each_byte_is_reported_once() {
     });
 }
 
+// [MSRP-RPT-03] A range beyond the message: reported as far as there are bytes, while it is under way and after.
+#[test]
+fn no_byte_is_reported_that_is_none() {
+    each_way(|w| {
+        let legs = w.session(1);
+        for early in [true, false] {
+            let send = with_success(w, "hello");
+            w.feed(legs[0].conn, &send.on(&legs[0]));
+            if early {
+                w.report(&legs[1], &send.id, Some("1-99/99"), "000 200 OK");
+            }
+            w.ack_all(&legs[1]);
+            w.report(&legs[1], &send.id, Some("1-99/99"), "000 200 OK");
+            let got = w.read(legs[0].conn);
+            let ranges: Vec<_> = got.iter().filter_map(|m| m.header("Byte-Range")).collect();
+            assert_eq!(ranges, ["1-5/5"], "{early}");
+        }
+        w.end(legs[0].session);
+    });
+}
+
+// A REPORT on a connection that its leg is not bound to, with all the right URIs: it is nobody's.
+#[test]
+fn a_report_from_elsewhere_is_ignored() {
+    each_way(|w| {
+        let legs = w.session(1);
+        let send = with_success(w, "hello");
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+        w.ack_all(&legs[1]);
+        w.read(legs[0].conn);
+        let thief = crate::harness::Leg {
+            conn: w.accept(),
+            ..legs[1].clone()
+        };
+        w.report(&thief, &send.id, Some("1-5/5"), "000 200 OK");
+        w.report(&thief, &send.id, Some("1-5/5"), "000 403 Forbidden");
+        assert!(w.read(legs[0].conn).is_empty() && w.read(thief.conn).is_empty());
+        w.report(&legs[1], &send.id, Some("1-5/5"), "000 200 OK");
+        assert_eq!(w.one(legs[0].conn).what, "REPORT");
+        w.end(legs[0].session);
+    });
+}
+
 // [MSRP-RPT-05] Failure-Report against error and timeout. By now the 200 was given, so a REPORT tells it.
 #[test]
 fn who_is_told_of_a_failure() {

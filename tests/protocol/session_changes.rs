@@ -411,6 +411,14 @@ fn an_originator_that_stops_refreshing_ends_the_session() {
     let mut alice = Alice::new();
     alice.more = "Supported: timer\r\nSession-Expires: 120;refresher=uac\r\n".into();
     let phones = established(&mut world, 2, &mut alice);
+    // Each sign of life of hers begins the interval anew.
+    let refresh = "Supported: timer\r\nSession-Expires: 120;refresher=uac\r\n";
+    for _ in 0..2 {
+        world.advance(seconds(80));
+        let update = alice.next("UPDATE", refresh, "");
+        world.receive(ALICE, update);
+        world.expect(ALICE, "SIP/2.0 200");
+    }
     world.advance(seconds(87));
     world.expect_none(ALICE, "BYE");
     world.advance(seconds(1));

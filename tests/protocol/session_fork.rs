@@ -489,3 +489,19 @@ fn the_description_in_a_multipart_is_replaced_and_the_rest_kept() {
         body
     );
 }
+
+// [SIP-DLG-04] [SIP-DLG-07] An INVITE that is forked behind us: each early dialog has its To-tag and its RSeq numbers.
+#[test]
+fn each_early_dialog_of_an_invite_gets_its_prack() {
+    let mut world = World::new();
+    let mut phones = invited(&mut world, 1, &Alice::new());
+    for (tag, rseq) in [("one", 700), ("two", 41), ("one", 701)] {
+        tag.clone_into(&mut phones[0].tag);
+        let more = format!("Require: 100rel\r\nRSeq: {rseq}\r\n");
+        phones[0].answer(&mut world, 183, &more, "");
+        let prack = world.expect(&phones[0].addr, "PRACK");
+        assert_eq!(prack.get("RAck"), format!("{rseq} 1 INVITE"));
+        assert!(prack.get("To").ends_with(&format!(";tag={tag}")));
+        world.receive(&phones[0].addr, prack.respond(200, "", "", ""));
+    }
+}
