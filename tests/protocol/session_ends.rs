@@ -93,6 +93,18 @@ fn the_others_are_cut_off_where_they_were_not() {
     );
 }
 
+// [TERM-MEDIA-04]: what a device that has left had still said settles nothing.
+#[test]
+fn activity_of_a_device_that_has_left() {
+    let mut world = World::new();
+    let mut phones = established(&mut world, 2, &mut Alice::new());
+    let bye = phones[0].next("BYE", "Reason: SIP;cause=480\r\n", "");
+    world.receive(&phones[0].addr, bye);
+    world.activity(1);
+    world.expect_none(&phones[1].addr, "BYE");
+    assert_eq!(world.view().state, "established");
+}
+
 // [TERM-MEDIA-14]: with one device activity changes nothing on the wire.
 #[test]
 fn activity_of_the_only_device_ends_nothing() {

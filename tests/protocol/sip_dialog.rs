@@ -391,3 +391,19 @@ fn reliable_responses_of_ours_wait_for_their_prack() {
         Err(400)
     );
 }
+
+/// [SIP-DLG-01] [SIP-DLG-02] RFC 3261 §12.1.1: in a `sips` dialog only a `sips` URI becomes the remote target.
+#[test]
+fn a_secure_dialog_keeps_a_secure_target() {
+    let leak = |t: String| -> &'static [u8] { Box::leak(t.into_bytes().into_boxed_slice()) };
+    let invite = leak(draft("INVITE").replacen("INVITE sip:", "INVITE sips:", 1));
+    let ok = leak(device("200 OK", "").replace("<sip:dev@", "<sips:dev@"));
+    let read = |bytes: &'static [u8]| Message::parse(bytes).unwrap();
+    let mut d = Dialog::uac(&read(invite), &read(ok), flow()).unwrap();
+    assert!(d.is_secure());
+    d.refresh_target(&read(leak(device("200 OK", ""))));
+    assert_eq!(d.remote_target(), b"sips:dev@192.0.2.7:5070");
+    let moved = device("200 OK", "").replace("<sip:dev@192.0.2.7:5070", "<sips:dev@192.0.2.8:9");
+    d.refresh_target(&read(leak(moved)));
+    assert_eq!(d.remote_target(), b"sips:dev@192.0.2.8:9");
+}
