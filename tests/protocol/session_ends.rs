@@ -341,23 +341,6 @@ fn byes_that_come_twice_or_cross() {
     world.assert_empty();
 }
 
-// [SIP-DLG-06]: the originator hangs up while our BYE is on its way to him: he gets his 200, and so does the device.
-#[test]
-fn the_originators_bye_crosses_ours() {
-    let mut world = World::new();
-    let mut alice = Alice::new();
-    let mut phones = established(&mut world, 1, &mut alice);
-    let bye = phones[0].next("BYE", "", "");
-    world.receive(&phones[0].addr, bye);
-    let ours = world.expect(ALICE, "BYE");
-    let his = alice.next("BYE", "", "");
-    world.receive(ALICE, his);
-    world.expect(ALICE, "SIP/2.0 200");
-    world.receive(ALICE, ours.respond(481, "", "", ""));
-    world.expect(&phones[0].addr, "SIP/2.0 200");
-    world.assert_empty();
-}
-
 // [SIP-DLG-06]: the caller may end an early dialog by BYE; the callee may not.
 #[test]
 fn a_bye_in_an_early_dialog() {
