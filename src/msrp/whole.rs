@@ -38,6 +38,8 @@ impl Core {
         for &share in &others {
             self.forward_to(now, message, share, chunk, &[], parts, outbox);
         }
+        // The long way does not say how its legs stand.
+        let over = over || !others.is_empty();
         others.clear();
         self.others = others;
         if over {
