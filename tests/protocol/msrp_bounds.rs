@@ -205,6 +205,26 @@ fn too_many_unfinished_messages() {
     assert_eq!(w.plane.gauges().kept_bytes, 0);
 }
 
+// [MSRP-CHUNK-11] With the sender stopped, what the device says to him is bounded too: he reads nothing either.
+#[test]
+fn a_stopped_sender_who_does_not_read_is_bounded() {
+    let mut small = settings();
+    small.outbox_bytes = 32 << 10;
+    let mut w = World::new(small, Cuts::None);
+    let legs = w.session(1);
+    w.peers[legs[0].conn].takes = Some(0);
+    w.peers[legs[1].conn].takes = Some(0);
+    while !w.outputs.iter().any(|o| matches!(o, Output::Pause { .. })) {
+        let send = Send::new(&mut w, pattern(8_000)).range("1-*/8000");
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+    }
+    for _ in 0..200 {
+        let send = Send::new(&mut w, pattern(1_000)).extra("Failure-Report: no");
+        w.feed(legs[1].conn, &send.on(&legs[1]));
+        assert!(w.outbox.backlog(legs[0].conn) <= 2 * (32 << 10) + 2_000);
+    }
+}
+
 // settled.md R3: the only leg is slow: reading the sender stops, goes on when the leg has caught up; nothing is lost.
 #[test]
 fn the_only_slow_leg_stops_the_sender() {
