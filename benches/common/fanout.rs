@@ -1,0 +1,75 @@
+//! The data plane: one chunk of 200 bytes to 1, 2, 4 and 8 legs, and the leg table with many in it.
+
+use crate::{
+    case::{Case, Rounds, whole},
+    plane::{Bench, Coming},
+};
+
+const BODY: usize = 200;
+const SESSIONS: usize = 1000;
+
+pub(crate) fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    for devices in [1, 2, 4, 8] {
+        let (n, bytes) = (usize::from(devices), usize::from(devices) * BODY);
+        let name = |what| format!("fanout-200B/{devices}-legs-{what}");
+        all.push(
+            Case::new(name("whole-delivery"), "delivery", bytes, move || {
+                let mut bench = checked(devices);
+                whole(move || bench.fan_out() == n && bench.answer() == 1)
+            })
+            .units(n),
+        );
+        all.push(
+            Case::new(name("send-only"), "delivery", bytes, move || {
+                send_only(devices)
+            })
+            .units(n),
+        );
+    }
+    all.push(
+        Case::new("legs/1000 sessions in turn", "delivery", BODY, || {
+            let mut bench = Bench::many(SESSIONS, 1, BODY);
+            whole(move || {
+                bench.next();
+                bench.fan_out() == 1 && bench.answer() == 1
+            })
+        })
+        .rounds(2 * SESSIONS as u64),
+    );
+    all.push(
+        Case::new("legs/come and go beside 1000", "leg", 0, || {
+            let mut coming = Coming::beside(SESSIONS, 4);
+            Box::new(move |rounds, meter| {
+                for _ in 0..rounds {
+                    assert!(coming.round(meter), "a leg heard nothing, or stayed");
+                }
+            })
+        })
+        .units(5),
+    );
+    all
+}
+
+/// One session, of which is known that it does what it says.
+fn checked(devices: u8) -> Bench {
+    let mut bench = Bench::new(devices, BODY);
+    for _ in 0..100 {
+        assert_eq!(bench.fan_out(), usize::from(devices));
+        assert_eq!(bench.plane.gauges().unanswered, usize::from(devices));
+        assert_eq!(bench.answer(), 1, "the 200 to the sender");
+        assert_eq!(bench.plane.gauges().messages, 0);
+    }
+    bench
+}
+
+fn send_only(devices: u8) -> Rounds {
+    let mut bench = checked(devices);
+    Box::new(move |rounds, meter| {
+        for _ in 0..rounds {
+            let sent = meter.measure(|| bench.fan_out());
+            assert_eq!(sent, usize::from(devices));
+            assert_eq!(bench.answer(), 1, "the 200 to the sender");
+        }
+    })
+}
