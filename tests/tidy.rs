@@ -151,6 +151,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "mimalloc",
             "rand",
             "serde_json",
+            "toml",
         ],
     ),
 ];

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use crate::{
     clock::Clock,
-    fanout::Target,
     leftovers,
     link::Link,
     pin,
@@ -14,6 +13,7 @@ use crate::{
     proc::{self, Memory, Sockets},
     record,
     report::{Report, round3},
+    setting::Target,
     spawn::Server,
     tally::as_f64,
     trouble::Trouble,

@@ -29,7 +29,7 @@ pub(crate) async fn check(admin: SocketAddr, clock: Clock) -> Vec<Check> {
         };
         let checks: Vec<Check> = GAUGES
             .iter()
-            .filter_map(|(gauge, name)| Some(Check::none(name, gauge_of(&text, gauge)?)))
+            .filter_map(|(gauge, name)| Some(Check::none(*name, gauge_of(&text, gauge)?)))
             .collect();
         if checks.iter().all(|c| c.met) || clock.now() > until {
             return checks;

@@ -34,6 +34,7 @@ mod media;
 mod names;
 mod order;
 mod out;
+mod outcome;
 mod pin;
 mod plane;
 mod proc;
@@ -41,11 +42,14 @@ mod record;
 mod relay;
 mod report;
 mod round;
+mod scenario;
 mod sender;
+mod setting;
 mod sip_net;
 mod sip_text;
 mod slot;
 mod spawn;
+mod stage;
 mod stream;
 mod sum;
 mod tally;
@@ -56,8 +60,10 @@ mod ua;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Cli, Scenario};
+use cli::{Cli, Command};
 use report::Report;
+use scenario::{Kind, Scenario};
+use setting::Setting;
 use trouble::Trouble;
 
 #[global_allocator]
@@ -71,22 +77,40 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, Trouble> {
-    match &cli.scenario {
-        Scenario::Forward(f) => {
+    match &cli.command {
+        Some(Command::Forward(f)) => {
             forward::run(&f.options())?;
             Ok(ExitCode::SUCCESS)
         }
-        Scenario::Fanout(f) => {
-            let options = f.options()?;
-            tell(tokio_uring::start(fanout::run(&options))?, f.json())
+        Some(Command::Fanout(f)) => {
+            let scenario = f.scenario();
+            play(&scenario, &f.setting(&scenario)?, f.json())
         }
-        Scenario::Idle(i) => {
+        Some(Command::Idle(i)) => {
             let options = i.options()?;
-            tell(tokio_uring::start(idle::run(&options))?, i.json())
+            tell(&tokio_uring::start(idle::run(&options))?, i.json())
+        }
+        None => {
+            let play = cli.play.as_ref();
+            let play = play.ok_or_else(|| Trouble::usage("no scenario is named; see --help"))?;
+            let scenario = play.scenario()?;
+            self::play(&scenario, &play.setting(&scenario)?, play.json())
         }
     }
 }
 
-fn tell(report: Report, json: bool) -> Result<ExitCode, Trouble> {
+fn play(scenario: &Scenario, setting: &Setting, json: bool) -> Result<ExitCode, Trouble> {
+    if !scenario.about.is_empty() {
+        eprintln!("{}: {}", scenario.name, scenario.about);
+    }
+    let report = tokio_uring::start(async {
+        match &scenario.kind {
+            Kind::Fanout => fanout::run(scenario, setting).await,
+        }
+    })?;
+    tell(&report, json)
+}
+
+fn tell(report: &Report, json: bool) -> Result<ExitCode, Trouble> {
     Ok(report.tell(json)?)
 }

@@ -20,6 +20,17 @@ pub(crate) struct MediaStyle {
     pub(crate) cema: bool,
 }
 
+impl Default for MediaStyle {
+    /// What most phones do.
+    fn default() -> Self {
+        Self {
+            offer: Setup::ActPass,
+            answer: Setup::Active,
+            cema: true,
+        }
+    }
+}
+
 /// The part of a peer's description that counts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Peer {

@@ -1,6 +1,7 @@
 //! What a run says: one JSON object for programs, some lines for people, and whether its objectives were met.
 
 use std::{
+    borrow::Cow,
     io::{self, Write},
     process::ExitCode,
 };
@@ -10,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     hist::Latency,
     round::Load,
+    scenario::Objective,
     tally::{Tally, as_f64},
 };
 
@@ -19,7 +21,7 @@ pub(crate) const LAG_P99_US_MAX: f64 = 1000.0;
 /// One objective.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Check {
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) met: bool,
     pub(crate) value: Value,
     pub(crate) bound: Value,
@@ -27,9 +29,9 @@ pub(crate) struct Check {
 
 impl Check {
     /// `value` may be at most `bound`.
-    pub(crate) fn at_most(name: &'static str, value: f64, bound: f64) -> Self {
+    pub(crate) fn at_most(name: impl Into<Cow<'static, str>>, value: f64, bound: f64) -> Self {
         Self {
-            name,
+            name: name.into(),
             met: value <= bound,
             value: round3(value),
             bound: round3(bound),
@@ -37,9 +39,9 @@ impl Check {
     }
 
     /// `value` has to be at least `bound`.
-    pub(crate) fn at_least(name: &'static str, value: f64, bound: f64) -> Self {
+    pub(crate) fn at_least(name: impl Into<Cow<'static, str>>, value: f64, bound: f64) -> Self {
         Self {
-            name,
+            name: name.into(),
             met: value >= bound,
             value: round3(value),
             bound: round3(bound),
@@ -47,9 +49,9 @@ impl Check {
     }
 
     /// There may be none.
-    pub(crate) fn none(name: &'static str, count: u64) -> Self {
+    pub(crate) fn none(name: impl Into<Cow<'static, str>>, count: u64) -> Self {
         Self {
-            name,
+            name: name.into(),
             met: count == 0,
             value: json!(count),
             bound: json!(0),
@@ -88,24 +90,34 @@ pub(crate) fn checks_of(tally: &Tally, load: Load) -> Vec<Check> {
 
 /// A finished run.
 pub(crate) struct Report {
-    pub(crate) scenario: &'static str,
+    pub(crate) scenario: String,
     pub(crate) target: String,
     /// In the order in which they are told, behind the fields that all scenarios have.
     pub(crate) fields: Map<String, Value>,
     pub(crate) checks: Vec<Check>,
     /// Lines for people, beside the checks.
     pub(crate) lines: Vec<String>,
+    /// Resident memory of the server while its sessions stood, in bytes.
+    pub(crate) rss: Option<u64>,
 }
 
 impl Report {
-    pub(crate) fn new(scenario: &'static str, target: impl Into<String>) -> Self {
+    pub(crate) fn new(scenario: impl Into<String>, target: impl Into<String>) -> Self {
         Self {
-            scenario,
+            scenario: scenario.into(),
             target: target.into(),
             fields: Map::new(),
             checks: Vec::new(),
             lines: Vec::new(),
+            rss: None,
         }
+    }
+
+    /// Holds objectives against what has been reported by now.
+    pub(crate) fn judge(&mut self, objectives: &[Objective]) {
+        let so_far = self.json();
+        self.checks
+            .extend(objectives.iter().map(|o| o.check(&so_far)));
     }
 
     /// A field, if there is something to say in it.
@@ -320,7 +332,12 @@ mod tests {
             let mut t = tally();
             make(&mut t);
             let r = report(&t, Load::Saturate { window: 1 });
-            let missed: Vec<_> = r.checks.iter().filter(|c| !c.met).map(|c| c.name).collect();
+            let missed: Vec<_> = r
+                .checks
+                .iter()
+                .filter(|c| !c.met)
+                .map(|c| c.name.clone())
+                .collect();
             assert_eq!(missed, [name]);
             assert!(!r.is_met());
         }

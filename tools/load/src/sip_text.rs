@@ -14,8 +14,9 @@ const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, UPDATE, OPTIONS";
 const AGENT: &[u8] = b"ringfork-load";
 
 /// How requests leave and answers come back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Transport {
+    #[default]
     Udp,
     Tcp,
 }

@@ -35,7 +35,7 @@ use crate::{
 pub(crate) use place::listen_for;
 
 /// How our people speak.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Style {
     pub(crate) transport: Transport,
     pub(crate) media: MediaStyle,

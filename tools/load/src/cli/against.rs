@@ -1,0 +1,164 @@
+//! Which server, and how to speak to it: options that every scenario has.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use clap::{ArgGroup, Args, ValueEnum};
+use rand::TryRng;
+use ringfork::wire::sdp::Setup;
+
+use crate::{
+    pin, setting::Target, sip_text::Transport, spawn::ServerOptions, trouble::Trouble, ua::Style,
+};
+
+/// Which server, and how to speak to it.
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("where").required(true))]
+pub(crate) struct Against {
+    /// A server that runs already.
+    #[arg(long, value_name = "sip:HOST:PORT", group = "where")]
+    target: Option<String>,
+    /// Start this server; {config} stands for the path of a config file that is written for it.
+    #[arg(long, value_name = "COMMAND", group = "where")]
+    spawn: Option<String>,
+    /// Measure the byte forwarder alone: what is this generator good for here?
+    #[arg(long, group = "where")]
+    pub(super) forwarder: bool,
+    /// Plant a fault into the forwarder.
+    #[arg(long, value_name = "KIND:N", hide = true, conflicts_with_all = ["spawn", "target"])]
+    fault: Option<String>,
+    /// Shards of a server that is started.
+    #[arg(long, default_value_t = 1)]
+    shards: u16,
+    /// A server that is started answers each SEND at once (`ack = "receipt"`).
+    #[arg(long)]
+    receipt: bool,
+    /// SIP over UDP or TCP; UDP unless the scenario says otherwise.
+    #[arg(long, value_enum)]
+    transport: Option<TransportArg>,
+    /// Who opens a device's MSRP connection: the device (active, unless the scenario says otherwise) or the server
+    /// (passive).
+    #[arg(long, value_enum)]
+    setup: Option<SetupArg>,
+    /// What a sender's offer says about who connects; actpass unless the scenario says otherwise.
+    #[arg(long, value_enum)]
+    offer: Option<SetupArg>,
+    /// CEMA (RFC 6714), where the scenario has it switched off.
+    #[arg(long)]
+    cema: bool,
+    /// Plain RFC 4975 instead of CEMA (RFC 6714).
+    #[arg(long, conflicts_with = "cema")]
+    no_cema: bool,
+    /// Do not keep server and generator on a core each.
+    #[arg(long)]
+    no_pin: bool,
+    /// The same seed gives the same traffic; one of chance if there is none.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// One JSON object on the last line of standard output.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TransportArg {
+    Udp,
+    Tcp,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SetupArg {
+    Active,
+    Passive,
+    Actpass,
+}
+
+impl SetupArg {
+    fn setup(self) -> Setup {
+        match self {
+            Self::Active => Setup::Active,
+            Self::Passive => Setup::Passive,
+            Self::Actpass => Setup::ActPass,
+        }
+    }
+}
+
+impl Against {
+    pub(super) fn seed(&self) -> u64 {
+        self.seed.unwrap_or_else(chance)
+    }
+
+    /// Server's (or forwarder's) core and generator's. On one core nothing is pinned.
+    pub(super) fn cores(&self) -> Result<Option<(usize, usize)>, Trouble> {
+        let cores = pin::cores()?;
+        Ok(match cores[..] {
+            [first, second, ..] if !self.no_pin => Some((first, second)),
+            _ => None,
+        })
+    }
+
+    /// Overrides what a scenario says.
+    pub(super) fn change(&self, style: &mut Style) {
+        if let Some(transport) = self.transport {
+            style.transport = match transport {
+                TransportArg::Udp => Transport::Udp,
+                TransportArg::Tcp => Transport::Tcp,
+            };
+        }
+        if let Some(offer) = self.offer {
+            style.media.offer = offer.setup();
+        }
+        if let Some(answer) = self.setup {
+            style.media.answer = answer.setup();
+        }
+        if self.cema || self.no_cema {
+            style.media.cema = self.cema;
+        }
+    }
+
+    /// `style` is the one that the run will have.
+    pub(super) fn target(&self, style: &Style) -> Result<Target, Trouble> {
+        if let Some(target) = &self.target {
+            return Ok(Target::Running(address(target)?));
+        }
+        if let Some(command) = &self.spawn {
+            return Ok(Target::Spawned(ServerOptions {
+                command: command.clone(),
+                shards: self.shards,
+                core: self.cores()?.map(|c| c.0),
+                receipt: self.receipt,
+                cema: style.media.cema,
+            }));
+        }
+        Ok(Target::Forwarder(self.fault.clone()))
+    }
+}
+
+/// `sip:HOST:PORT` or `HOST:PORT`, the host an address or a name of this machine's hosts file or resolver.
+fn address(target: &str) -> Result<SocketAddr, Trouble> {
+    let place = target.strip_prefix("sip:").unwrap_or(target);
+    place
+        .to_socket_addrs()
+        .or_else(|_| (place, 5060).to_socket_addrs())
+        .ok()
+        .and_then(|mut all| all.next())
+        .ok_or_else(|| Trouble::usage(format!("--target {target}: expected sip:HOST:PORT")))
+}
+
+/// From the system: two runs of the same command shall not meet the same identifiers in one server.
+pub(super) fn chance() -> u64 {
+    rand::rngs::SysRng
+        .try_next_u64()
+        .unwrap_or_else(|_| u64::from(std::process::id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_addresses() {
+        assert_eq!(address("sip:127.0.0.1:5070").unwrap().port(), 5070);
+        assert_eq!(address("127.0.0.1").unwrap().port(), 5060);
+        assert!(address("sip:").is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! The command line.
+
+mod against;
+mod traffic;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use against::Against;
+use clap::{Args, Parser, Subcommand};
+pub(crate) use traffic::{Fanout, Play};
+
+use crate::{fault::Fault, forward, idle, trouble::Trouble, ua::Style};
+
+/// Load generator for SIP/MSRP servers.
+///
+/// Exit codes: 0 objectives met, 1 missed, 2 usage, 3 target not reachable.
+#[derive(Parser, Debug)]
+#[command(
+    name = "ringfork-load",
+    version,
+    arg_required_else_help = true,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) play: Option<Play>,
+}
+
+/// What to do, if it is not a scenario.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// The baseline: a byte forwarder without any parsing.
+    Forward(Forward),
+    /// Each session's sender writes, each of its devices gets every message.
+    Fanout(Fanout),
+    /// Sessions are set up and stand: what does that cost in memory?
+    Idle(Idle),
+}
+
+/// `ringfork-load forward`.
+#[derive(Args, Debug)]
+pub(crate) struct Forward {
+    /// Where senders connect, in order of sessions; devices connect one port higher, N in a row a session.
+    #[arg(long, value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Devices a session.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    devices: u16,
+    /// Stay on this core.
+    #[arg(long)]
+    core: Option<usize>,
+    /// Plant a fault into every N-th message: drop, double, reorder, alter or cross.
+    #[arg(long, value_name = "KIND:N", hide = true)]
+    fault: Option<Fault>,
+    /// End when standard input does.
+    #[arg(long, hide = true)]
+    until_eof: bool,
+}
+
+impl Forward {
+    pub(crate) fn options(&self) -> forward::Options {
+        forward::Options {
+            listen: self.listen,
+            devices: usize::from(self.devices),
+            core: self.core,
+            fault: self.fault,
+            until_eof: self.until_eof,
+        }
+    }
+}
+
+/// `ringfork-load idle`.
+#[derive(Args, Debug)]
+pub(crate) struct Idle {
+    /// Devices a session.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    devices: u16,
+    /// Sessions, one user each.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=99_999))]
+    sessions: u32,
+    /// How long they stand before the second look, in seconds.
+    #[arg(long, default_value = "3", value_parser = traffic::seconds)]
+    seconds: Duration,
+    /// Write a record of the run into this folder.
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+    /// The process of the server, for --target.
+    #[arg(long)]
+    pid: Option<u32>,
+    #[command(flatten)]
+    against: Against,
+}
+
+impl Idle {
+    pub(crate) fn options(&self) -> Result<idle::Options, Trouble> {
+        let mut sip = Style::default();
+        self.against.change(&mut sip);
+        Ok(idle::Options {
+            target: self.against.target(&sip)?,
+            pid: self.pid,
+            sessions: self.sessions,
+            devices: self.devices,
+            stand: self.seconds,
+            record: self.record.clone(),
+            seed: self.against.seed(),
+            cores: self.against.cores()?,
+            sip,
+        })
+    }
+
+    pub(crate) fn json(&self) -> bool {
+        self.against.json
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_load_and_a_place_are_needed() {
+        let parse = |args: &str| {
+            Cli::try_parse_from(std::iter::once("ringfork-load").chain(args.split_whitespace()))
+        };
+        assert!(parse("fanout --devices 2 --body 200 --saturate --forwarder").is_ok());
+        assert!(
+            parse("fanout --devices 2 --body 200 --rate 10 --target sip:127.0.0.1:5060").is_ok()
+        );
+        for bad in [
+            "fanout --devices 2 --body 200 --forwarder",
+            "fanout --devices 2 --body 200 --saturate",
+            "fanout --devices 0 --body 200 --saturate --forwarder",
+            "fanout --devices 2 --body 200 --saturate --rate 3 --forwarder",
+            "fanout --devices 2 --body 200 --rate 0 --forwarder",
+            "fanout --devices 2 --body 200 --rate 1 --forwarder --baseline",
+            "fanout --devices 2 --body 200 --saturate --spawn x --fault drop:3",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

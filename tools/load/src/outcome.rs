@@ -1,0 +1,89 @@
+//! From rounds to a report: what they add up to, what is checked of it, and the record of each.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    baseline::{self, Rounds},
+    record,
+    report::{Check, Report, checks_of, round3},
+    round::Load,
+    scenario::Scenario,
+    setting::Setting,
+    stage::Who,
+    tally::Tally,
+    trouble::Trouble,
+};
+
+/// Sums up rounds of one load.
+pub(crate) fn of_rounds(setting: &Setting, load: Load, rounds: &Rounds, report: &mut Report) {
+    let mut all = Tally::new(0..0);
+    for (i, tally) in rounds.server.iter().enumerate() {
+        if i == 0 {
+            (all.own_cpu_ns, all.server_cpu_ns) = (Some(0), Some(0));
+        }
+        all.add(tally);
+    }
+    report.messages(&all, load);
+    let mut server = Map::new();
+    if let Some(cpu) = all.server_cpu_per_delivery() {
+        server.insert("cpu_ns_per_delivery".to_owned(), round3(cpu));
+        report.line(format!("server    {cpu:.0} ns CPU a delivery"));
+    }
+    if let Some(rss) = report.rss {
+        server.insert("rss_bytes".to_owned(), json!(rss));
+    }
+    if !server.is_empty() {
+        report.field("server", Value::Object(server));
+    }
+    let mut checks = checks_of(&all, load);
+    if !rounds.forwarder.is_empty() {
+        report.field("baseline", rounds.json());
+        for line in rounds.lines() {
+            report.line(line);
+        }
+        if let Some(min) = setting.ratio_min {
+            checks.push(Check::at_least("ratio", rounds.ratio(), min));
+        }
+        let wrong = rounds
+            .forwarder
+            .iter()
+            .filter(|t| checks_of(t, load).iter().any(|c| !c.met));
+        checks.push(Check::none(
+            "baseline_rounds_with_faults",
+            wrong.count() as u64,
+        ));
+    }
+    checks.append(&mut report.checks);
+    report.checks = checks;
+}
+
+/// The end of every scenario: its objectives are held against what the report has, and the record is written.
+pub(crate) fn conclude(
+    scenario: &Scenario,
+    setting: &Setting,
+    rounds: &[(Who, Value)],
+    report: &mut Report,
+) -> Result<(), Trouble> {
+    report.judge(&scenario.objectives);
+    if let Some(dir) = &setting.record {
+        let rounds: Vec<Value> = rounds
+            .iter()
+            .map(|(who, round)| json!({"who": who.name(), "round": round}))
+            .collect();
+        let path = record::write(dir, &report.json(), &rounds)?;
+        report.line(format!("record written to {}", path.display()));
+    }
+    Ok(())
+}
+
+/// Rounds as the record has them: server and forwarder in turn.
+pub(crate) fn in_order(rounds: &Rounds) -> Vec<(Who, Value)> {
+    let mut all = Vec::new();
+    for (i, server) in rounds.server.iter().enumerate() {
+        all.push((Who::Server, baseline::round(server)));
+        if let Some(forwarder) = rounds.forwarder.get(i) {
+            all.push((Who::Forwarder, baseline::round(forwarder)));
+        }
+    }
+    all
+}

@@ -1,0 +1,38 @@
+//! The figures that an objective may name: what each kind of scenario measures. A report has them under these paths.
+
+use super::Kind;
+
+/// Of every message that is sent and counted. Losses and the like have to be none anyway.
+const MESSAGES: &[&str] = &[
+    "sent",
+    "delivered",
+    "deliveries_per_s",
+    "delivery_us.p50",
+    "delivery_us.p90",
+    "delivery_us.p99",
+    "delivery_us.p999",
+    "delivery_us.max",
+    "send_lag_us.p99",
+    "server.cpu_ns_per_delivery",
+    "server.rss_bytes",
+    "baseline.ratio",
+];
+
+/// Of setting up and tearing down by SIP.
+const SIGNALLING: &[&str] = &[
+    "setup_us.p50",
+    "setup_us.p99",
+    "setup_us.max",
+    "teardown_us.p50",
+    "teardown_us.p99",
+    "teardown_us.max",
+];
+
+impl Kind {
+    /// All that its report may have.
+    pub(super) fn figures(&self) -> Vec<&'static str> {
+        match self {
+            Self::Fanout => [MESSAGES, SIGNALLING].concat(),
+        }
+    }
+}

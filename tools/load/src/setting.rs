@@ -1,0 +1,48 @@
+//! Where a scenario runs and against what: all that is no part of the scenario itself.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use crate::spawn::ServerOptions;
+
+/// Where the messages go.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// A server that runs already, by its SIP address.
+    Running(SocketAddr),
+    /// A server that we start.
+    Spawned(ServerOptions),
+    /// The byte forwarder alone, with a fault if one is asked for.
+    Forwarder(Option<String>),
+}
+
+/// Circumstances of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    pub(crate) target: Target,
+    /// The server's process, if we did not start it and it is on this machine.
+    pub(crate) pid: Option<u32>,
+    /// Measure the byte forwarder in turn.
+    pub(crate) baseline: bool,
+    /// Ratio to the forwarder that has to be reached.
+    pub(crate) ratio_min: Option<f64>,
+    /// The folder that a record of the run goes to.
+    pub(crate) record: Option<PathBuf>,
+    /// The same seed gives the same traffic.
+    pub(crate) seed: u64,
+    /// Distinguishes this run's Message-IDs from those of another.
+    pub(crate) run: u32,
+    /// Cores of the server (or forwarder) and of the generator; none: wherever the kernel puts them.
+    pub(crate) cores: Option<(usize, usize)>,
+}
+
+impl Setting {
+    /// The core of the server and of the forwarder.
+    pub(crate) fn server_core(&self) -> Option<usize> {
+        self.cores.map(|c| c.0)
+    }
+
+    /// The core of the generator.
+    pub(crate) fn own_core(&self) -> Option<usize> {
+        self.cores.map(|c| c.1)
+    }
+}
