@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     report::{busy, round3},
+    stats::median,
     tally::{Tally, as_f64},
 };
 
@@ -104,27 +105,9 @@ pub(crate) fn round(t: &Tally) -> Value {
     Value::Object(all)
 }
 
-/// The middle one; the mean of the two in the middle if their number is even. NaN of none.
-pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut all: Vec<f64> = values.collect();
-    all.sort_by(f64::total_cmp);
-    match all.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => all[n / 2],
-        n => f64::midpoint(all[n / 2 - 1], all[n / 2]),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn medians() {
-        assert!((median([3.0, 1.0, 2.0].into_iter()) - 2.0).abs() < 1e-9);
-        assert!((median([4.0, 1.0, 2.0, 3.0].into_iter()) - 2.5).abs() < 1e-9);
-        assert!(median([].into_iter()).is_nan());
-    }
 
     #[test]
     fn a_generator_that_computes_all_the_time_beside_an_idle_server_is_the_bound() {

@@ -50,7 +50,9 @@ mod sip_text;
 mod slot;
 mod spawn;
 mod stage;
+mod stats;
 mod stream;
+mod suite;
 mod sum;
 mod tally;
 mod transact;
@@ -86,6 +88,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Trouble> {
             let scenario = f.scenario();
             play(&scenario, &f.setting(&scenario)?, f.json())
         }
+        Some(Command::Suite(s)) => tokio_uring::start(suite::run(&s.options())),
         Some(Command::Idle(i)) => {
             let options = i.options()?;
             tell(&tokio_uring::start(idle::run(&options))?, i.json())

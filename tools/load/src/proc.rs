@@ -20,6 +20,21 @@ pub(crate) fn thread_cpu_ns() -> io::Result<u64> {
     first_number(&fs::read_to_string("/proc/thread-self/schedstat")?).ok_or_else(unreadable)
 }
 
+/// The processes that a process has started and that are still there.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    tasks
+        .into_iter()
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok())
+        .flat_map(|line| {
+            line.split_whitespace()
+                .filter_map(|w| w.parse().ok())
+                .collect::<Vec<u32>>()
+        })
+        .collect()
+}
+
 /// Memory of a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Memory {

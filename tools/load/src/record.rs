@@ -14,6 +14,16 @@ use crate::proc;
 /// Writes `DIR/<date>-<time>-<commit>-<scenario>.json`: machine, kernel, date, commit, command, the report, and every round
 /// in the order in which it ran.
 pub(crate) fn write(dir: &Path, report: &Value, rounds: &[Value]) -> io::Result<PathBuf> {
+    write_list(dir, report, "rounds", rounds)
+}
+
+/// The same with another list than that of rounds, under its own name.
+pub(crate) fn write_list(
+    dir: &Path,
+    report: &Value,
+    name: &str,
+    list: &[Value],
+) -> io::Result<PathBuf> {
     let (processor, count) = proc::processors();
     let date = date(now());
     let commit = commit();
@@ -25,19 +35,50 @@ pub(crate) fn write(dir: &Path, report: &Value, rounds: &[Value]) -> io::Result<
         "kernel": proc::kernel(),
         "command": format!("ringfork-load {}", command.join(" ")),
         "report": report,
-        "rounds": rounds,
+        name: list,
     });
     fs::create_dir_all(dir)?;
     let scenario = report["scenario"].as_str().unwrap_or("run");
-    let name: String = format!("{date}-{commit}-{scenario}.json")
+    let file: String = format!("{date}-{commit}-{scenario}.json")
         .chars()
         .map(|c| if c == ':' { '-' } else { c })
         .collect();
-    let path = dir.join(name);
+    let path = dir.join(file);
     let mut text = serde_json::to_string_pretty(&all)?;
     text.push('\n');
     fs::write(&path, text)?;
     Ok(path)
+}
+
+/// The folder of this machine's records: `xeon-2.5ghz-2cores`.
+pub(crate) fn machine_folder() -> String {
+    let (processor, count) = proc::processors();
+    folder_of(&processor, count)
+}
+
+/// Of a processor's name, what tells it from others, and how many cores there are.
+fn folder_of(processor: &str, count: usize) -> String {
+    const NOISE: [&str; 7] = ["intel", "amd", "processor", "cpu", "@", "core", "unknown"];
+    let name = processor
+        .to_lowercase()
+        .replace("(r)", " ")
+        .replace("(tm)", " ");
+    let words = name
+        .split_whitespace()
+        .filter(|w| !NOISE.contains(w))
+        .map(|w| {
+            // 2.50GHz and 2.5GHz are the same.
+            let number = w.strip_suffix("ghz").and_then(|n| n.parse::<f64>().ok());
+            number.map_or_else(|| w.to_owned(), |n| format!("{n}ghz"))
+        });
+    let cores = format!("{count}cores");
+    let all: Vec<String> = words.chain(std::iter::once(cores)).collect();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '.';
+    let plain = all.join("-");
+    plain
+        .chars()
+        .map(|c| if is_plain(c) { c } else { '-' })
+        .collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a record carries the date")]
@@ -91,6 +132,20 @@ fn date(unix: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn machines_have_folders() {
+        for (processor, folder) in [
+            ("Intel(R) Xeon(R) Processor @ 2.50GHz", "xeon-2.5ghz-2cores"),
+            (
+                "AMD EPYC 7763 64-Core Processor",
+                "epyc-7763-64-core-2cores",
+            ),
+            ("", "2cores"),
+        ] {
+            assert_eq!(folder_of(processor, 2), folder);
+        }
+    }
 
     #[test]
     fn dates() {

@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -148,8 +148,22 @@ pub(crate) struct Server {
     _home: Home,
 }
 
-/// A folder that goes when it is dropped.
-struct Home(PathBuf);
+/// A folder of this process's own that goes when it is dropped.
+pub(crate) struct Home(PathBuf);
+
+impl Home {
+    /// Makes it; `what` tells it from others of this process.
+    pub(crate) fn make(what: &str) -> io::Result<Self> {
+        let name = format!("ringfork-{what}-{}", std::process::id());
+        let home = Self(std::env::temp_dir().join(name));
+        fs::create_dir_all(&home.0)?;
+        Ok(home)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
 
 impl Drop for Home {
     fn drop(&mut self) {
@@ -161,17 +175,16 @@ impl Drop for Home {
 impl Server {
     /// Starts a server with a config of our own and waits until `/readyz` says 200.
     pub(crate) async fn start(options: &ServerOptions, clock: Clock) -> Result<Self, Trouble> {
-        let home = Home(std::env::temp_dir().join(format!("ringfork-load-{}", std::process::id())));
-        fs::create_dir_all(&home.0)?;
+        let home = Home::make("load")?;
         let (sip, msrp, admin) = (free_sip_port()?, free_port()?, free_port()?);
-        let config = home.0.join("ringfork.toml");
+        let config = home.path().join("ringfork.toml");
         fs::File::create(&config)?.write_all(
             config_text(
                 options,
                 sip,
                 msrp,
                 admin,
-                &home.0.join("data").to_string_lossy(),
+                &home.path().join("data").to_string_lossy(),
             )
             .as_bytes(),
         )?;

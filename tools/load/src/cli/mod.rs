@@ -9,7 +9,7 @@ use against::Against;
 use clap::{Args, Parser, Subcommand};
 pub(crate) use traffic::{Fanout, Play};
 
-use crate::{fault::Fault, forward, idle, trouble::Trouble, ua::Style};
+use crate::{fault::Fault, forward, idle, suite, trouble::Trouble, ua::Style};
 
 /// Load generator for SIP/MSRP servers.
 ///
@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Fanout(Fanout),
     /// Sessions are set up and stand: what does that cost in memory?
     Idle(Idle),
+    /// Every target of perf/targets.toml, measured and judged: `cargo perf`.
+    Suite(suite::Args),
 }
 
 /// `ringfork-load forward`.
@@ -114,6 +116,15 @@ impl Idle {
     pub(crate) fn json(&self) -> bool {
         self.against.json
     }
+}
+
+/// Whether a command is one that this program takes.
+#[cfg(test)]
+pub(crate) fn check(words: &[String]) -> Result<(), String> {
+    let words = std::iter::once("ringfork-load").chain(words.iter().map(String::as_str));
+    Cli::try_parse_from(words)
+        .map(|_| ())
+        .map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

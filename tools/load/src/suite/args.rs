@@ -1,0 +1,43 @@
+//! The suite's command line.
+
+use std::path::PathBuf;
+
+use super::Options;
+
+/// `ringfork-load suite`, which `cargo perf` calls.
+///
+/// Exit codes: 0 all targets met, 1 one was missed, 2 usage, 3 undecided or not run.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The server, built already; else it is built first.
+    #[arg(long, value_name = "PATH")]
+    server: Option<PathBuf>,
+    /// Three minutes instead of forty: fewer and shorter rounds, and what takes long is left out.
+    #[arg(long)]
+    quick: bool,
+    /// This target alone; may be given more than once.
+    #[arg(long, value_name = "ID")]
+    only: Vec<String>,
+    /// Another table of targets than perf/targets.toml.
+    #[arg(long, value_name = "FILE")]
+    targets: Option<PathBuf>,
+    /// Where the record goes, unless to perf/record/<machine>.
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+    /// One JSON object on the last line of standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            server: self.server.clone(),
+            quick: self.quick,
+            only: self.only.clone(),
+            targets: self.targets.clone(),
+            record: self.record.clone(),
+            json: self.json,
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! From a measurement to samples: runs it, pairs what was measured in turn, takes the figures out.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::{
+    child::{self, Ran},
+    targets::{Measure, Way},
+};
+use crate::{
+    clock::{Clock, Nanos},
+    stats,
+    tally::as_f64,
+    trouble::Trouble,
+};
+
+/// What all measurements of a suite have in common.
+pub(crate) struct Bench {
+    /// `--spawn` of the server under test.
+    pub(crate) spawn: String,
+    /// For files on the way.
+    pub(crate) folder: PathBuf,
+    pub(crate) clock: Clock,
+    /// When everything has to be over.
+    pub(crate) until: Nanos,
+    /// Steady state and warm-up of a round, in seconds.
+    pub(crate) seconds: (f64, f64),
+}
+
+/// A measurement and what it has brought so far.
+pub(crate) struct Measured<'a> {
+    measure: &'a Measure,
+    /// In the order in which they ran.
+    pub(crate) runs: Vec<Ran>,
+    pairs: Vec<Pair>,
+    /// Half of the server's saturation, once that is known.
+    rate: Option<f64>,
+}
+
+/// Two neighbours, or one figure alone: rounds or reports as JSON.
+struct Pair {
+    ours: Value,
+    theirs: Option<Value>,
+}
+
+/// The samples of one figure.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Samples {
+    /// What is judged: ratios, or figures.
+    pub(crate) judged: Vec<f64>,
+    pub(crate) ours: Vec<f64>,
+    pub(crate) theirs: Vec<f64>,
+    /// Pairs that the machine disturbed.
+    pub(crate) left_out: usize,
+}
+
+/// Why a measurement gave no samples that count.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    /// It could not be carried out.
+    NotRun(String),
+    /// It was carried out and something was wrong with what the server did.
+    Wrong(String),
+    /// The generator did not keep its schedule.
+    Late(String),
+}
+
+impl<'a> Measured<'a> {
+    pub(crate) fn new(measure: &'a Measure) -> Self {
+        Self {
+            measure,
+            runs: Vec::new(),
+            pairs: Vec::new(),
+            rate: None,
+        }
+    }
+
+    /// Makes `rounds` samples more.
+    pub(crate) async fn more(
+        &mut self,
+        rounds: u32,
+        bench: &Bench,
+    ) -> Result<Option<Fault>, Trouble> {
+        match &self.measure.way {
+            Way::Baseline => {
+                let words =
+                    self.words(&self.measure.run, bench, &extras(&self.measure.way, rounds));
+                self.rounds(words, bench).await
+            }
+            Way::HalfLoad => {
+                let rate = match self.rate {
+                    Some(rate) => rate,
+                    None => match self.saturation(bench).await? {
+                        Ok(rate) => rate / 2.0,
+                        Err(fault) => return Ok(Some(fault)),
+                    },
+                };
+                self.rate = Some(rate);
+                let mut more = extras(&self.measure.way, rounds);
+                more[1] = format!("{rate:.0}");
+                let words = self.words(&self.measure.run, bench, &more);
+                self.rounds(words, bench).await
+            }
+            Way::Against(other) => {
+                for _ in 0..rounds {
+                    let (ours, theirs) = (
+                        self.report(&self.measure.run, bench).await?,
+                        self.report(other, bench).await?,
+                    );
+                    match (ours, theirs) {
+                        (Ok(ours), Ok(theirs)) => self.pairs.push(Pair {
+                            ours,
+                            theirs: Some(theirs),
+                        }),
+                        (Err(fault), _) | (_, Err(fault)) => return Ok(Some(fault)),
+                    }
+                }
+                Ok(None)
+            }
+            Way::Alone => {
+                for _ in 0..rounds {
+                    match self.report(&self.measure.run, bench).await? {
+                        Ok(ours) => self.pairs.push(Pair { ours, theirs: None }),
+                        Err(fault) => return Ok(Some(fault)),
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// The figure at `path`; pairs that were marked as disturbed are left out of a tail.
+    pub(crate) fn samples(&self, path: &str, is_tail: bool) -> Samples {
+        let mut samples = Samples::default();
+        for pair in &self.pairs {
+            let disturbed =
+                is_disturbed(&pair.ours) || pair.theirs.as_ref().is_some_and(is_disturbed);
+            if is_tail && disturbed {
+                samples.left_out += 1;
+                continue;
+            }
+            let Some(ours) = figure(&pair.ours, path) else {
+                continue;
+            };
+            match &pair.theirs {
+                None => samples.judged.push(ours),
+                Some(theirs) => {
+                    let Some(theirs) = figure(theirs, path) else {
+                        continue;
+                    };
+                    samples.judged.push(ours / theirs);
+                    samples.theirs.push(theirs);
+                }
+            }
+            samples.ours.push(ours);
+        }
+        samples
+    }
+
+    fn words(&self, run: &[String], bench: &Bench, more: &[String]) -> Vec<String> {
+        let mut words = run.to_vec();
+        words.extend_from_slice(more);
+        if let Way::Baseline | Way::HalfLoad = self.measure.way {
+            let (steady, warmup) = bench.seconds;
+            words.extend(
+                [
+                    "--seconds",
+                    &steady.to_string(),
+                    "--warmup",
+                    &warmup.to_string(),
+                ]
+                .map(str::to_owned),
+            );
+        }
+        // What names its own place is measured there.
+        if !run
+            .iter()
+            .any(|w| w == "--forwarder" || w == "--target" || w == "--spawn")
+        {
+            words.extend(["--spawn".to_owned(), bench.spawn.clone()]);
+        }
+        words
+    }
+
+    /// One run whose rounds come in pairs.
+    async fn rounds(
+        &mut self,
+        words: Vec<String>,
+        bench: &Bench,
+    ) -> Result<Option<Fault>, Trouble> {
+        let record = match self.run(words, bench).await? {
+            Ok(record) => record,
+            Err(fault) => return Ok(Some(fault)),
+        };
+        let rounds = record["rounds"].as_array().map_or(&[][..], Vec::as_slice);
+        for two in rounds.chunks(2) {
+            if let [ours, theirs] = two
+                && ours["who"] == "server"
+                && theirs["who"] == "forwarder"
+            {
+                self.pairs.push(Pair {
+                    ours: ours["round"].clone(),
+                    theirs: Some(theirs["round"].clone()),
+                });
+            }
+        }
+        Ok(None)
+    }
+
+    /// One run, its report.
+    async fn report(
+        &mut self,
+        run: &[String],
+        bench: &Bench,
+    ) -> Result<Result<Value, Fault>, Trouble> {
+        let words = self.words(run, bench, &[]);
+        let record = self.run(words, bench).await?;
+        Ok(record.map(|mut r| r["report"].take()))
+    }
+
+    /// Messages a second that the server takes.
+    async fn saturation(&mut self, bench: &Bench) -> Result<Result<f64, Fault>, Trouble> {
+        let more = ["--saturate", "--rounds", "3"].map(str::to_owned);
+        let words = self.words(&self.measure.run, bench, &more);
+        Ok(self.run(words, bench).await?.and_then(|record| {
+            let report = &record["report"];
+            let rounds = record["rounds"].as_array().map_or(&[][..], Vec::as_slice);
+            let rates = rounds
+                .iter()
+                .filter_map(|r| r["round"]["deliveries_per_s"].as_f64());
+            let rate = stats::median(rates) / report["devices"].as_u64().map_or(1.0, as_f64);
+            if rate.is_finite() && rate >= 2.0 {
+                Ok(rate)
+            } else {
+                Err(Fault::NotRun(
+                    "its saturation could not be found".to_owned(),
+                ))
+            }
+        }))
+    }
+
+    async fn run(
+        &mut self,
+        words: Vec<String>,
+        bench: &Bench,
+    ) -> Result<Result<Value, Fault>, Trouble> {
+        let ran = child::run(&words, &bench.folder, bench.clock, bench.until).await?;
+        let fault = fault_of(&ran);
+        let record = ran.record.clone();
+        self.runs.push(ran);
+        Ok(match (fault, record) {
+            (Some(fault), _) => Err(fault),
+            (None, Some(record)) => Ok(record),
+            (None, None) => Err(Fault::NotRun("it left no record".to_owned())),
+        })
+    }
+}
+
+/// What the suite adds to a command that makes its own rounds.
+pub(crate) fn extras(way: &Way, rounds: u32) -> Vec<String> {
+    let rounds = rounds.to_string();
+    let words: &[&str] = match way {
+        Way::Baseline => &["--baseline", "--rounds", &rounds],
+        Way::HalfLoad => &["--rate", "1", "--baseline", "--rounds", &rounds],
+        Way::Against(_) | Way::Alone => &[],
+    };
+    words.iter().map(|w| (*w).to_owned()).collect()
+}
+
+/// Exit code 0 gives samples; the rest of `interface.md`'s codes say why not.
+fn fault_of(ran: &Ran) -> Option<Fault> {
+    match ran.exit {
+        Some(0) => None,
+        Some(1) if ran.record.is_some() => {
+            let missed = ran.missed();
+            let (late, wrong): (Vec<String>, Vec<String>) =
+                missed.into_iter().partition(|m| m.starts_with("send_lag"));
+            if !wrong.is_empty() {
+                Some(Fault::Wrong(wrong.join(", ")))
+            } else if late.is_empty() {
+                Some(Fault::Wrong("an objective was missed".to_owned()))
+            } else {
+                Some(Fault::Late(format!(
+                    "the generator was late: {}",
+                    late.join(", ")
+                )))
+            }
+        }
+        Some(1) => Some(Fault::Wrong(ran.last_line.clone())),
+        Some(_) | None => Some(Fault::NotRun(ran.last_line.clone())),
+    }
+}
+
+/// Marked by the hiccup meter.
+fn is_disturbed(round: &Value) -> bool {
+    round["hiccup"]["marked"] == Value::Bool(true)
+}
+
+/// The number at a path with dots; nothing where it was not measured.
+fn figure(of: &Value, path: &str) -> Option<f64> {
+    path.split('.').try_fold(of, |v, key| v.get(key))?.as_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn ran(exit: i32, checks: &Value) -> Ran {
+        Ran {
+            command: String::new(),
+            exit: Some(exit),
+            record: Some(json!({"report": {"slo": {"checks": checks}}})),
+            last_line: "last words".to_owned(),
+        }
+    }
+
+    #[test]
+    fn faults_say_whose_they_are() {
+        assert_eq!(fault_of(&ran(0, &json!([]))), None);
+        let lost = json!({"name": "lost", "met": false, "value": 3});
+        let lag = json!({"name": "send_lag_p99_us", "met": false, "value": 1200.0});
+        assert_eq!(
+            fault_of(&ran(1, &json!([lost, lag]))),
+            Some(Fault::Wrong("lost 3".to_owned()))
+        );
+        assert!(matches!(
+            fault_of(&ran(1, &json!([lag]))),
+            Some(Fault::Late(_))
+        ));
+        let mut died = ran(1, &json!([]));
+        died.record = None;
+        assert_eq!(fault_of(&died), Some(Fault::Wrong("last words".to_owned())));
+        assert_eq!(
+            fault_of(&ran(3, &json!([]))),
+            Some(Fault::NotRun("last words".to_owned()))
+        );
+    }
+
+    #[test]
+    fn tails_leave_disturbed_pairs_out_and_rates_do_not() {
+        let measure = Measure {
+            way: Way::Baseline,
+            run: Vec::new(),
+            needs: Vec::new(),
+            quick: true,
+        };
+        let mut m = Measured::new(&measure);
+        let round = |p99: f64, marked: bool| json!({"deliveries_per_s": 100.0, "delivery_us": {"p99": p99}, "hiccup": {"marked": marked}});
+        for (ours, theirs, marked) in [(3.0, 2.0, false), (9.0, 2.0, true), (2.0, 4.0, false)] {
+            m.pairs.push(Pair {
+                ours: round(ours, false),
+                theirs: Some(round(theirs, marked)),
+            });
+        }
+        let tail = m.samples("delivery_us.p99", true);
+        assert_eq!((tail.judged, tail.left_out), (vec![1.5, 0.5], 1));
+        assert_eq!(m.samples("deliveries_per_s", false).judged.len(), 3);
+        assert_eq!(m.samples("setup_us.p99", true).judged, Vec::<f64>::new());
+    }
+}
