@@ -94,10 +94,9 @@ fn run(cli: &Cli) -> Result<ExitCode, Trouble> {
             tell(&tokio_uring::start(idle::run(&options))?, i.json())
         }
         None => {
-            let play = cli.play.as_ref();
-            let play = play.ok_or_else(|| Trouble::usage("no scenario is named; see --help"))?;
-            let scenario = play.scenario()?;
-            self::play(&scenario, &play.setting(&scenario)?, play.json())
+            let scenario = cli.play.scenario()?;
+            let setting = cli.play.setting(&scenario)?;
+            play(&scenario, &setting, cli.play.json())
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
     #[command(flatten)]
-    pub(crate) play: Option<Play>,
+    pub(crate) play: Play,
 }
 
 /// What to do, if it is not a scenario.
@@ -132,10 +132,28 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::{round::Load, sip_text::Transport};
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_scenario_is_named_first_and_the_options_change_it() {
+        let parse = |args: &str| {
+            Cli::try_parse_from(std::iter::once("ringfork-load").chain(args.split_whitespace()))
+        };
+        let cli = parse("oneway --forwarder --sessions 7 --window 3 --transport tcp").unwrap();
+        assert!(cli.command.is_none());
+        let scenario = cli.play.scenario().unwrap();
+        assert_eq!(scenario.name, "oneway");
+        assert_eq!(scenario.traffic.sessions, 7);
+        assert_eq!(scenario.traffic.load(), Load::Saturate { window: 3 });
+        assert_eq!(scenario.signalling.transport, Transport::Tcp);
+        assert!(parse("oneway").is_err(), "against what?");
+        assert!(parse("--forwarder").is_err(), "what?");
+        assert!(parse("oneway --forwarder --rate 3 --window 3").is_err());
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::{
 #[derive(Args, Debug)]
 pub(crate) struct Play {
     /// A scenario: oneway, fanout-4, … or the path of a .toml file. What follows goes before what it says.
-    #[arg(value_name = "SCENARIO")]
-    scenario: String,
+    #[arg(value_name = "SCENARIO", required = true)]
+    scenario: Option<String>,
     /// Sessions, one user each.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=99_999))]
     sessions: Option<u32>,
@@ -104,7 +104,9 @@ struct Rounds {
 impl Play {
     /// The scenario as it is to run.
     pub(crate) fn scenario(&self) -> Result<Scenario, Trouble> {
-        let mut scenario = Scenario::named(&self.scenario)?;
+        let name = self.scenario.as_deref();
+        let name = name.ok_or_else(|| Trouble::usage("no scenario is named"))?;
+        let mut scenario = Scenario::named(name)?;
         let t = &mut scenario.traffic;
         set(&mut t.sessions, self.sessions);
         set(&mut t.devices, self.devices);
