@@ -13,6 +13,9 @@
 //!
 //! All fields in lower-case hexadecimal: session, sequence number, bytes of the whole body, time, checksum. The checksum is
 //! of everything before it, joined with that of the padding behind it; the padding differs from message to message.
+//!
+//! Who composes says so in a document of RFC 3994 that carries the same mark in a comment, at the same place, so that one
+//! reader reads both.
 
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
 
@@ -23,6 +26,12 @@ use crate::{
 
 /// Content-Type of the messages.
 pub(crate) const CONTENT_TYPE: &[u8] = b"message/cpim";
+/// Content-Type of isComposing.
+pub(crate) const COMPOSING_TYPE: &[u8] = b"application/im-iscomposing+xml";
+
+/// An isComposing document up to the mark in its comment, and what closes it.
+const COMPOSING: &str = "<isComposing xmlns=\"urn:ietf:params:xml:ns:im-iscomposing\"><state>active</state></isComposing><!--";
+const COMMENT_END: &[u8] = b"-->";
 
 const TAG: &[u8] = b"RL1 ";
 /// Tag, three fields of 8 digits and two of 16, a space behind each.
@@ -74,6 +83,8 @@ pub(crate) struct Bodies {
     /// Up to the checksum, with session and length filled in.
     front: Vec<u8>,
     bytes: usize,
+    /// What follows the mark, unless it is padding.
+    tail: Option<&'static [u8]>,
 }
 
 impl Bodies {
@@ -90,13 +101,31 @@ impl Bodies {
         if bytes < least {
             return Err(least);
         }
-        front.extend_from_slice(TAG);
-        front
-            .extend_from_slice(format!("{session:08x} {:08x} {len:08x} {:016x} ", 0, 0).as_bytes());
+        mark(&mut front, session, len);
         Ok(Self {
             session,
             front,
             bytes,
+            tail: None,
+        })
+    }
+
+    /// isComposing documents (RFC 3994) whose mark stands where that of these bodies stands; none if their CPIM headers are
+    /// shorter than such a document, which those of a SIP URI never are.
+    pub(crate) fn composing(&self) -> Option<Self> {
+        let mark_at = self.front.len() - (MARK_LEN - SUM_LEN);
+        let mut front = COMPOSING.as_bytes().to_vec();
+        if front.len() > mark_at {
+            return None;
+        }
+        front.resize(mark_at, b' ');
+        let bytes = self.front.len() + SUM_LEN + COMMENT_END.len();
+        mark(&mut front, self.session, u32::try_from(bytes).ok()?);
+        Some(Self {
+            session: self.session,
+            front,
+            bytes,
+            tail: Some(COMMENT_END),
         })
     }
 
@@ -115,13 +144,22 @@ impl Bodies {
         let end = self.front.len();
         self.front[end - 35..end - 27].copy_from_slice(&hex8(seq));
         self.front[end - 17..end - 1].copy_from_slice(&hex16(at));
-        let (pad, pad_sum) = padding.of(self.session, seq);
+        let (pad, pad_sum) = match self.tail {
+            Some(tail) => (tail, Sum::of(tail)),
+            None => padding.of(self.session, seq),
+        };
         let sum = sum::join(Sum::of(&self.front), pad_sum);
         out.extend_from_slice(&self.front);
         out.extend_from_slice(&hex16(sum));
         out.push(b' ');
         out.extend_from_slice(pad);
     }
+}
+
+/// The mark up to its checksum, with what stays the same filled in.
+fn mark(front: &mut Vec<u8>, session: u32, len: u32) {
+    front.extend_from_slice(TAG);
+    front.extend_from_slice(format!("{session:08x} {:08x} {len:08x} {:016x} ", 0, 0).as_bytes());
 }
 
 /// Why a body is not one that was sent.
@@ -312,6 +350,37 @@ mod tests {
         let least = Bodies::new(1, "sip:a@x", "sip:b@x", 10).err().unwrap();
         assert!(Bodies::new(1, "sip:a@x", "sip:b@x", least).is_ok());
         assert!(Bodies::new(1, "sip:a@x", "sip:b@x", least - 1).is_err());
+    }
+
+    #[test]
+    fn is_composing_is_read_by_the_same_reader_and_is_an_xml_document() {
+        let chat = Bodies::new(
+            7,
+            "sip:caller00007@example.net",
+            "sip:user00007@example.com",
+            300,
+        )
+        .unwrap();
+        let padding = Padding::new(chat.padding_len(), 3);
+        let mut out = Vec::new();
+        chat.composing()
+            .unwrap()
+            .write(&mut out, 0x0100_0003, 55, &padding);
+        assert_eq!(
+            BodyReader::new(&chat).whole(&out),
+            Ok(Mark {
+                session: 7,
+                seq: 0x0100_0003,
+                at: 55
+            })
+        );
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("<isComposing xmlns="), "{text}");
+        assert!(text.ends_with("-->"), "{text}");
+        // XML 1.0 §2.5: no two hyphens within a comment.
+        assert_eq!(text.matches("--").count(), 2, "{text}");
+        let short = Bodies::new(7, "sip:a@b", "sip:c@d", 300).unwrap();
+        assert!(short.composing().is_none());
     }
 
     #[test]

@@ -1,19 +1,21 @@
-//! A device's leg: reads SENDs, checks each body, answers 200.
+//! A device's leg: reads SENDs, checks each body, answers 200, reports where it is asked to. It may speak too.
+
+use std::collections::BTreeSet;
 
 use crate::{
-    body::{BodyReader, Corrupt, Mark},
+    body::{BodyReader, Corrupt, Mark, Padding},
     clock::Nanos,
     layout::SendLayout,
-    leg::{BIND_TID, Current},
+    leg::{BIND_TID, Current, LegSpec},
     order::{Fit, Order},
     stream::{Broken, Part, Stream},
     tally::Tally,
+    voice::{self, Voice, Words},
 };
 
 /// The state of one device.
 pub(crate) struct Device {
-    session: u32,
-    own_path: Vec<u8>,
+    spec: LegSpec,
     reader: BodyReader,
     order: Order,
     layout: Option<SendLayout>,
@@ -29,6 +31,14 @@ pub(crate) struct Device {
     strange: bool,
     /// Whether the connection belongs to the session by now.
     bound: bool,
+    /// Once it has spoken.
+    voice: Option<Box<Voice>>,
+    /// Messages that it wrote.
+    said: u32,
+    /// Of these, those without an answer.
+    unanswered: BTreeSet<u32>,
+    /// REPORTs that it wrote.
+    reports: u32,
 }
 
 /// What the rest of the tool has to know while a device reads.
@@ -36,14 +46,15 @@ pub(crate) struct Arrivals<'a> {
     pub(crate) now: Nanos,
     /// Sequence numbers given out in this session.
     pub(crate) sent: u32,
+    /// The first number that this device must not get any more: another one has answered.
+    pub(crate) not_from: Option<u32>,
     pub(crate) tally: &'a mut Tally,
 }
 
 impl Device {
-    pub(crate) fn new(session: u32, own_path: &str, reader: BodyReader) -> Self {
+    pub(crate) fn new(spec: &LegSpec, reader: BodyReader) -> Self {
         Self {
-            session,
-            own_path: own_path.as_bytes().to_vec(),
+            spec: spec.clone(),
             reader,
             order: Order::default(),
             layout: None,
@@ -54,6 +65,10 @@ impl Device {
             open: None,
             strange: false,
             bound: false,
+            voice: None,
+            said: 0,
+            unanswered: BTreeSet::new(),
+            reports: 0,
         }
     }
 
@@ -69,6 +84,46 @@ impl Device {
     /// Without a binding request: a raw pipe belongs to the session as soon as it is there.
     pub(crate) fn bind(&mut self) {
         self.bound = true;
+    }
+
+    /// Its leg.
+    pub(crate) fn spec(&self) -> &LegSpec {
+        &self.spec
+    }
+
+    /// Whether it can speak; if not, [`Device::say`] needs a voice for it.
+    pub(crate) fn has_voice(&self) -> bool {
+        self.voice.is_some()
+    }
+
+    pub(crate) fn give_voice(&mut self, voice: Voice) {
+        self.voice = Some(Box::new(voice));
+    }
+
+    /// Appends a message of its own that was meant for `at`. Its number begins with `base`. Without a voice it is silent.
+    pub(crate) fn say(
+        &mut self,
+        words: Words,
+        base: u32,
+        at: Nanos,
+        padding: &Padding,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(voice) = &mut self.voice else { return };
+        let number = base | self.said;
+        voice.say(words, number, at, padding, out);
+        self.unanswered.insert(number);
+        self.said += 1;
+    }
+
+    /// Its own messages that have no answer yet.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.unanswered.len()
+    }
+
+    /// What has come, by number.
+    pub(crate) fn order(&self) -> &Order {
+        &self.order
     }
 
     /// Takes what was read; answers go to `out`.
@@ -114,7 +169,7 @@ impl Device {
         let mut stream = std::mem::take(&mut self.stream);
         let taken = stream.message(bytes, &mut |part| match part {
             Part::Head(head, text) => {
-                self.strange = head.to_path != self.own_path;
+                self.strange = head.to_path != self.spec.own_path.as_bytes();
                 let current = Current::of(head);
                 if let Current::Send {
                     message_id, start, ..
@@ -165,10 +220,15 @@ impl Device {
                 ask,
                 message_id,
                 start,
+                wants_report,
             }) => {
                 let before = out.len();
                 // RFC 4975 §7.3: a request for a session that is not here gets 481.
-                ask.answer(if self.strange { 481 } else { 200 }, &self.own_path, out);
+                ask.answer(
+                    if self.strange { 481 } else { 200 },
+                    self.spec.own_path.as_bytes(),
+                    out,
+                );
                 match flag {
                     b'+' => {
                         self.open = Some((message_id, start + self.body_len as u64));
@@ -182,7 +242,9 @@ impl Device {
                         } else {
                             self.arrived(mark, arrivals);
                         }
-                        if start == 1 && mark.is_ok() && !self.strange {
+                        if wants_report && !self.strange {
+                            self.report(&message_id, start, out);
+                        } else if start == 1 && mark.is_ok() && !self.strange {
                             self.layout = SendLayout::learn(
                                 &self.head,
                                 &ask.tid,
@@ -197,28 +259,55 @@ impl Device {
             }
             Some(Current::Bare(ask)) if self.strange => {
                 arrivals.tally.unexpected += 1;
-                ask.answer(481, &self.own_path, out);
+                ask.answer(481, self.spec.own_path.as_bytes(), out);
             }
             Some(Current::Bare(ask)) => {
                 self.bound = true;
-                ask.answer(200, &self.own_path, out);
+                ask.answer(200, self.spec.own_path.as_bytes(), out);
             }
             Some(Current::Response { tid, code }) if tid == BIND_TID && code == 200 => {
                 self.bound = true;
             }
-            // Nothing of ours is out there that could be reported on or answered.
-            Some(Current::Report(_) | Current::Response { .. }) => arrivals.tally.unexpected += 1,
+            Some(Current::Response { tid, code }) => {
+                let number = self.voice.as_ref().and_then(|v| v.number(&tid));
+                match number.is_some_and(|n| self.unanswered.remove(&n)) {
+                    true if code == 200 => arrivals.tally.life.said_answered += 1,
+                    true => arrivals.tally.life.said_refused += 1,
+                    false => arrivals.tally.unexpected += 1,
+                }
+            }
+            // What we say asks for no success REPORT.
+            Some(Current::Report { code: 200, .. }) => arrivals.tally.unexpected += 1,
+            Some(Current::Report { code, .. }) => arrivals.tally.reported(code),
             Some(Current::Other(ask)) => {
                 arrivals.tally.unexpected += 1;
-                ask.answer(501, &self.own_path, out);
+                ask.answer(501, self.spec.own_path.as_bytes(), out);
             }
         }
+    }
+
+    /// A success REPORT for a message that is whole now; its last chunk began at `start`.
+    fn report(&mut self, message_id: &[u8], start: u64, out: &mut Vec<u8>) {
+        let tid = voice::tid(b'r', self.spec.session, self.reports);
+        self.reports += 1;
+        let len = start - 1 + self.body_len as u64;
+        voice::report(
+            out,
+            &tid,
+            self.spec.peer_path.as_bytes(),
+            self.spec.own_path.as_bytes(),
+            message_id,
+            len,
+        );
     }
 
     fn arrived(&mut self, mark: Result<Mark, Corrupt>, arrivals: &mut Arrivals<'_>) {
         match mark {
             Err(Corrupt) => arrivals.tally.corrupted += 1,
-            Ok(mark) if mark.session != self.session => arrivals.tally.crossed += 1,
+            Ok(mark) if mark.session != self.spec.session => arrivals.tally.crossed += 1,
+            Ok(mark) if arrivals.not_from.is_some_and(|n| mark.seq >= n) => {
+                arrivals.tally.life.leaked += 1;
+            }
             Ok(mark) => {
                 let fit: Fit = self.order.take(mark.seq, arrivals.sent);
                 arrivals.tally.arrived(mark, fit, arrivals.now);
@@ -229,8 +318,13 @@ impl Device {
 
 #[cfg(test)]
 mod tests {
+    use ringfork::wire::msrp::write;
+
     use super::*;
-    use crate::body::{Bodies, Padding};
+    use crate::{
+        body::Bodies,
+        leg::{How, Role},
+    };
 
     const OWN: &str = "msrp://d.example:1/x;tcp";
 
@@ -240,6 +334,18 @@ mod tests {
         device: Device,
         tally: Tally,
         out: Vec<u8>,
+        not_from: Option<u32>,
+    }
+
+    fn spec() -> LegSpec {
+        LegSpec {
+            session: 4,
+            user: 4,
+            role: Role::Device(1),
+            how: How::Passive,
+            own_path: OWN.to_owned(),
+            peer_path: "msrp://s.example:1/y;tcp".to_owned(),
+        }
     }
 
     impl Bench {
@@ -247,10 +353,11 @@ mod tests {
             let bodies = Bodies::new(4, "sip:a@example.net", "sip:b@example.com", 300).unwrap();
             Self {
                 padding: Padding::new(bodies.padding_len(), 1),
-                device: Device::new(4, OWN, BodyReader::new(&bodies)),
+                device: Device::new(&spec(), BodyReader::new(&bodies)),
                 bodies,
                 tally: Tally::new(0..1_000),
                 out: Vec::new(),
+                not_from: None,
             }
         }
 
@@ -281,6 +388,7 @@ mod tests {
             let mut arrivals = Arrivals {
                 now: 50,
                 sent: 100,
+                not_from: self.not_from,
                 tally: &mut self.tally,
             };
             self.device
@@ -405,5 +513,76 @@ mod tests {
             (b.answers(), b.tally.delivered, b.tally.unexpected),
             (1, 0, 0)
         );
+    }
+
+    #[test]
+    fn what_comes_after_another_device_has_answered_is_a_leak_and_no_delivery() {
+        for learned in [false, true] {
+            let mut b = Bench::new();
+            let first = b.whole(0);
+            if learned {
+                b.take(&first);
+            }
+            b.not_from = Some(2);
+            let (one, two) = (b.whole(1), b.whole(2));
+            b.take(&one);
+            b.take(&two);
+            assert_eq!(b.tally.life.leaked, 1, "learned: {learned}");
+            assert_eq!(b.tally.delivered, 1 + u64::from(learned));
+        }
+    }
+
+    #[test]
+    fn a_report_is_written_where_one_is_asked_for() {
+        let mut b = Bench::new();
+        for seq in 0..2 {
+            let asking = String::from_utf8(b.whole(seq))
+                .unwrap()
+                .replace("Byte-Range", "Success-Report: yes\r\nByte-Range");
+            b.take(asking.as_bytes());
+        }
+        let plain = b.whole(2);
+        b.take(&plain);
+        let text = String::from_utf8(b.out.clone()).unwrap();
+        assert_eq!((b.tally.delivered, b.answers()), (3, 3));
+        assert_eq!(text.matches(" REPORT\r\n").count(), 2, "{text}");
+        assert!(
+            text.contains(&format!(
+                "REPORT\r\nTo-Path: msrp://s.example:1/y;tcp\r\nFrom-Path: {OWN}\r\nMessage-ID: m0000001\r\n\
+                 Byte-Range: 1-300/300\r\nStatus: 000 200 OK\r\n"
+            )),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_it_says_is_answered_once() {
+        let mut b = Bench::new();
+        let bodies = Bodies::new(4, "sip:b@example.com", "sip:a@example.net", 300).unwrap();
+        b.device.give_voice(Voice::new(&spec(), b'd', bodies, 1));
+        for _ in 0..2 {
+            b.device
+                .say(Words::Chat, 2 << 24, 5, &b.padding, &mut b.out);
+        }
+        assert_eq!(b.device.unanswered(), 2);
+        let answer = |number: u32, code| {
+            let mut out = Vec::new();
+            let tid = voice::tid(b'd', 4, number);
+            write::response(
+                &mut out,
+                &tid,
+                code,
+                OWN.as_bytes(),
+                b"msrp://s.example:1/y;tcp",
+            );
+            out
+        };
+        b.take(&answer(2 << 24, 200));
+        assert_eq!((b.tally.life.said_answered, b.tally.unexpected), (1, 0));
+        b.take(&answer(2 << 24, 200));
+        assert_eq!((b.tally.life.said_answered, b.tally.unexpected), (1, 1));
+        b.take(&answer(2 << 24 | 1, 408));
+        assert_eq!(b.tally.life.said_refused, 1);
+        assert_eq!(b.device.unanswered(), 0);
     }
 }

@@ -28,7 +28,10 @@ pub(crate) enum How {
 /// A leg to be set up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct LegSpec {
+    /// The call: no two of a run have the same number.
     pub(crate) session: u32,
+    /// Whose call it is: several may follow each other.
+    pub(crate) user: u32,
     pub(crate) role: Role,
     pub(crate) how: How,
     /// Our MSRP URI: what requests to us have in To-Path.
@@ -71,11 +74,16 @@ pub(crate) enum Current {
         message_id: Vec<u8>,
         /// Position of its first byte, from 1.
         start: u64,
+        /// Whether a success REPORT is asked for.
+        wants_report: bool,
     },
     /// A SEND without a body: binds, or keeps alive.
     Bare(Ask),
     /// A REPORT, with the code of its Status.
-    Report(u16),
+    Report {
+        message_id: Vec<u8>,
+        code: u16,
+    },
     /// Any other request.
     Other(Ask),
     Response {
@@ -112,13 +120,17 @@ impl Current {
                 ask: ask(),
                 message_id: head.message_id.unwrap_or_default().to_vec(),
                 start: head.byte_range.map_or(1, |r| r.start),
+                wants_report: head.success_report,
             },
             Kind::Request {
                 method: Method::Send,
             } => Self::Bare(ask()),
             Kind::Request {
                 method: Method::Report,
-            } => Self::Report(head.status.map_or(0, |s| s.code)),
+            } => Self::Report {
+                message_id: head.message_id.unwrap_or_default().to_vec(),
+                code: head.status.map_or(0, |s| s.code),
+            },
             Kind::Request {
                 method: Method::Auth | Method::Nickname | Method::Other(_),
             } => Self::Other(ask()),

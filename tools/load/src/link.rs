@@ -35,7 +35,8 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
-    fn ask(&self, command: Command) -> Result<(), Trouble> {
+    /// Asks for anything.
+    pub(crate) fn ask(&self, command: Command) -> Result<(), Trouble> {
         let gone = |_| Trouble::failed("the data plane has ended");
         self.commands.send(command).map_err(|_| gone(()))?;
         plane::wake(&self.wake)?;
@@ -100,7 +101,8 @@ impl Link {
         self.ask(Command::Leg(Box::new(spec)))
     }
 
-    fn ask(&self, command: Command) -> Result<(), Trouble> {
+    /// Asks for anything.
+    pub(crate) fn ask(&self, command: Command) -> Result<(), Trouble> {
         match &self.asker {
             Some(a) => a.ask(command),
             None => Err(Trouble::failed("the data plane has ended")),
@@ -108,7 +110,7 @@ impl Link {
     }
 
     /// What the data plane has said, if anything.
-    fn event(&mut self) -> Result<Option<Event>, Trouble> {
+    pub(crate) fn event(&mut self) -> Result<Option<Event>, Trouble> {
         match self.events.try_recv() {
             Ok(event) => Ok(Some(event)),
             Err(TryRecvError::Empty) => Ok(None),
@@ -130,13 +132,19 @@ impl Link {
         let mut up = 0;
         while up < legs {
             match self.event()? {
-                Some(Event::Up) => up += 1,
+                Some(Event::Up(..)) => up += 1,
                 Some(Event::Down(session, role, why)) => {
                     return Err(Trouble::unreachable(format!(
                         "session {session}, {role:?}: no MSRP connection: {why}"
                     )));
                 }
-                Some(Event::Done(_) | Event::Closed) => {}
+                Some(
+                    Event::Done(_)
+                    | Event::Closed
+                    | Event::Active(..)
+                    | Event::Quiet(_)
+                    | Event::Cut(_),
+                ) => {}
                 None if self.clock.now() > end => {
                     return Err(Trouble::unreachable(format!(
                         "only {up} of {legs} MSRP connections were bound within {within:?}"
@@ -155,7 +163,14 @@ impl Link {
             match self.event()? {
                 Some(Event::Done(tally)) => return Ok(*tally),
                 // The round's tally has it.
-                Some(Event::Up | Event::Down(..) | Event::Closed) => {}
+                Some(
+                    Event::Up(..)
+                    | Event::Down(..)
+                    | Event::Closed
+                    | Event::Active(..)
+                    | Event::Quiet(_)
+                    | Event::Cut(_),
+                ) => {}
                 None => tokio::time::sleep(LOOK_RARELY).await,
             }
         }
@@ -167,7 +182,14 @@ impl Link {
         loop {
             match self.event()? {
                 Some(Event::Closed) => return Ok(()),
-                Some(Event::Up | Event::Down(..) | Event::Done(_)) => {}
+                Some(
+                    Event::Up(..)
+                    | Event::Down(..)
+                    | Event::Done(_)
+                    | Event::Active(..)
+                    | Event::Quiet(_)
+                    | Event::Cut(_),
+                ) => {}
                 None => tokio::time::sleep(LOOK).await,
             }
         }

@@ -29,6 +29,7 @@ mod idle;
 mod layout;
 mod leftovers;
 mod leg;
+mod life;
 mod link;
 mod media;
 mod names;
@@ -58,6 +59,7 @@ mod tally;
 mod transact;
 mod trouble;
 mod ua;
+mod voice;
 
 use std::process::ExitCode;
 

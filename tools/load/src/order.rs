@@ -35,6 +35,16 @@ impl Order {
         }
     }
 
+    /// The number that is expected next: all before it have come or are missing.
+    pub(crate) fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// Whether a number before the next has not come.
+    pub(crate) fn has_gap(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
     /// Takes `seq`; `sent` numbers have been given out so far.
     pub(crate) fn take(&mut self, seq: u32, sent: u32) -> Fit {
         if seq == self.next && seq < sent {

@@ -27,6 +27,7 @@ pub(crate) async fn set_up(
             };
             link.leg(LegSpec {
                 session,
+                user: session,
                 role,
                 how: How::Active { to, bind: false },
                 own_path: own.clone(),

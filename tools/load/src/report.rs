@@ -78,7 +78,7 @@ pub(crate) fn checks_of(tally: &Tally, load: Load) -> Vec<Check> {
         Check::none("connections_lost", tally.broken.len() as u64),
         Check::at_least("delivered", as_f64(tally.delivered_in_window), 1.0),
     ];
-    if matches!(load, Load::Rate(_)) {
+    if matches!(load, Load::Rate(_) | Load::Script { .. }) {
         checks.push(Check::at_most(
             "send_lag_p99_us",
             tally.lag.us(0.99),
@@ -135,7 +135,9 @@ impl Report {
     pub(crate) fn messages(&mut self, tally: &Tally, load: Load) {
         self.field("seconds", round3(tally.seconds()));
         match load {
-            Load::Rate(rate) => self.field("offered_per_s", round3(rate)),
+            Load::Rate(rate) | Load::Script { per_s: rate } => {
+                self.field("offered_per_s", round3(rate))
+            }
             Load::Saturate { window } => self.field("window", json!(window)),
         }
         for (name, n) in [
@@ -183,7 +185,7 @@ impl Report {
         }
         if !tally.delivery.is_empty() {
             let from = match load {
-                Load::Rate(_) => "from intended send time",
+                Load::Rate(_) | Load::Script { .. } => "from intended send time",
                 Load::Saturate { .. } => "queueing included: closed loop",
             };
             self.line(format!("delivery  {}  ({from})", tally.delivery.text()));

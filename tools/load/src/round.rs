@@ -11,6 +11,9 @@ pub(crate) enum Load {
     Rate(f64),
     /// Closed loop: each sender keeps this many SENDs unanswered. Called saturation; its latencies are queueing times.
     Saturate { window: u32 },
+    /// Open loop: what sessions are asked to do, each at its own intended time ([`crate::life::act`]); so many messages a
+    /// second on the whole. Ends when it is told that nothing more will be asked for.
+    Script { per_s: f64 },
 }
 
 /// What a round is to be.
@@ -45,6 +48,8 @@ pub(crate) struct Round {
     events: u64,
     /// When something last arrived, for patience.
     pub(crate) last_arrival: Nanos,
+    /// A scripted round has been told everything.
+    pub(crate) finished: bool,
 }
 
 impl Round {
@@ -56,7 +61,13 @@ impl Round {
             start: now,
             events: 0,
             last_arrival: now,
+            finished: false,
         }
+    }
+
+    /// Whether more may be asked for: a script that has not ended.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.plan.load, Load::Script { .. }) && !self.finished
     }
 
     /// The steady state.
@@ -102,8 +113,8 @@ impl Round {
         Some((session, at))
     }
 
-    /// How long the loop may sleep.
-    pub(crate) fn timeout(&self, now: Nanos) -> Duration {
+    /// How long the loop may sleep; `act` is when a script's next deed is meant to be.
+    pub(crate) fn timeout(&self, now: Nanos, act: Option<Nanos>) -> Duration {
         /// A sleep may end half a millisecond late, more on a virtual machine: what is due sooner is waited for awake. The
         /// core is ours.
         const AWAKE: Nanos = 1_000_000;
@@ -113,7 +124,8 @@ impl Round {
             Phase::Steady => self.window().end,
             Phase::Drain => now + LONGEST,
         };
-        let until = self.next_event().map_or(phase_end, |at| at.min(phase_end));
+        let next = self.next_event().into_iter().chain(act).min();
+        let until = next.map_or(phase_end, |at| at.min(phase_end));
         Duration::from_nanos(until.saturating_sub(now).saturating_sub(AWAKE).min(LONGEST))
     }
 }
@@ -183,10 +195,10 @@ mod tests {
     #[test]
     fn the_loop_never_sleeps_past_an_event() {
         let r = Round::new(plan(Load::Rate(1.0)), 0);
-        assert_eq!(r.timeout(0), Duration::ZERO);
+        assert_eq!(r.timeout(0, None), Duration::ZERO);
         let mut r = Round::new(plan(Load::Rate(1.0)), 0);
         r.take_event(0);
-        assert!(r.timeout(999_100_000) == Duration::ZERO);
-        assert!(r.timeout(990_000_000) < Duration::from_millis(10));
+        assert!(r.timeout(999_100_000, None) == Duration::ZERO);
+        assert!(r.timeout(990_000_000, None) < Duration::from_millis(10));
     }
 }

@@ -1,18 +1,16 @@
-//! A sender's leg: writes SENDs, counts what is answered.
+//! A sender's leg: writes SENDs, counts what is answered, reads what the devices say.
 
-use ringfork::wire::msrp::{
-    ByteRange, FailureReport,
-    write::{self, Send},
-};
+use std::collections::BTreeSet;
 
 use crate::{
-    body::{Bodies, CONTENT_TYPE, Padding, hex8, unhex8},
+    body::{Bodies, BodyReader, Corrupt, Mark, Padding},
     clock::Nanos,
     layout::ResponseLayout,
     leg::{BIND_TID, Current, LegSpec},
     order::{Fit, Order},
     stream::{Broken, Part, Stream},
     tally::Tally,
+    voice::{Voice, Words},
 };
 
 /// Bytes that may wait for the socket before no more is written: above it, the peer is not reading.
@@ -22,11 +20,7 @@ const OUT_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) struct Sender {
     session: u32,
     own_path: Vec<u8>,
-    bodies: Bodies,
-    /// A whole head, and where in it the digits of the sequence number are.
-    head: Vec<u8>,
-    tid_at: usize,
-    id_at: usize,
+    voice: Voice,
     next: u32,
     /// SENDs that have no answer yet.
     outstanding: u32,
@@ -36,43 +30,21 @@ pub(crate) struct Sender {
     current: Option<Current>,
     text: Vec<u8>,
     bound: bool,
+    reader: BodyReader,
+    /// What devices said since [`Sender::take_heard`], in the order in which it came.
+    heard: Vec<Result<Mark, Corrupt>>,
+    /// Messages whose success REPORT has not come.
+    reports_due: BTreeSet<u32>,
 }
 
 impl Sender {
     /// `run` is in each Message-ID, so that two runs against one server share none.
     pub(crate) fn new(spec: &LegSpec, bodies: Bodies, run: u32) -> Self {
-        let tid = tid(spec.session, 0);
-        let id = [b"m", &hex8(run)[..], &hex8(spec.session), &hex8(0)].concat();
-        let mut head = Vec::new();
-        write::send(
-            &mut head,
-            &tid,
-            spec.peer_path.as_bytes(),
-            spec.own_path.as_bytes(),
-            &Send {
-                message_id: &id,
-                byte_range: Some(ByteRange {
-                    start: 1,
-                    end: Some(bodies.len() as u64),
-                    total: Some(bodies.len() as u64),
-                }),
-                success_report: false,
-                failure_report: FailureReport::Yes,
-            },
-            CONTENT_TYPE,
-        );
-        let at = |what: &[u8]| {
-            head.windows(what.len())
-                .position(|w| w == what)
-                .map_or(0, |at| at + what.len() - 8)
-        };
         Self {
             session: spec.session,
             own_path: spec.own_path.as_bytes().to_vec(),
-            tid_at: at(&tid),
-            id_at: at(&id),
-            head,
-            bodies,
+            reader: BodyReader::new(&bodies),
+            voice: Voice::new(spec, b't', bodies, run),
             next: 0,
             outstanding: 0,
             answers: Order::default(),
@@ -81,6 +53,8 @@ impl Sender {
             current: None,
             text: Vec::new(),
             bound: false,
+            heard: Vec::new(),
+            reports_due: BTreeSet::new(),
         }
     }
 
@@ -105,15 +79,32 @@ impl Sender {
 
     /// Appends one SEND that was meant for `at`.
     pub(crate) fn send(&mut self, at: Nanos, padding: &Padding, out: &mut Vec<u8>) {
-        let seq = hex8(self.next);
-        self.head[self.tid_at..self.tid_at + 8].copy_from_slice(&seq);
-        self.head[self.id_at..self.id_at + 8].copy_from_slice(&seq);
-        out.reserve(self.head.len() + self.bodies.len() + 64);
-        out.extend_from_slice(&self.head);
-        self.bodies.write(out, self.next, at, padding);
-        write::end_line(out, &tid(self.session, self.next), b'$');
+        self.say(Words::Chat, at, padding, out);
+    }
+
+    /// The same, saying something else.
+    pub(crate) fn say(&mut self, words: Words, at: Nanos, padding: &Padding, out: &mut Vec<u8>) {
+        self.voice.say(words, self.next, at, padding, out);
+        if words == Words::Reported {
+            self.reports_due.insert(self.next);
+        }
         self.next += 1;
         self.outstanding += 1;
+    }
+
+    /// SENDs without an answer.
+    pub(crate) fn outstanding(&self) -> u32 {
+        self.outstanding
+    }
+
+    /// Messages whose success REPORT has not come.
+    pub(crate) fn reports_due(&self) -> usize {
+        self.reports_due.len()
+    }
+
+    /// What devices said since the last time.
+    pub(crate) fn take_heard(&mut self) -> Vec<Result<Mark, Corrupt>> {
+        std::mem::take(&mut self.heard)
     }
 
     /// Closed loop: fills the window of `window` unanswered SENDs, as long as the peer reads. Returns how many it sent.
@@ -176,9 +167,12 @@ impl Sender {
                 self.text.extend_from_slice(text);
                 Ok(())
             }
-            Part::Body(_) => Ok(()),
-            Part::End(_) => {
-                self.end(out, tally);
+            Part::Body(piece) => {
+                self.reader.take(piece);
+                Ok(())
+            }
+            Part::End(flag) => {
+                self.end(flag, out, tally);
                 Ok(())
             }
         })?;
@@ -186,7 +180,7 @@ impl Sender {
         Ok(taken)
     }
 
-    fn end(&mut self, out: &mut Vec<u8>, tally: &mut Tally) {
+    fn end(&mut self, flag: u8, out: &mut Vec<u8>, tally: &mut Tally) {
         match self.current.take() {
             None => {}
             Some(Current::Response { tid, code }) if tid == BIND_TID => {
@@ -202,16 +196,33 @@ impl Sender {
                     self.layout = ResponseLayout::learn(&self.text, &tid);
                 }
             }
-            Some(Current::Report(200)) => {}
-            Some(Current::Report(code)) => tally.reported(code),
+            Some(Current::Report {
+                message_id,
+                code: 200,
+            }) => {
+                let number = self.voice.number_of(&message_id);
+                if number.is_some_and(|n| self.reports_due.remove(&n)) {
+                    tally.life.reports_came += 1;
+                } else {
+                    tally.unexpected += 1;
+                }
+            }
+            Some(Current::Report { code, .. }) => tally.reported(code),
             Some(Current::Bare(ask)) => {
                 self.bound = true;
                 ask.answer(200, &self.own_path, out);
             }
-            // The devices of this tool say nothing by themselves.
             Some(Current::Send { ask, .. }) => {
-                tally.unexpected += 1;
                 ask.answer(200, &self.own_path, out);
+                match flag {
+                    // The next chunk goes on where this one ended.
+                    b'+' => {}
+                    b'#' => self.reader.abandon(),
+                    _ => {
+                        let mark = self.reader.finish();
+                        self.heard.push(mark);
+                    }
+                }
             }
             Some(Current::Other(ask)) => {
                 tally.unexpected += 1;
@@ -221,13 +232,11 @@ impl Sender {
     }
 
     fn answered(&mut self, tid: &[u8], code: u16, tally: &mut Tally) {
-        let ours = tid.len() == 17 && tid[..9] == self.head[self.tid_at - 9..self.tid_at];
-        let fit = if ours {
-            self.answers.take(unhex8(&tid[9..]), self.next)
-        } else {
-            Fit::Never
-        };
-        match fit {
+        let fit = self
+            .voice
+            .number(tid)
+            .map(|n| self.answers.take(n, self.next));
+        match fit.unwrap_or(Fit::Never) {
             // Answers may come in any order.
             Fit::New | Fit::Late => {
                 self.outstanding -= self.outstanding.min(1);
@@ -242,23 +251,23 @@ impl Sender {
     }
 }
 
-fn tid(session: u32, seq: u32) -> [u8; 17] {
-    let mut tid = [b't'; 17];
-    tid[1..9].copy_from_slice(&hex8(session));
-    tid[9..].copy_from_slice(&hex8(seq));
-    tid
-}
-
 #[cfg(test)]
 mod tests {
+    use ringfork::wire::msrp::write;
+
     use super::*;
     use crate::leg::{How, Role};
+
+    fn tid(session: u32, seq: u32) -> [u8; 17] {
+        crate::voice::tid(b't', session, seq)
+    }
 
     fn bench() -> (Sender, Padding, Tally) {
         let bodies = Bodies::new(3, "sip:a@example.net", "sip:b@example.com", 200).unwrap();
         let padding = Padding::new(bodies.padding_len(), 1);
         let spec = LegSpec {
             session: 3,
+            user: 3,
             role: Role::Sender,
             how: How::Passive,
             own_path: "msrp://s.example:1/y;tcp".to_owned(),

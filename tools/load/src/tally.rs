@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use crate::{body::Mark, clock::Nanos, hist::Latency, order::Fit};
+use crate::{body::Mark, clock::Nanos, hist::Latency, life::counts::Counts, order::Fit};
 
 /// Counts and latencies of one round.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub(crate) struct Tally {
     pub(crate) own_cpu_ns: Option<u64>,
     /// CPU that the server used in the window.
     pub(crate) server_cpu_ns: Option<u64>,
+    /// Of what only sessions with a life of their own do.
+    pub(crate) life: Counts,
 }
 
 impl Tally {
@@ -65,6 +67,7 @@ impl Tally {
             lag: Latency::new(),
             own_cpu_ns: None,
             server_cpu_ns: None,
+            life: Counts::new(),
         }
     }
 
@@ -74,6 +77,7 @@ impl Tally {
         self.corrupted += stray.corrupted;
         self.crossed += stray.crossed;
         self.unexpected += stray.unexpected;
+        self.life.leaked += stray.life.leaked;
     }
 
     /// A message reached a device at `now`.
@@ -97,6 +101,29 @@ impl Tally {
         if self.window.contains(&mark.at) {
             self.delivery.record(now.saturating_sub(mark.at));
         }
+    }
+
+    /// A device's message reached the sender at `now`.
+    pub(crate) fn said_arrived(&mut self, at: Nanos, now: Nanos, fit: Fit) {
+        match fit {
+            Fit::New => {}
+            Fit::Late => self.reordered += 1,
+            Fit::Again => {
+                self.duplicated += 1;
+                return;
+            }
+            Fit::Never => {
+                self.corrupted += 1;
+                return;
+            }
+        }
+        self.life.heard += 1;
+        self.life.reply.record(now.saturating_sub(at));
+    }
+
+    /// Deliveries that nobody owes any more.
+    pub(crate) fn forgive(&mut self, deliveries: u64) {
+        self.expected -= deliveries.min(self.expected);
     }
 
     /// A message was answered with `code`, which is not 200.
@@ -129,7 +156,7 @@ impl Tally {
 
     /// Whether everything that was sent has come and been answered.
     pub(crate) fn is_complete(&self) -> bool {
-        self.lost() == 0 && self.unanswered() == 0
+        self.lost() == 0 && self.unanswered() == 0 && self.life.is_complete()
     }
 
     /// Length of the window in seconds.
@@ -177,6 +204,7 @@ impl Tally {
         for why in &other.broken {
             self.broken(why.clone());
         }
+        self.life.add(&other.life);
         self.delivery.add(&other.delivery);
         self.lag.add(&other.lag);
         let sum = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a + b);

@@ -13,6 +13,7 @@ use crate::{
     device::Device,
     epoll::Interest,
     leg::{How, LegSpec, Role},
+    life::talk::Talk,
     out::Out,
     sender::Sender,
 };
@@ -44,7 +45,7 @@ impl Plane {
                 self.enter(id);
                 self.flush(id);
                 if !bind {
-                    self.tell(Event::Up);
+                    self.tell(Event::Up(spec.session, spec.role));
                 }
                 Ok(())
             }
@@ -66,7 +67,7 @@ impl Plane {
     }
 
     fn who(&self, spec: &LegSpec) -> io::Result<Who> {
-        let bodies = bodies(spec.session, self.settings.body_bytes)?;
+        let bodies = bodies(spec.session, spec.user, self.settings.body_bytes)?;
         Ok(match spec.role {
             Role::Sender => Who::Sender(
                 spec.session,
@@ -75,11 +76,7 @@ impl Plane {
             Role::Device(device) => Who::Device(
                 spec.session,
                 device,
-                Box::new(Device::new(
-                    spec.session,
-                    &spec.own_path,
-                    BodyReader::new(&bodies),
-                )),
+                Box::new(Device::new(spec, BodyReader::new(&bodies))),
             ),
         })
     }
@@ -87,14 +84,17 @@ impl Plane {
     fn open(&mut self, tcp: TcpStream, who: Who, out: Out) -> io::Result<usize> {
         tcp.set_nonblocking(true)?;
         tcp.set_nodelay(true)?;
-        let id = self.conns.len();
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.conns.push(None);
+            self.conns.len() - 1
+        });
         self.poller.add(&tcp, id as u64, Interest::READ)?;
-        self.conns.push(Some(Conn {
+        self.conns[id] = Some(Conn {
             tcp,
             out,
             interest: Interest::READ,
             who,
-        }));
+        });
         Ok(id)
     }
 
@@ -106,6 +106,9 @@ impl Plane {
         let at = session as usize;
         if self.sessions.len() <= at {
             self.sessions.resize(at + 1, Session::default());
+        }
+        if self.sessions[at].is_new() {
+            self.sessions[at].talk = Talk::new(self.settings.devices);
         }
         match role {
             Role::Sender => self.sessions[at].sender = Some(id),

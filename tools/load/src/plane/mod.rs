@@ -7,10 +7,11 @@
 //! does it. A turn: wait, read each ready connection once, answer, refill, write; then what the clock asks for.
 
 mod legs;
+mod lives;
 mod rounds;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, ErrorKind, Read},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::mpsc::{Receiver, Sender as Queue},
@@ -21,10 +22,14 @@ use rustix::fd::OwnedFd;
 
 use crate::{
     body::{Bodies, Padding},
-    clock::Clock,
+    clock::{Clock, Nanos},
     device::{Arrivals, Device},
     epoll::{Interest, Poller, Ready},
     leg::{LegSpec, Role},
+    life::{
+        act::{Act, Acts},
+        talk::Talk,
+    },
     names,
     out::Out,
     round::{Plan, Round},
@@ -50,17 +55,38 @@ pub(crate) enum Command {
     Run(Box<Plan>),
     /// Close the connections of all sessions; answered by [`Event::Closed`].
     Close,
+    /// Do this at its time, during a scripted round.
+    Act(Act),
+    /// Say when a session has done all that it was asked to and nothing is under way: [`Event::Quiet`], from which on its
+    /// connections may end.
+    Watch(u32),
+    /// A session's connections may end from now on.
+    Ending(u32),
+    /// A device's call was hung up: it says no more.
+    HungUp(u32, u16),
+    /// Close a session's connections, if any are left, and forget it.
+    Leave(u32),
+    /// Reset all connections of these sessions at once, and forget them; answered by [`Event::Cut`].
+    Cut(Vec<u32>),
+    /// Nothing more will be asked for in this scripted round.
+    Finish,
 }
 
 /// What the data plane has to say.
 pub(crate) enum Event {
     /// The leg's connection is there and bound.
-    Up,
+    Up(u32, Role),
     /// The leg's connection has ended, or never came up.
     Down(u32, Role, String),
     /// The round is over.
     Done(Box<Tally>),
     Closed,
+    /// The first device of a session has spoken: which, and when it was meant to.
+    Active(u32, u16, Nanos),
+    /// As [`Command::Watch`] asked.
+    Quiet(u32),
+    /// As [`Command::Cut`] asked: when it began.
+    Cut(Nanos),
 }
 
 /// What all rounds have in common.
@@ -112,6 +138,13 @@ struct Session {
     devices: Vec<usize>,
     /// Sequence numbers given out.
     sent: u32,
+    talk: Talk,
+}
+
+impl Session {
+    fn is_new(&self) -> bool {
+        self.sender.is_none() && self.devices.is_empty()
+    }
 }
 
 /// The thread's world.
@@ -124,11 +157,17 @@ pub(crate) struct Plane {
     commands: Receiver<Command>,
     events: Queue<Event>,
     conns: Vec<Option<Conn>>,
+    /// Places in `conns` that nobody has.
+    free: Vec<usize>,
     sessions: Vec<Session>,
     /// Legs whose connection the peer opens, by our path.
     awaited: BTreeMap<String, LegSpec>,
     padding: Padding,
     round: Option<Round>,
+    /// What a scripted round still has to do.
+    acts: Acts,
+    /// Sessions that are to be quiet.
+    watched: BTreeSet<u32>,
     tally: Tally,
     scratch: Vec<u8>,
 }
@@ -147,7 +186,7 @@ impl Plane {
         listener.set_nonblocking(true)?;
         poller.add(&listener, LISTENER, Interest::READ)?;
         poller.add(&wake, WAKE, Interest::READ)?;
-        let padding_len = bodies(0, settings.body_bytes)?.padding_len();
+        let padding_len = bodies(0, 0, settings.body_bytes)?.padding_len();
         let padding = Padding::new(padding_len, settings.seed);
         Ok(Self {
             settings,
@@ -158,10 +197,13 @@ impl Plane {
             commands,
             events,
             conns: Vec::new(),
+            free: Vec::new(),
             sessions: Vec::new(),
             awaited: BTreeMap::new(),
             padding,
             round: None,
+            acts: Acts::default(),
+            watched: BTreeSet::new(),
             tally: Tally::new(0..0),
             scratch: vec![0; READ_BYTES],
         })
@@ -170,7 +212,7 @@ impl Plane {
     /// Runs until the other side of its queues has gone.
     pub(crate) fn run(mut self) -> io::Result<()> {
         loop {
-            let timeout = self.round.as_ref().map(|r| r.timeout(self.clock.now()));
+            let timeout = self.timeout();
             let n = self.poller.wait(timeout)?;
             for i in 0..n {
                 let ready = self.poller.ready(i);
@@ -184,8 +226,19 @@ impl Plane {
                     _ => self.serve(ready),
                 }
             }
+            if n == 0 && timeout == Some(Duration::ZERO) {
+                // Awake because something is due soon: signalling, on the same core, may use the time.
+                rustix::thread::sched_yield();
+            }
             self.keep_time();
         }
+    }
+
+    /// How long the loop may sleep.
+    fn timeout(&self) -> Option<Duration> {
+        let round = self.round.as_ref()?;
+        let now = self.clock.now();
+        Some(round.timeout(now, self.acts.next()))
     }
 
     /// Carries out what has been asked for; false once nobody can ask any more.
@@ -198,9 +251,30 @@ impl Plane {
                 Ok(Command::Run(plan)) => self.begin(*plan),
                 Ok(Command::Close) => {
                     self.conns.clear();
+                    self.free.clear();
                     self.sessions.clear();
                     self.awaited.clear();
+                    self.watched.clear();
+                    self.acts.clear();
                     self.tell(Event::Closed);
+                }
+                Ok(Command::Act(act)) => self.ask(act),
+                Ok(Command::Watch(session)) => {
+                    self.watched.insert(session);
+                    self.look_at(session);
+                }
+                Ok(Command::Ending(session)) => {
+                    if let Some(s) = self.sessions.get_mut(session as usize) {
+                        s.talk.is_ending = true;
+                    }
+                }
+                Ok(Command::HungUp(session, device)) => self.hung_up(session, device),
+                Ok(Command::Leave(session)) => self.leave(session),
+                Ok(Command::Cut(sessions)) => self.cut(&sessions),
+                Ok(Command::Finish) => {
+                    if let Some(round) = &mut self.round {
+                        round.finished = true;
+                    }
                 }
                 Err(std::sync::mpsc::TryRecvError::Empty) => return Ok(true),
                 Err(std::sync::mpsc::TryRecvError::Disconnected) => return Ok(false),
@@ -247,6 +321,7 @@ impl Plane {
         };
         let now = self.clock.now();
         let bound = conn.who.is_bound();
+        let leg = conn.who.leg();
         let broken = match &mut conn.who {
             Who::Unclaimed(said) => {
                 said.extend_from_slice(bytes);
@@ -258,27 +333,42 @@ impl Plane {
                 };
             }
             Who::Sender(_, s) => s.receive(bytes, conn.out.tail(), &mut self.tally),
-            Who::Device(session, _, d) => d.receive(
-                bytes,
-                conn.out.tail(),
-                &mut Arrivals {
-                    now,
-                    sent: self.sessions[*session as usize].sent,
-                    tally: &mut self.tally,
-                },
-            ),
+            Who::Device(session, device, d) => {
+                let session = &self.sessions[*session as usize];
+                d.receive(
+                    bytes,
+                    conn.out.tail(),
+                    &mut Arrivals {
+                        now,
+                        sent: session.sent,
+                        not_from: session.talk.not_from(*device),
+                        tally: &mut self.tally,
+                    },
+                )
+            }
         };
         if let Some(round) = &mut self.round {
             round.last_arrival = now;
         }
-        if !bound && conn.who.is_bound() {
-            self.tell(Event::Up);
+        let heard = match &mut conn.who {
+            Who::Sender(_, s) => s.take_heard(),
+            Who::Unclaimed(_) | Who::Device(..) => Vec::new(),
+        };
+        let is_up = !bound && conn.who.is_bound();
+        if let Some((session, role)) = leg {
+            if is_up {
+                self.tell(Event::Up(session, role));
+            }
+            self.hear(session, heard, now);
         }
         if let Err(b) = broken {
             return self.end(id, &b.0);
         }
         self.refill(id, now);
         self.flush(id);
+        if let Some((session, _)) = leg {
+            self.look_at(session);
+        }
     }
 
     fn flush(&mut self, id: usize) {
@@ -304,9 +394,13 @@ impl Plane {
         let Some(conn) = self.conns.get_mut(id).and_then(Option::take) else {
             return;
         };
+        self.free.push(id);
         let Some((session, role)) = conn.who.leg() else {
             return;
         };
+        if self.ended_in_time(session, &conn.who) {
+            return self.look_at(session);
+        }
         if self
             .round
             .as_ref()
@@ -319,15 +413,18 @@ impl Plane {
     }
 }
 
-/// The bodies of a session.
-fn bodies(session: u32, bytes: usize) -> io::Result<Bodies> {
-    Bodies::new(
-        session,
-        &names::caller(session),
-        &names::user(session),
-        bytes,
-    )
-    .map_err(|least| {
+/// The bodies of a session that the sender writes.
+fn bodies(session: u32, user: u32, bytes: usize) -> io::Result<Bodies> {
+    bodies_between(session, &names::caller(user), &names::user(user), bytes)
+}
+
+/// Those that a device writes: as long, but for the two names.
+fn bodies_back(session: u32, user: u32, bytes: usize) -> io::Result<Bodies> {
+    bodies_between(session, &names::user(user), &names::caller(user), bytes)
+}
+
+fn bodies_between(session: u32, from: &str, to: &str, bytes: usize) -> io::Result<Bodies> {
+    Bodies::new(session, from, to, bytes).map_err(|least| {
         io::Error::new(
             ErrorKind::InvalidInput,
             format!("a body of {bytes} bytes has no room for its marks: at least {least}"),

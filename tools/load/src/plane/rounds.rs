@@ -14,7 +14,8 @@ impl Plane {
         let round = Round::new(plan, now);
         let stray = std::mem::replace(&mut self.tally, Tally::new(round.window()));
         self.tally.carry_over(&stray);
-        let sessions = round.plan.sessions.clone();
+        let there = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
+        let sessions = round.plan.sessions.start..round.plan.sessions.end.min(there);
         let window = round.plan.load;
         self.round = Some(round);
         for session in sessions {
@@ -50,6 +51,7 @@ impl Plane {
     pub(super) fn keep_time(&mut self) {
         let now = self.clock.now();
         self.send_due(now);
+        self.do_due(now);
         let Some(round) = &mut self.round else {
             return;
         };
@@ -75,8 +77,10 @@ impl Plane {
             }
             round.phase = phase;
         }
-        if round.phase == Phase::Drain && (self.tally.is_complete() || round.is_given_up(now)) {
+        let is_over = round.phase == Phase::Drain && !round.is_open() && self.acts.next().is_none();
+        if is_over && (self.tally.is_complete() || round.is_given_up(now)) {
             self.round = None;
+            self.settle_all();
             let done = std::mem::replace(&mut self.tally, Tally::new(0..0));
             self.tell(Event::Done(Box::new(done)));
         }

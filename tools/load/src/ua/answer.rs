@@ -162,6 +162,7 @@ impl World {
         );
         let spec = LegSpec {
             session,
+            user: session,
             role,
             how,
             own_path: path,

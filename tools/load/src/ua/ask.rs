@@ -114,6 +114,7 @@ impl World {
         let peer = media::read(answer.body(), style.cema).map_err(Trouble::failed)?;
         self.legs.leg(LegSpec {
             session,
+            user: session,
             role: Role::Sender,
             how: media::after_answer(&peer),
             own_path: path,
