@@ -50,7 +50,7 @@ impl Estimate {
     }
 }
 
-/// What has to be reached.
+/// Where a figure has to lie, the bound itself included.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Bound {
     AtLeast(f64),

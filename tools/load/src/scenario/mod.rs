@@ -16,6 +16,7 @@ mod walk;
 use std::{fs, time::Duration};
 
 pub(crate) use objective::Objective;
+pub(crate) use walk::{Section, Walk};
 
 use crate::{round::Load, trouble::Trouble, ua::Style};
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::report::Check;
+use crate::{report::Check, stats::Bound};
 
 /// One figure and where it has to lie.
 #[derive(Clone, PartialEq, Debug)]
@@ -10,13 +10,6 @@ pub(crate) struct Objective {
     /// The place in the report's JSON, in dots: `delivery_us.p99`.
     pub(crate) figure: String,
     pub(crate) bound: Bound,
-}
-
-/// Where a figure has to lie, the bound itself included.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) enum Bound {
-    AtMost(f64),
-    AtLeast(f64),
 }
 
 impl Objective {

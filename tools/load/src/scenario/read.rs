@@ -8,10 +8,11 @@ use toml::{
 
 use super::{
     Kind, Objective, Pace, Scenario, Traffic,
-    objective::Bound,
     walk::{Problem, Section, Walk},
 };
-use crate::{media::MediaStyle, plane::body_bytes_min, sip_text::Transport, ua::Style};
+use crate::{
+    media::MediaStyle, plane::body_bytes_min, sip_text::Transport, stats::Bound, ua::Style,
+};
 
 /// The longest text that is read.
 const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -22,14 +23,9 @@ pub(super) fn read(name: &str, text: &str) -> Result<Scenario, Vec<Problem>> {
         walk.problem("", &(0..0), "the file is too long", "1 MiB");
         return Err(walk.into_problems());
     }
-    let (document, errors) = DeTable::parse_recoverable(text);
-    for e in &errors {
-        walk.problem("", &e.span().unwrap_or(0..0), e.message(), "");
-    }
-    if !errors.is_empty() {
-        // A table that was cut short by bad syntax would only seem to have wrong or missing keys.
+    let Some(document) = walk.document(text) else {
         return Err(walk.into_problems());
-    }
+    };
     let scenario = top(&mut walk, name, document.get_ref());
     let problems = walk.into_problems();
     match scenario {

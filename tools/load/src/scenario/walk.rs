@@ -41,11 +41,21 @@ pub(crate) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         Self {
             text,
             problems: Vec::new(),
         }
+    }
+
+    /// The text's tables. Nothing of a text that is no TOML: a table that was cut short by bad syntax would only seem to have
+    /// wrong or missing keys.
+    pub(crate) fn document<'t>(&mut self, text: &'t str) -> Option<Spanned<DeTable<'t>>> {
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for e in &errors {
+            self.problem("", &e.span().unwrap_or(0..0), e.message(), "");
+        }
+        errors.is_empty().then_some(document)
     }
 
     /// Notes a problem with `key` at `span`.
@@ -66,7 +76,7 @@ impl<'a> Walk<'a> {
     }
 
     /// All problems in the order of their lines.
-    pub(super) fn into_problems(mut self) -> Vec<Problem> {
+    pub(crate) fn into_problems(mut self) -> Vec<Problem> {
         self.problems.sort_by_key(|p| p.line);
         self.problems
     }
@@ -75,7 +85,7 @@ impl<'a> Walk<'a> {
 /// One table of the file: the top, a `[section]`, or one of several `[[section]]`s.
 pub(crate) struct Section<'w, 'a> {
     walk: &'w mut Walk<'a>,
-    name: &'a str,
+    name: String,
     /// Where the table stands in the file.
     at: Range<usize>,
     table: Option<&'a DeTable<'a>>,
@@ -84,15 +94,15 @@ pub(crate) struct Section<'w, 'a> {
 
 impl<'w, 'a> Section<'w, 'a> {
     /// Without a `table` every key is absent.
-    pub(super) fn new(
+    pub(crate) fn new(
         walk: &'w mut Walk<'a>,
-        name: &'a str,
+        name: impl Into<String>,
         at: Range<usize>,
         table: Option<&'a DeTable<'a>>,
     ) -> Self {
         Self {
             walk,
-            name,
+            name: name.into(),
             at,
             table,
             asked: Vec::new(),
@@ -100,7 +110,7 @@ impl<'w, 'a> Section<'w, 'a> {
     }
 
     /// The value of `key`, which is known from now on.
-    pub(super) fn take(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+    pub(crate) fn take(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.asked.push(key);
         self.table?.get(key)
     }

@@ -7,7 +7,6 @@
 
 mod args;
 mod child;
-mod keys;
 mod measure;
 mod row;
 mod server;
@@ -215,7 +214,7 @@ fn read(options: &Options, root: &Path) -> Result<Targets, Trouble> {
     };
     let name = path.display().to_string();
     let text = fs::read_to_string(&path).map_err(|e| Trouble::usage(format!("{name}: {e}")))?;
-    targets::parse(&name, &text).map_err(|p| Trouble::usage(p.to_string()))
+    targets::parse(&name, &text).map_err(Trouble::usage)
 }
 
 fn choose<'t>(targets: &'t Targets, only: &[String]) -> Result<Vec<&'t Target>, Trouble> {

@@ -6,8 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use super::keys::{Problems, Table};
-use crate::stats::Bound;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::{
+    scenario::{Section, Walk},
+    stats::Bound,
+};
 
 /// The whole file.
 #[derive(Clone, PartialEq, Debug)]
@@ -68,146 +75,204 @@ pub(crate) enum Way {
     Alone,
 }
 
-/// Reads the file; `name` is for messages. All that is wrong with it at once.
-pub(crate) fn parse(name: &str, text: &str) -> Result<Targets, Problems> {
-    let mut problems = Problems::new(name, text);
-    let document = problems.document(text);
-    let mut top = Table::new("", document.get_ref(), 0..0);
-    let measures: BTreeMap<String, Measure> = top
-        .tables_by_name("measure", &mut problems)
-        .into_iter()
-        .map(|(key, table)| (key, measure(table, &mut problems)))
-        .collect();
-    let rows = top.tables("target", &mut problems);
-    if rows.is_empty() {
-        problems.add(0..0, "target", "there is none");
-    }
-    let mut targets: Vec<Target> = Vec::new();
-    for table in rows {
-        let id_at = table.place("id");
-        let row = target(table, &measures, &mut problems);
-        if targets.iter().any(|t| t.id == row.id) && !row.id.is_empty() {
-            problems.add(id_at, "target.id", format!("{:?} stands twice", row.id));
-        }
-        targets.push(row);
-    }
-    for (name, place) in top.names("measure") {
-        if !targets.iter().any(|t| t.measure == name) {
-            problems.add(place, &format!("measure.{name}"), "no target uses it");
+/// Reads the file; `name` is for messages. All that is wrong with it at once, a line each.
+pub(crate) fn parse(name: &str, text: &str) -> Result<Targets, String> {
+    let mut walk = Walk::new(text);
+    let document = walk.document(text);
+    let targets = document.as_ref().map(|d| top(&mut walk, d.get_ref()));
+    let problems = walk.into_problems();
+    match targets {
+        Some(targets) if problems.is_empty() => Ok(targets),
+        Some(_) | None => {
+            let lines: Vec<String> = problems.iter().map(|p| format!("{name}:{p}")).collect();
+            Err(lines.join("\n"))
         }
     }
-    top.leave("instructions");
-    top.end(&mut problems);
-    problems.or(Targets { targets, measures })
 }
 
-fn target(
-    mut t: Table<'_>,
+type Value<'a> = Spanned<DeValue<'a>>;
+
+fn top<'a>(walk: &mut Walk<'a>, table: &'a DeTable<'a>) -> Targets {
+    let mut s = Section::new(walk, "", 0..0, Some(table));
+    let measures = s.take("measure");
+    let targets = s.take("target");
+    // The budgets of the instruction counts, which another program reads.
+    s.take("instructions");
+    if !s.has("target") {
+        s.problem("target", "is missing", "[[target]]");
+    }
+    s.close();
+    let measures = measures_of(walk, measures);
+    Targets {
+        targets: targets_of(walk, targets, &measures),
+        measures,
+    }
+}
+
+fn measures_of<'a>(walk: &mut Walk<'a>, value: Option<&'a Value<'a>>) -> BTreeMap<String, Measure> {
+    let Some(value) = value else {
+        return BTreeMap::new();
+    };
+    let Some(all) = value.get_ref().as_table() else {
+        walk.problem(
+            "measure",
+            &value.span(),
+            "tables with a name each are expected",
+            "[measure.NAME]",
+        );
+        return BTreeMap::new();
+    };
+    all.iter()
+        .map(|(key, value)| {
+            let (name, table) = (key.get_ref().to_string(), value.get_ref().as_table());
+            let mut s = Section::new(walk, format!("measure.{name}"), key.span(), table);
+            let it = measure(&mut s);
+            s.close();
+            (name, it)
+        })
+        .collect()
+}
+
+fn targets_of<'a>(
+    walk: &mut Walk<'a>,
+    value: Option<&'a Value<'a>>,
     measures: &BTreeMap<String, Measure>,
-    problems: &mut Problems,
-) -> Target {
-    let id = t.text("id", problems);
-    let what = t.text("what", problems);
-    let against = t.optional_text("against", problems);
-    let least = t.optional_number("at_least", problems);
-    let most = t.optional_number("at_most", problems);
-    let bound = match (least, most) {
+) -> Vec<Target> {
+    let list = value.and_then(|v| v.get_ref().as_array());
+    if let (Some(value), None) = (value, list) {
+        walk.problem(
+            "target",
+            &value.span(),
+            "a list of tables is expected",
+            "[[target]]",
+        );
+    }
+    let mut targets: Vec<Target> = Vec::new();
+    for value in list.into_iter().flat_map(|l| l.iter()) {
+        let mut s = Section::new(walk, "target", value.span(), value.get_ref().as_table());
+        let row = target(&mut s, measures);
+        if !row.id.is_empty() && targets.iter().any(|t| t.id == row.id) {
+            s.problem("id", format!("{:?} stands twice", row.id), "another name");
+        }
+        s.close();
+        targets.push(row);
+    }
+    targets
+}
+
+fn target(s: &mut Section<'_, '_>, measures: &BTreeMap<String, Measure>) -> Target {
+    let measure = needed(s, "measure", "a name of [measure.NAME]");
+    match measures.get(&measure) {
+        None if !measure.is_empty() => {
+            let names: Vec<&str> = measures.keys().map(String::as_str).collect();
+            s.problem(
+                "measure",
+                format!("there is no [measure.{measure}]"),
+                names.join(", "),
+            );
+        }
+        Some(m) if m.way != Way::Alone && !s.has("against") => {
+            s.problem("against", "is missing", "what the figure is divided by");
+        }
+        Some(_) | None => {}
+    }
+    let against = text(s, "against", "a text");
+    let mut rounds = 0;
+    s.number("rounds", 6..=99, &mut rounds);
+    if !s.has("rounds") {
+        s.problem("rounds", "is missing", "6 to 99");
+    }
+    Target {
+        id: needed(s, "id", "a short name"),
+        what: needed(s, "what", "a text"),
+        against: (!against.is_empty()).then_some(against),
+        bound: bound(s),
+        rounds,
+        measure,
+        figure: needed(s, "figure", "a path with dots"),
+        unit: text(s, "unit", "a text"),
+    }
+}
+
+fn bound(s: &mut Section<'_, '_>) -> Bound {
+    let any = f64::MIN_POSITIVE..=f64::MAX;
+    let at_least = s.real_if_any("at_least", any.clone());
+    let at_most = s.real_if_any("at_most", any);
+    match (at_least, at_most) {
         (Some(b), None) => Bound::AtLeast(b),
         (None, Some(b)) => Bound::AtMost(b),
-        (None, None) | (Some(_), Some(_)) => {
-            // A bound that is no number has been told already.
-            if !t.has("at_least") && !t.has("at_most") || t.has("at_least") && t.has("at_most") {
-                problems.add(
-                    t.place("at_most"),
-                    "target.at_least",
-                    "expected at_least or at_most, one of them",
+        (least, most) => {
+            let told = least.is_none() && most.is_none() && (s.has("at_least") || s.has("at_most"));
+            if !told {
+                s.problem(
+                    "at_most",
+                    "one bound is expected",
+                    "at_least or at_most, a number above 0",
                 );
             }
             Bound::AtLeast(0.0)
         }
-    };
-    let rounds = t.whole("rounds", 6..=99, problems);
-    let measure = t.text("measure", problems);
-    if !measure.is_empty() && !measures.contains_key(&measure) {
-        let place = t.place("measure");
-        problems.add(
-            place,
-            "target.measure",
-            format!("there is no [measure.{measure}]"),
-        );
-    }
-    let figure = t.text("figure", problems);
-    let unit = t.optional_text("unit", problems).unwrap_or_default();
-    if against.is_none()
-        && let Some(m) = measures.get(&measure)
-        && m.way != Way::Alone
-    {
-        problems.add(
-            t.place("id"),
-            "target.against",
-            "missing: its measurement gives a ratio, of what to what?",
-        );
-    }
-    t.end(problems);
-    Target {
-        id,
-        what,
-        against,
-        bound,
-        rounds,
-        measure,
-        figure,
-        unit,
     }
 }
 
-fn measure(mut t: Table<'_>, problems: &mut Problems) -> Measure {
-    let words = |text: String| text.split_whitespace().map(str::to_owned).collect();
-    let by = t.text("by", problems);
-    let run = words(t.text("run", problems));
-    let against = t.optional_text("against", problems);
-    let way = match (by.as_str(), against) {
-        ("baseline", None) => Way::Baseline,
-        ("half-load", None) => Way::HalfLoad,
-        ("alone", None) => Way::Alone,
-        ("against", Some(other)) => Way::Against(words(other)),
-        ("against", None) => {
-            problems.add(
-                t.place("by"),
-                &t.key("against"),
-                "missing: what it is measured against",
-            );
-            Way::Alone
-        }
-        ("baseline" | "half-load" | "alone", Some(_)) => {
-            problems.add(
-                t.place("against"),
-                &t.key("against"),
-                "belongs to by = \"against\" only",
-            );
-            Way::Alone
-        }
-        ("", _) => Way::Alone,
-        (other, _) => {
-            problems.add(
-                t.place("by"),
-                &t.key("by"),
-                format!(
-                    "{other:?}: expected \"baseline\", \"half-load\", \"against\" or \"alone\""
-                ),
-            );
-            Way::Alone
-        }
+fn measure(s: &mut Section<'_, '_>) -> Measure {
+    let words = |text: String| {
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
-    let needs = words(t.optional_text("needs", problems).unwrap_or_default());
-    let quick = t.optional_flag("quick", problems).unwrap_or(true);
-    t.end(problems);
+    let by = ["baseline", "half-load", "against", "alone"].map(|word| (word, word));
+    let mut way = "";
+    s.choice("by", &by, &mut way);
+    if !s.has("by") {
+        s.problem(
+            "by",
+            "is missing",
+            "\"baseline\", \"half-load\", \"against\", \"alone\"",
+        );
+    }
+    let other = words(text(s, "against", "a command"));
+    if way == "against" && other.is_empty() {
+        s.problem(
+            "against",
+            "is missing",
+            "the command that it is measured against",
+        );
+    } else if way != "against" && s.has("against") {
+        s.problem("against", "belongs to by = \"against\"", "no key");
+    }
+    let run = words(needed(s, "run", "a command of ringfork-load"));
+    let needs = words(text(s, "needs", "names of programs"));
+    let mut quick = true;
+    s.flag("quick", &mut quick);
     Measure {
-        way,
+        way: match way {
+            "baseline" => Way::Baseline,
+            "half-load" => Way::HalfLoad,
+            "against" => Way::Against(other),
+            _ => Way::Alone,
+        },
         run,
         needs,
         quick,
     }
+}
+
+/// A text that is not empty; an empty one where there is none.
+fn text(s: &mut Section<'_, '_>, key: &'static str, allowed: &str) -> String {
+    let mut it = String::new();
+    s.text(key, allowed, &mut it, |t| {
+        (!t.is_empty()).then(|| t.to_owned())
+    });
+    it
+}
+
+/// The same, and it has to be there.
+fn needed(s: &mut Section<'_, '_>, key: &'static str, allowed: &str) -> String {
+    if !s.has(key) {
+        s.problem(key, "is missing", allowed);
+    }
+    text(s, key, allowed)
 }
 
 #[cfg(test)]
@@ -248,13 +313,17 @@ measure = "two"
 figure = "delivery_us.p99"
 "#;
 
-    /// Lines and keys of what is wrong with the good file after a change.
-    fn wrong(from: &str, to: &str) -> Vec<(usize, String)> {
+    /// Lines and keys of what is wrong with the good file after a change: `20 target.at_least`.
+    fn wrong(from: &str, to: &str) -> Vec<String> {
         assert!(GOOD.contains(from), "{from}");
-        match parse("t.toml", &GOOD.replacen(from, to, 1)) {
-            Ok(_) => Vec::new(),
-            Err(p) => p.places(),
-        }
+        let Err(said) = parse("t.toml", &GOOD.replacen(from, to, 1)) else {
+            return Vec::new();
+        };
+        let each = said
+            .lines()
+            .map(|l| l.split(": ").take(2).collect::<Vec<_>>());
+        each.map(|l| l.join(" ").replace("t.toml:", "").replace('`', ""))
+            .collect()
     }
 
     #[test]
@@ -275,53 +344,50 @@ figure = "delivery_us.p99"
 
     #[test]
     fn each_problem_has_its_line_and_key() {
-        let at = |line: usize, key: &str| vec![(line, key.to_owned())];
-        assert_eq!(
-            wrong("at_least = 0.9", "at_least = \"0.9\""),
-            at(20, "target.at_least")
-        );
-        assert_eq!(
-            wrong("at_least = 0.9", "at_least = -1"),
-            at(20, "target.at_least")
-        );
-        assert_eq!(wrong("at_least = 0.9", ""), at(16, "target.at_least"));
-        assert_eq!(
-            wrong("at_least = 0.9", "at_least = 1\nat_most = 2"),
-            at(21, "target.at_least")
-        );
-        assert_eq!(wrong("rounds = 7", "rounds = 3"), at(21, "target.rounds"));
-        assert_eq!(
-            wrong("rounds = 7", "round = 7"),
-            [at(16, "target.rounds"), at(21, "target.round")].concat()
-        );
-        assert_eq!(
-            wrong("measure = \"many\"", "measure = \"few\""),
-            [at(5, "measure.many"), at(22, "target.measure")].concat()
-        );
-        assert_eq!(wrong("id = \"tail\"", "id = \"rate\""), at(26, "target.id"));
-        assert_eq!(
-            wrong("by = \"baseline\"", "by = \"chance\""),
-            at(6, "measure.many.by")
-        );
-        assert_eq!(
-            wrong("against = \"b 2\"", ""),
-            at(10, "measure.two.against")
-        );
-        assert_eq!(
-            wrong("quick = false", "quick = \"no\""),
-            at(14, "measure.two.quick")
-        );
-        assert_eq!(
-            wrong("against = \"without\"\n", ""),
-            at(26, "target.against")
-        );
-        assert_eq!(
-            wrong("[instructions]", "[instruction]"),
-            at(2, "instruction")
-        );
-        assert_eq!(
-            wrong("rounds = 7", "rounds = = 7")[0].0,
-            21,
+        for (from, to, places) in [
+            (
+                "at_least = 0.9",
+                "at_least = \"0.9\"",
+                &["20 target.at_least"][..],
+            ),
+            ("at_least = 0.9", "at_least = -1", &["20 target.at_least"]),
+            ("at_least = 0.9", "", &["16 target.at_most"]),
+            (
+                "at_least = 0.9",
+                "at_least = 1\nat_most = 2",
+                &["21 target.at_most"],
+            ),
+            ("rounds = 7", "rounds = 3", &["21 target.rounds"]),
+            (
+                "rounds = 7",
+                "round = 7",
+                &["16 target.rounds", "21 target.round"],
+            ),
+            (
+                "measure = \"many\"",
+                "measure = \"few\"",
+                &["22 target.measure"],
+            ),
+            ("id = \"tail\"", "id = \"rate\"", &["26 target.id"]),
+            (
+                "by = \"baseline\"",
+                "by = \"chance\"",
+                &["6 measure.many.by"],
+            ),
+            ("against = \"b 2\"", "", &["9 measure.two.against"]),
+            (
+                "by = \"against\"",
+                "by = \"alone\"",
+                &["12 measure.two.against"],
+            ),
+            ("quick = false", "quick = \"no\"", &["14 measure.two.quick"]),
+            ("against = \"without\"\n", "", &["25 target.against"]),
+            ("[instructions]", "[instruction]", &["2 instruction"]),
+        ] {
+            assert_eq!(wrong(from, to), places, "{to}");
+        }
+        assert!(
+            wrong("rounds = 7", "rounds = = 7")[0].starts_with("21 "),
             "no TOML at all"
         );
     }
@@ -331,13 +397,10 @@ figure = "delivery_us.p99"
         let text = GOOD
             .replace("rounds = 7", "rounds = 0")
             .replace("what", "waht");
-        let Err(problems) = parse("t.toml", &text) else {
-            panic!("it was taken");
-        };
-        assert_eq!(problems.places().len(), 6, "{problems}");
-        let said = problems.to_string();
+        let said = parse("t.toml", &text).unwrap_err();
+        assert_eq!(said.lines().count(), 6, "{said}");
         assert!(
-            said.contains("t.toml:18: target.waht: unknown key; did you mean `what`?"),
+            said.contains("t.toml:18: `target.waht`: unknown key"),
             "{said}"
         );
     }
