@@ -32,6 +32,7 @@ mod leg;
 mod life;
 mod link;
 mod media;
+mod metrics;
 mod names;
 mod order;
 mod out;

@@ -10,7 +10,7 @@ use crate::{
     scenario::Scenario,
     setting::Setting,
     stage::Who,
-    tally::Tally,
+    tally::{Tally, as_f64},
     trouble::Trouble,
 };
 
@@ -31,6 +31,15 @@ pub(crate) fn of_rounds(setting: &Setting, load: Load, rounds: &Rounds, report: 
     }
     if let Some(rss) = report.rss {
         server.insert("rss_bytes".to_owned(), json!(rss));
+    }
+    if let Some(turns) = report.ring_turns
+        && all.delivered > 0
+    {
+        let each = as_f64(turns) / as_f64(all.delivered);
+        server.insert("ring_turns_per_delivery".to_owned(), json!(each));
+        report.line(format!(
+            "server    {each:.3} turns of its rings a delivery, a system call each"
+        ));
     }
     if !server.is_empty() {
         report.field("server", Value::Object(server));

@@ -99,6 +99,8 @@ pub(crate) struct Report {
     pub(crate) lines: Vec<String>,
     /// Resident memory of the server while its sessions stood, in bytes.
     pub(crate) rss: Option<u64>,
+    /// Turns of the server's rings over all of its rounds: its system calls.
+    pub(crate) ring_turns: Option<u64>,
 }
 
 impl Report {
@@ -110,6 +112,7 @@ impl Report {
             checks: Vec::new(),
             lines: Vec::new(),
             rss: None,
+            ring_turns: None,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     leftovers,
     link::Link,
-    pin,
+    metrics, pin,
     plane::{Settings, body_bytes_min},
     proc, relay,
     report::Report,
@@ -59,6 +59,8 @@ pub(crate) struct Stage<'a> {
     server: Option<Server>,
     /// The process that is measured, if it is on this machine.
     pid: Option<u32>,
+    /// What the server's rings had turned when the sessions stood.
+    turns: Option<u64>,
     /// Ends when it is dropped.
     forwarder: Option<Forwarder>,
 }
@@ -108,6 +110,7 @@ impl<'a> Stage<'a> {
             peers: None,
             server: None,
             pid: setting.pid,
+            turns: None,
             forwarder: None,
         };
         match &setting.target {
@@ -137,7 +140,12 @@ impl<'a> Stage<'a> {
             let all = sessions..2 * sessions;
             stage.forwarder = Some(stage.relayed(setting, all, None).await?);
         }
+        stage.turns = stage.ring_turns();
         Ok(stage)
+    }
+
+    fn ring_turns(&self) -> Option<u64> {
+        metrics::ring_turns(self.server.as_ref()?.admin)
     }
 
     /// Sessions by SIP.
@@ -210,6 +218,9 @@ impl<'a> Stage<'a> {
             && let Some(memory) = self.pid.and_then(|pid| proc::memory(pid).ok())
         {
             report.rss = Some(memory.rss);
+        }
+        if let (Some(before), Some(after)) = (self.turns, self.ring_turns()) {
+            report.ring_turns = Some(after.saturating_sub(before));
         }
         if let Some(peers) = &self.peers {
             peers.hang_up().await;
