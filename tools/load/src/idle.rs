@@ -106,6 +106,7 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Trouble> {
             devices: options.devices,
             seed: options.seed,
             msrp: link.listens(),
+            give_up: None,
         },
         clock,
         link.asker()?,

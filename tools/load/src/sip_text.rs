@@ -92,32 +92,36 @@ fn begin<'v>(
         .header(Name::UserAgent, AGENT)
 }
 
-/// REGISTER of one device.
+/// What a REGISTER binds.
+pub(crate) struct Binding<'a> {
+    pub(crate) contact: &'a str,
+    /// A UUID.
+    pub(crate) instance: &'a str,
+    /// Seconds; 0 takes it back.
+    pub(crate) expires: u32,
+}
+
+/// REGISTER of one device; without a binding it asks which there are.
 pub(crate) fn register(
     here: Here,
     ids: &Ids<'_>,
-    contact: &str,
-    instance: &str,
-    expires: u32,
+    binding: Option<&Binding<'_>>,
 ) -> Result<Vec<u8>, Trouble> {
     let mut out = Vec::new();
-    begin(
-        &mut out,
-        here,
-        Method::Register,
-        &format!("sip:{}", crate::names::DOMAIN),
-        ids,
-    )
-    .header_fmt(
-        Name::Contact,
-        format_args!(
-            "<{contact}>;+sip.instance=\"<urn:uuid:{instance}>\";{ICSI};expires={expires}"
-        ),
-    )
-    .header_fmt(Name::Expires, format_args!("{expires}"))
-    .header(Name::Allow, ALLOW)
-    .end()
-    .map_err(refused)?;
+    let registrar = format!("sip:{}", crate::names::DOMAIN);
+    let mut w = begin(&mut out, here, Method::Register, &registrar, ids);
+    if let Some(b) = binding {
+        let (contact, instance, expires) = (b.contact, b.instance, b.expires);
+        w = w
+            .header_fmt(
+                Name::Contact,
+                format_args!(
+                    "<{contact}>;+sip.instance=\"<urn:uuid:{instance}>\";{ICSI};expires={expires}"
+                ),
+            )
+            .header_fmt(Name::Expires, format_args!("{expires}"));
+    }
+    w.header(Name::Allow, ALLOW).end().map_err(refused)?;
     Ok(out)
 }
 
@@ -305,7 +309,12 @@ mod tests {
 
     #[test]
     fn a_registration_names_service_and_instance() {
-        let text = register(here(), &ids(), &here().contact("d1"), "0000-1", 3600).unwrap();
+        let binding = Binding {
+            contact: &here().contact("d1"),
+            instance: "0000-1",
+            expires: 3600,
+        };
+        let text = register(here(), &ids(), Some(&binding)).unwrap();
         let text = String::from_utf8(text).unwrap();
         assert!(text.contains("<sip:d1@127.0.0.1:5070;transport=udp>;+sip.instance=\"<urn:uuid:0000-1>\";+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session\";expires=3600"));
     }

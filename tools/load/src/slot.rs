@@ -41,6 +41,13 @@ impl<T> Slot<T> {
         }
     }
 
+    /// Leaves a value unless one waits already: enough to say that something has changed.
+    pub(crate) fn nudge(&self, value: T) {
+        if self.0.borrow().values.is_empty() {
+            self.put(value);
+        }
+    }
+
     /// Waits for a value. May be dropped while it waits: nothing is lost.
     pub(crate) async fn take(&self) -> T {
         std::future::poll_fn(|cx| {

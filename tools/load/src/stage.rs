@@ -164,6 +164,7 @@ impl<'a> Stage<'a> {
                 devices: self.traffic.devices,
                 seed: setting.seed,
                 msrp: self.link.listens(),
+                give_up: None,
             },
             self.clock,
             self.link.asker()?,

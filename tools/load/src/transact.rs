@@ -9,7 +9,6 @@ use crate::{
     clock::{Clock, Nanos, nanos},
     sip_net::Reply,
     slot::Slot,
-    trouble::Trouble,
 };
 
 const T1: Duration = Duration::from_millis(500);
@@ -30,27 +29,30 @@ type Served = (Nanos, Vec<u8>);
 /// All transactions of the run, both directions.
 pub(crate) struct Transactions {
     clock: Clock,
+    /// After which a request that has no answer has failed: 64·T1, unless a scenario waits less long.
+    give_up: Duration,
     pending: RefCell<BTreeMap<Vec<u8>, Pending>>,
     served: RefCell<BTreeMap<Vec<u8>, Served>>,
 }
 
 impl Transactions {
-    pub(crate) fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock, give_up: Option<Duration>) -> Self {
         Self {
             clock,
+            give_up: give_up.unwrap_or(GIVE_UP),
             pending: RefCell::new(BTreeMap::new()),
             served: RefCell::new(BTreeMap::new()),
         }
     }
 
-    /// Sends a request and waits for its final response.
+    /// Sends a request and waits for its final response; none if it never comes.
     pub(crate) async fn ask(
         &self,
         to: &Reply,
         branch: &str,
         request: Vec<u8>,
         is_invite: bool,
-    ) -> Result<Vec<u8>, Trouble> {
+    ) -> Option<Vec<u8>> {
         let finals = Slot::new();
         let key = branch.as_bytes().to_vec();
         self.pending.borrow_mut().insert(
@@ -62,10 +64,7 @@ impl Transactions {
         );
         let answer = self.wait(to, &key, &request, is_invite, &finals).await;
         self.pending.borrow_mut().remove(&key);
-        answer.ok_or_else(|| {
-            let line = request.split(|&b| b == b'\r').next().unwrap_or_default();
-            Trouble::unreachable(format!("no answer to {}", String::from_utf8_lossy(line)))
-        })
+        answer
     }
 
     async fn wait(
@@ -81,7 +80,9 @@ impl Transactions {
         to.send(request.to_vec());
         loop {
             // Dropping this wait drops no operation: it waits for a slot.
-            if let Ok(answer) = tokio::time::timeout(interval, finals.take()).await {
+            if let Ok(answer) =
+                tokio::time::timeout(interval.min(self.give_up), finals.take()).await
+            {
                 return Some(answer);
             }
             let rings = is_invite
@@ -90,8 +91,8 @@ impl Transactions {
                     .borrow()
                     .get(key)
                     .is_some_and(|p| p.provisional);
-            let patience = if rings { RING } else { GIVE_UP };
-            if self.clock.now() - start > nanos(patience) {
+            let patience = if rings { RING } else { self.give_up };
+            if self.clock.now() - start >= nanos(patience) {
                 return None;
             }
             if !to.reliable && !rings {

@@ -7,7 +7,7 @@ use ringfork::wire::{
     uri,
 };
 
-use super::{DeviceLeg, Side, World, device_of, device_user};
+use super::{Bye, DeviceLeg, Side, World, device_of, device_user};
 use crate::{
     clock::{Nanos, nanos},
     leg::{How, LegSpec, Role},
@@ -31,9 +31,8 @@ impl World {
             Start::Response { code, .. } => {
                 if !self.transactions.answered(&message) && (200..300).contains(&code) {
                     // The 200 to an INVITE again: our ACK was lost.
-                    let acks = self.acks.borrow();
-                    if let Some(ack) = message.call_id().ok().and_then(|id| acks.get(id)) {
-                        reply.send(ack.clone());
+                    if let Some(ack) = message.call_id().ok().and_then(|id| self.ack_of(id)) {
+                        reply.send(ack);
                     }
                 }
             }
@@ -78,24 +77,28 @@ impl World {
                 Ok(())
             }
             (Method::Bye, Side::Device) => {
-                match self.device_legs.borrow_mut().get_mut(&call_id) {
-                    Some(leg) => leg.ended = true,
-                    None => return answer(481),
-                }
-                answer(200)
+                let known = self.device_hung_up(&call_id, Bye::of(request, self.clock.now()));
+                answer(if known { 200 } else { 481 })
             }
             (Method::Bye, Side::Caller) => {
+                // RFC 3261 §15.1.2: a call that we know nothing of (any more).
+                if self.call_of(&call_id).is_none() {
+                    return answer(481);
+                }
                 self.trouble("the server hung up on a caller".to_owned());
                 answer(200)
             }
-            (Method::Invite, Side::Device) => {
-                if request.to().is_ok_and(|t| t.tag().is_some()) {
-                    // A refresh by re-INVITE is not what a run of this length should see.
-                    self.trouble("re-INVITE to a device".to_owned());
-                    return answer(488);
+            (Method::Invite, _) if request.to().is_ok_and(|t| t.tag().is_some()) => {
+                let known = self.call_of(&call_id).is_some()
+                    || self.device_legs.borrow().contains_key(&call_id);
+                if !known {
+                    return answer(481);
                 }
-                self.ring(request, uri, reply)
+                // A refresh by re-INVITE is not what a run of this length should see.
+                self.trouble("re-INVITE within a call".to_owned());
+                answer(488)
             }
+            (Method::Invite, Side::Device) => self.ring(request, uri, reply),
             (Method::Update | Method::Options, _) => answer(200),
             (Method::Cancel, _) => {
                 // Our devices answer at once, so there is never anything left to cancel.
@@ -125,30 +128,31 @@ impl World {
         reply: &Reply,
     ) -> Result<(), Trouble> {
         let style = self.options.style.media;
-        let (session, device) = uri::sip::Uri::parse(uri)
+        let (call, user, device) = uri::sip::Uri::parse(uri)
             .ok()
             .and_then(|u| device_of(u.user?))
+            .and_then(|(user, device)| Some((self.current_call(user)?, user, device)))
             .ok_or_else(|| {
                 Trouble::failed(format!("INVITE for {}", String::from_utf8_lossy(uri)))
             })?;
         let role = Role::Device(device);
         let offer = media::read(request.body(), style.cema).map_err(Trouble::failed)?;
         let (setup, how) = media::answer_to(&offer, style);
-        let path = self.path(session, role);
+        let path = self.path(call, user, role);
         let sdp = media::describe(
             &path,
-            self.listens(session, role),
+            self.listens(user, role),
             setup,
             style.cema && offer.cema,
         );
         let place = self.place(Side::Device)?;
-        let tag = format!("{:x}", self.chance("device tag", session, device));
+        let tag = format!("{:x}", self.chance("device tag", call, device));
         let answer = sip_text::respond(
             request,
             &Answer {
                 code: 200,
                 tag: &tag,
-                contact: Some(&place.here.contact(&device_user(session, device))),
+                contact: Some(&place.here.contact(&device_user(user, device))),
                 sdp: Some(&sdp),
             },
         )?;
@@ -156,13 +160,18 @@ impl World {
         self.device_legs.borrow_mut().insert(
             call_id.clone(),
             DeviceLeg {
+                call,
+                device,
                 acked: false,
-                ended: false,
+                bye: None,
             },
         );
+        if let Some(c) = self.calls.borrow_mut().get_mut(&call) {
+            c.legs.push(call_id.clone());
+        }
         let spec = LegSpec {
-            session,
-            user: session,
+            session: call,
+            user,
             role,
             how,
             own_path: path,
@@ -191,7 +200,7 @@ impl World {
         loop {
             tokio::time::sleep(interval).await;
             match self.device_legs.borrow().get(call_id) {
-                Some(leg) if leg.acked || leg.ended => return,
+                Some(leg) if leg.acked || leg.bye.is_some() => return,
                 Some(_) => {}
                 None => return,
             }

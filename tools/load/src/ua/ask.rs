@@ -7,8 +7,9 @@ use ringfork::wire::{
     uri,
 };
 
-use super::{Side, World, device_user, place::Place};
+use super::{Call, Refusal, Side, World, device_user, place::Place};
 use crate::{
+    clock::Nanos,
     leg::{LegSpec, Role},
     media, names,
     sip_net::Reply,
@@ -17,90 +18,129 @@ use crate::{
 };
 
 impl World {
+    /// Registers a device, or takes its registration back (`expires` 0).
     pub(super) async fn register(
         &self,
-        session: u32,
+        user: u32,
         device: u16,
         expires: u32,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Refusal> {
         let place = self.place(Side::Device)?;
-        let user = names::user(session);
+        let contact = place.here.contact(&device_user(user, device));
+        let binding = sip_text::Binding {
+            contact: &contact,
+            instance: &instance(self.chance("instance", user, device)),
+            expires,
+        };
+        let answer = self.ask_registrar(user, device, Some(&binding)).await?;
+        let answer = read(&answer, "REGISTER")?;
+        // RFC 3261 §10.3: the 200 lists every binding of the address of record.
+        let is_there = binds(&answer, &contact);
+        if is_there != (expires > 0) {
+            return Err(Refusal::other(format!(
+                "REGISTER for {contact} with expires={expires}: the 200 {} it",
+                if is_there {
+                    "still lists"
+                } else {
+                    "does not list"
+                }
+            )));
+        }
+        Ok(())
+    }
+
+    /// Which of a user's devices are registered, by their own account (a REGISTER without Contact, RFC 3261 §10.2.3).
+    pub(super) async fn registered(&self, user: u32) -> Result<Vec<u16>, Refusal> {
+        let place = self.place(Side::Device)?;
+        let answer = self.ask_registrar(user, u16::MAX, None).await?;
+        let answer = read(&answer, "REGISTER")?;
+        let is_there =
+            |device: &u16| binds(&answer, &place.here.contact(&device_user(user, *device)));
+        Ok((0..self.options.devices).filter(is_there).collect())
+    }
+
+    async fn ask_registrar(
+        &self,
+        user: u32,
+        device: u16,
+        binding: Option<&sip_text::Binding<'_>>,
+    ) -> Result<Vec<u8>, Refusal> {
+        let place = self.place(Side::Device)?;
+        let name = names::user(user);
         let branch = self.branch();
-        let tag = self.chance("register", session, device);
+        let tag = self.chance("register", user, device);
         let request = sip_text::register(
             place.here,
             &Ids {
                 branch: &branch,
-                from: &format!("<{user}>;tag={tag:x}"),
-                to: &format!("<{user}>"),
-                call_id: &format!("r{:x}", self.chance("register call", session, device)),
-                cseq: if expires == 0 { 2 } else { 1 },
+                from: &format!("<{name}>;tag={tag:x}"),
+                to: &format!("<{name}>"),
+                call_id: &format!("r{:x}", self.chance("register call", user, device)),
+                cseq: self.next_cseq(user, device),
             },
-            &place.here.contact(&device_user(session, device)),
-            &instance(self.chance("instance", session, device)),
-            expires,
+            binding,
         )?;
-        let answer = self
-            .transactions
+        self.transactions
             .ask(&place.to_server, &branch, request, false)
-            .await?;
-        expect_2xx(&answer, "REGISTER")
+            .await
+            .ok_or_else(|| Refusal::silence("REGISTER"))
     }
 
-    pub(super) async fn invite(&self, session: u32) -> Result<(), Trouble> {
+    /// Calls a user. Returns when the 200 came and when the ACK was sent.
+    pub(super) async fn call(&self, call: u32, user: u32) -> Result<(Nanos, Nanos), Refusal> {
         let place = self.place(Side::Caller)?;
         let style = self.options.style.media;
-        let path = self.path(session, Role::Sender);
+        let path = self.path(call, user, Role::Sender);
         let sdp = media::describe(
             &path,
-            self.listens(session, Role::Sender),
+            self.listens(user, Role::Sender),
             style.offer,
             style.cema,
         );
         let branch = self.branch();
-        let call_id = format!("c{:016x}", self.chance("call", session, 0));
-        let caller = names::caller(session);
-        let from = format!("<{caller}>;tag={:x}", self.chance("from", session, 0));
-        let user = names::user(session);
-        let contact = place.here.contact(&format!("caller{session:05}"));
+        let call_id = format!("c{:016x}", self.chance("call", call, 0));
+        let caller = names::caller(user);
+        let from = format!("<{caller}>;tag={:x}", self.chance("from", call, 0));
+        let callee = names::user(user);
+        let contact = place.here.contact(&format!("caller{user:05}"));
         let ids = Ids {
             branch: &branch,
             from: &from,
-            to: &format!("<{user}>"),
+            to: &format!("<{callee}>"),
             call_id: &call_id,
             cseq: 1,
         };
-        let request = sip_text::invite(place.here, &ids, &user, &contact, &sdp)?;
-        let start = self.clock.now();
+        let request = sip_text::invite(place.here, &ids, &callee, &contact, &sdp)?;
+        self.begin_call(call, Call::of(user, call_id.clone()));
         let answer = self
             .transactions
-            .ask(&place.to_server, &branch, request.clone(), true)
-            .await?;
-        let answer = Message::parse(&answer)
+            .ask(&place.to_server, &branch, request, true)
+            .await
+            .ok_or_else(|| Refusal::silence("INVITE"))?;
+        let answered = self.clock.now();
+        let message = Message::parse(&answer)
             .map_err(|e| Trouble::failed(format!("the answer to INVITE: {e:?}")))?;
-        let Start::Response { code, .. } = answer.start() else {
-            return Err(Trouble::failed("the answer to INVITE is a request"));
+        let Start::Response { code, .. } = message.start() else {
+            return Err(Refusal::other("the answer to INVITE is a request"));
         };
         if code >= 300 {
             // RFC 3261 §17.1.1.3: the ACK to a refusal belongs to the INVITE's transaction.
             let to =
-                String::from_utf8_lossy(answer.header(Name::To).unwrap_or_default()).into_owned();
+                String::from_utf8_lossy(message.header(Name::To).unwrap_or_default()).into_owned();
             let dialog = Dialog {
                 call_id: call_id.clone(),
                 from: from.clone(),
                 to: to.clone(),
-                target: user.clone(),
+                target: callee.clone(),
                 routes: Vec::new(),
                 cseq: 1,
             };
             let ack = sip_text::within(place.here, &Ids { to: &to, ..ids }, Method::Ack, &dialog)?;
             place.to_server.send(ack);
-            return Err(Trouble::unreachable(format!(
-                "INVITE of session {session} was answered {code}"
-            )));
+            return Err(Refusal::by(code, format!("INVITE of session {call}")));
         }
-        let dialog = Dialog::of(&answer, &call_id, &from, 1)
-            .ok_or_else(|| Trouble::failed("the 200 to INVITE has no tag or no Contact"))?;
+        let dialog = Dialog::of(&message, &call_id, &from, 1)
+            .ok_or_else(|| Refusal::other("the 200 to INVITE has no tag or no Contact"))?;
         let branch = self.branch();
         let ids = Ids {
             branch: &branch,
@@ -109,24 +149,32 @@ impl World {
         };
         let ack = sip_text::within(place.here, &ids, Method::Ack, &dialog)?;
         self.towards(place, &dialog).send(ack.clone());
-        self.setup.borrow_mut().record(self.clock.now() - start);
-        self.acks.borrow_mut().insert(call_id.into_bytes(), ack);
-        let peer = media::read(answer.body(), style.cema).map_err(Trouble::failed)?;
+        let acked = self.clock.now();
+        let peer = media::read(message.body(), style.cema).map_err(Trouble::failed)?;
         self.legs.leg(LegSpec {
-            session,
-            user: session,
+            session: call,
+            user,
             role: Role::Sender,
             how: media::after_answer(&peer),
             own_path: path,
             peer_path: peer.path,
         })?;
-        self.dialogs.borrow_mut().insert(session, dialog);
-        Ok(())
+        if let Some(c) = self.calls.borrow_mut().get_mut(&call) {
+            c.ack = Some(ack);
+            c.dialog = Some(dialog);
+        }
+        Ok((answered, acked))
     }
 
-    pub(super) async fn bye(&self, session: u32) -> Result<(), Trouble> {
-        let Some(dialog) = self.dialogs.borrow_mut().remove(&session) else {
-            return Ok(());
+    /// Hangs up, if the call stands. Returns how long the answer to BYE took.
+    pub(super) async fn bye(&self, call: u32) -> Result<Option<Nanos>, Refusal> {
+        let dialog = self
+            .calls
+            .borrow_mut()
+            .get_mut(&call)
+            .and_then(|c| c.dialog.take());
+        let Some(dialog) = dialog else {
+            return Ok(None);
         };
         let place = self.place(Side::Caller)?;
         let branch = self.branch();
@@ -144,9 +192,10 @@ impl World {
         )?;
         let start = self.clock.now();
         let way = self.towards(place, &dialog);
-        let answer = self.transactions.ask(&way, &branch, request, false).await?;
-        self.teardown.borrow_mut().record(self.clock.now() - start);
-        expect_2xx(&answer, "BYE")
+        let answer = self.transactions.ask(&way, &branch, request, false).await;
+        let took = self.clock.now() - start;
+        read(&answer.ok_or_else(|| Refusal::silence("BYE"))?, "BYE")?;
+        Ok(Some(took))
     }
 
     /// Where a request inside a dialog goes: its first route, else the peer's contact, where that is an address.
@@ -175,12 +224,25 @@ fn instance(chance: u64) -> String {
     )
 }
 
-fn expect_2xx(answer: &[u8], to: &str) -> Result<(), Trouble> {
-    match Message::parse(answer).map(|m| m.method().is_none().then(|| m.start())) {
-        Ok(Some(Start::Response { code, .. })) if (200..300).contains(&code) => Ok(()),
-        Ok(Some(Start::Response { code, .. })) => {
-            Err(Trouble::unreachable(format!("{to} was answered {code}")))
-        }
-        Ok(_) | Err(_) => Err(Trouble::failed(format!("the answer to {to} is unreadable"))),
+/// A 2xx.
+fn read<'a>(answer: &'a [u8], to: &str) -> Result<Message<'a>, Refusal> {
+    match Message::parse(answer) {
+        Ok(m) => match m.start() {
+            Start::Response { code, .. } if (200..300).contains(&code) => Ok(m),
+            Start::Response { code, .. } => Err(Refusal::by(code, to)),
+            Start::Request { .. } => {
+                Err(Refusal::other(format!("the answer to {to} is a request")))
+            }
+        },
+        Err(_) => Err(Refusal::other(format!("the answer to {to} is unreadable"))),
     }
+}
+
+/// Whether the answer to a REGISTER lists this contact with time to live.
+fn binds(answer: &Message<'_>, contact: &str) -> bool {
+    answer.contacts().flatten().any(|c| {
+        c.expires() != Some(0)
+            && c.address()
+                .is_some_and(|a| uri::compare::equal(a.uri, contact.as_bytes()))
+    })
 }

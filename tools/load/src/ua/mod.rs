@@ -6,7 +6,9 @@
 
 mod answer;
 mod ask;
+mod lives;
 mod place;
+mod refusal;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -19,6 +21,7 @@ use std::{
 
 use place::Place;
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
+use refusal::Refusal;
 
 use crate::{
     clock::{Clock, nanos},
@@ -32,6 +35,7 @@ use crate::{
     trouble::Trouble,
 };
 
+pub(crate) use lives::Bye;
 pub(crate) use place::listen_for;
 
 /// How our people speak.
@@ -51,6 +55,8 @@ pub(crate) struct PeersOptions {
     pub(crate) seed: u64,
     /// Where our data plane takes connections; 0.0.0.0 if the server is on loopback.
     pub(crate) msrp: SocketAddr,
+    /// After which a request without an answer has failed: 64·T1 if none.
+    pub(crate) give_up: Option<Duration>,
 }
 
 /// Requests under way at a time.
@@ -71,20 +77,51 @@ struct World {
     callers: OnceCell<Place>,
     devices: OnceCell<Place>,
     branches: Cell<u64>,
-    dialogs: RefCell<BTreeMap<u32, Dialog>>,
+    /// The last CSeq of each device's REGISTERs.
+    cseqs: RefCell<BTreeMap<(u32, u16), u32>>,
+    calls: RefCell<BTreeMap<u32, Call>>,
+    /// The call that each user has, and the one behind each Call-ID of a caller's.
+    current: RefCell<BTreeMap<u32, u32>>,
+    by_call_id: RefCell<BTreeMap<Vec<u8>, u32>>,
     /// By Call-ID, as a device sees it.
     device_legs: RefCell<BTreeMap<Vec<u8>, DeviceLeg>>,
-    /// Of each answered INVITE, by Call-ID: the 200 may come again.
-    acks: RefCell<BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// Who wants to know of BYEs to devices.
+    listener: OnceCell<Rc<dyn Fn(u32, u16, Bye)>>,
     setup: RefCell<Latency>,
     teardown: RefCell<Latency>,
     troubles: RefCell<Vec<String>>,
     trouble_count: Cell<u64>,
 }
 
+/// A call of ours, from its INVITE on.
+struct Call {
+    user: u32,
+    call_id: String,
+    /// While it stands.
+    dialog: Option<Dialog>,
+    /// The ACK to the 200, which may come again.
+    ack: Option<Vec<u8>>,
+    /// Call-IDs of the devices that have answered.
+    legs: Vec<Vec<u8>>,
+}
+
+impl Call {
+    fn of(user: u32, call_id: String) -> Self {
+        Self {
+            user,
+            call_id,
+            dialog: None,
+            ack: None,
+            legs: Vec::new(),
+        }
+    }
+}
+
 struct DeviceLeg {
+    call: u32,
+    device: u16,
     acked: bool,
-    ended: bool,
+    bye: Option<Bye>,
 }
 
 #[derive(Clone, Copy)]
@@ -97,16 +134,19 @@ impl Peers {
     /// Opens the sockets.
     pub(crate) fn start(options: PeersOptions, clock: Clock, legs: Asker) -> Result<Self, Trouble> {
         let world = Rc::new(World {
+            transactions: Transactions::new(clock, options.give_up),
             options,
             clock,
-            transactions: Transactions::new(clock),
             legs,
             callers: OnceCell::new(),
             devices: OnceCell::new(),
             branches: Cell::new(0),
-            dialogs: RefCell::default(),
+            cseqs: RefCell::default(),
+            calls: RefCell::default(),
+            current: RefCell::default(),
+            by_call_id: RefCell::default(),
             device_legs: RefCell::default(),
-            acks: RefCell::default(),
+            listener: OnceCell::new(),
             setup: RefCell::new(Latency::new()),
             teardown: RefCell::new(Latency::new()),
             troubles: RefCell::default(),
@@ -145,7 +185,7 @@ impl Peers {
             let world = Rc::clone(world);
             async move {
                 let device = u16::try_from(n % devices).unwrap_or(u16::MAX);
-                world.register(n / devices, device, expires).await
+                Ok(world.register(n / devices, device, expires).await?)
             }
         };
         in_turn(world.options.sessions * devices, each).await
@@ -156,7 +196,12 @@ impl Peers {
         let world = &self.0;
         in_turn(world.options.sessions, |session| {
             let world = Rc::clone(world);
-            async move { world.invite(session).await }
+            async move {
+                let start = world.clock.now();
+                let (_, acked) = world.call(session, session).await?;
+                world.setup.borrow_mut().record(acked - start);
+                Ok(())
+            }
         })
         .await
     }
@@ -168,8 +213,10 @@ impl Peers {
         let byes = in_turn(world.options.sessions, |session| {
             let world = Rc::clone(world);
             async move {
-                if let Err(e) = world.bye(session).await {
-                    world.trouble(format!("session {session}: {e}"));
+                match world.bye(session).await {
+                    Ok(Some(took)) => world.teardown.borrow_mut().record(took),
+                    Ok(None) => {}
+                    Err(e) => world.trouble(format!("session {session}: {e}")),
                 }
                 Ok(())
             }
@@ -276,29 +323,29 @@ impl World {
         rng.next_u64()
     }
 
-    fn path(&self, session: u32, role: Role) -> String {
+    fn path(&self, call: u32, user: u32, role: Role) -> String {
         let device = match role {
             Role::Sender => u16::MAX,
             Role::Device(d) => d,
         };
         let (a, b) = (
-            self.chance("path", session, device),
-            self.chance("path2", session, device),
+            self.chance("path", call, device),
+            self.chance("path2", call, device),
         );
-        let at = self.listens(session, role);
+        let at = self.listens(user, role);
         format!("msrp://{at}/{a:016x}{:04x};tcp", b & 0xffff)
     }
 
     /// Where a leg takes its connection. On loopback each leg has an address of its own, as each phone has one; elsewhere
     /// they share ours, and a server that connects to several legs may use one connection for all (RFC 4975 §5.4), which
     /// this tool does not do.
-    fn listens(&self, session: u32, role: Role) -> SocketAddr {
+    fn listens(&self, user: u32, role: Role) -> SocketAddr {
         let at = self.options.msrp;
         let device = match role {
             Role::Sender => 0,
             Role::Device(d) => 1 + u32::from(d),
         };
-        let leg = session * (1 + u32::from(self.options.devices)) + device;
+        let leg = user * (1 + u32::from(self.options.devices)) + device;
         match at.ip() {
             // 127.1.0.0 is the first.
             IpAddr::V4(ip) if ip.is_unspecified() => {
@@ -322,22 +369,22 @@ impl World {
         self.device_legs
             .borrow()
             .values()
-            .filter(|l| !l.ended)
+            .filter(|l| l.bye.is_none())
             .count() as u64
     }
 }
 
 /// The user part of a device's Contact.
-fn device_user(session: u32, device: u16) -> String {
-    format!("d{session}x{device}")
+fn device_user(user: u32, device: u16) -> String {
+    format!("d{user}x{device}")
 }
 
 fn device_of(user: &[u8]) -> Option<(u32, u16)> {
-    let (session, device) = std::str::from_utf8(user)
+    let (number, device) = std::str::from_utf8(user)
         .ok()?
         .strip_prefix('d')?
         .split_once('x')?;
-    Some((session.parse().ok()?, device.parse().ok()?))
+    Some((number.parse().ok()?, device.parse().ok()?))
 }
 
 #[cfg(test)]

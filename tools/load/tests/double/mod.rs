@@ -212,7 +212,7 @@ impl World {
             list.push(uri);
             self.counts.registered.fetch_add(1, Ordering::Relaxed);
         }
-        way.send(&respond(m, 200, self.sip, None));
+        way.send(&respond_with(m, 200, list, None));
     }
 
     fn invite(self: &Arc<Self>, m: &Message<'_>, way: &Way) {
@@ -362,6 +362,10 @@ fn place_of(call_id: &str) -> (usize, usize) {
 }
 
 fn respond(m: &Message<'_>, code: u16, sip: SocketAddr, sdp: Option<&[u8]>) -> Vec<u8> {
+    respond_with(m, code, &[format!("sip:double@{sip}")], sdp)
+}
+
+fn respond_with(m: &Message<'_>, code: u16, contacts: &[String], sdp: Option<&[u8]>) -> Vec<u8> {
     let mut out = Vec::new();
     let mut w = Writer::status(&mut out, code, b"");
     for name in [Name::Via, Name::From, Name::CallId, Name::CSeq] {
@@ -373,7 +377,9 @@ fn respond(m: &Message<'_>, code: u16, sip: SocketAddr, sdp: Option<&[u8]>) -> V
     } else {
         w.header(Name::To, &[to, b";tag=srv"].concat())
     };
-    w = w.header_fmt(Name::Contact, format_args!("<sip:double@{sip}>"));
+    for contact in contacts {
+        w = w.header_fmt(Name::Contact, format_args!("<{contact}>"));
+    }
     match sdp {
         Some(sdp) => w.body(b"application/sdp", sdp).unwrap(),
         None => w.end().unwrap(),

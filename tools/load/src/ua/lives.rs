@@ -1,0 +1,140 @@
+//! Calls one by one, each with a life of its own: begun, ended and forgotten at their own times. Scenarios in which all
+//! sessions stand from beginning to end need none of this.
+
+use std::rc::Rc;
+
+use ringfork::wire::sip::{Message, Name, Reason};
+
+use super::{Call, Peers, Refusal, World};
+use crate::clock::Nanos;
+
+/// A BYE that reached a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Bye {
+    pub(crate) at: Nanos,
+    /// The cause of its Reason for SIP (RFC 3326).
+    pub(crate) cause: Option<u16>,
+}
+
+impl Bye {
+    pub(super) fn of(request: &Message<'_>, at: Nanos) -> Self {
+        let reasons = request.each(Name::Reason, Reason::parse).flatten();
+        Self {
+            at,
+            cause: reasons.filter_map(|r| r.sip_cause()).next(),
+        }
+    }
+}
+
+impl Peers {
+    /// Who is told of each BYE that reaches a device: call, device, BYE.
+    pub(crate) fn listen(&self, listener: Rc<dyn Fn(u32, u16, Bye)>) {
+        // There is one.
+        let _ = self.0.listener.set(listener);
+    }
+
+    /// Registers one device for an hour.
+    pub(crate) async fn register_one(&self, user: u32, device: u16) -> Result<(), Refusal> {
+        self.0.register(user, device, super::EXPIRES).await
+    }
+
+    /// Which of a user's devices the registrar knows.
+    pub(crate) async fn registered(&self, user: u32) -> Result<Vec<u16>, Refusal> {
+        self.0.registered(user).await
+    }
+
+    /// Calls a user: INVITE, 200, ACK. Returns when the 200 came and when the ACK went. `call` is a number that no other call
+    /// of the run has; a user has one call at a time.
+    pub(crate) async fn call(&self, call: u32, user: u32) -> Result<(Nanos, Nanos), Refusal> {
+        self.0.call(call, user).await
+    }
+
+    /// Hangs up. Returns how long the answer to BYE took.
+    pub(crate) async fn hang_up_one(&self, call: u32) -> Result<Option<Nanos>, Refusal> {
+        self.0.bye(call).await
+    }
+
+    /// Devices of a call that have answered it and have got no BYE.
+    pub(crate) fn standing(&self, call: u32) -> usize {
+        let (calls, legs) = (self.0.calls.borrow(), self.0.device_legs.borrow());
+        let ids = calls.get(&call).into_iter().flat_map(|c| &c.legs);
+        ids.filter_map(|id| legs.get(id))
+            .filter(|l| l.bye.is_none())
+            .count()
+    }
+
+    /// Forgets a call, as a phone that lost the network would: what still comes of it gets 481.
+    pub(crate) fn forget(&self, call: u32) {
+        let world = &self.0;
+        let Some(gone) = world.calls.borrow_mut().remove(&call) else {
+            return;
+        };
+        world
+            .by_call_id
+            .borrow_mut()
+            .remove(gone.call_id.as_bytes());
+        let mut current = world.current.borrow_mut();
+        if current.get(&gone.user) == Some(&call) {
+            current.remove(&gone.user);
+        }
+        let mut legs = world.device_legs.borrow_mut();
+        for id in &gone.legs {
+            legs.remove(id);
+        }
+    }
+
+    /// A finding of signalling.
+    pub(crate) fn trouble(&self, what: String) {
+        self.0.trouble(what);
+    }
+}
+
+impl World {
+    pub(super) fn begin_call(&self, number: u32, call: Call) {
+        self.current.borrow_mut().insert(call.user, number);
+        let id = call.call_id.clone().into_bytes();
+        self.by_call_id.borrow_mut().insert(id, number);
+        self.calls.borrow_mut().insert(number, call);
+    }
+
+    pub(super) fn current_call(&self, user: u32) -> Option<u32> {
+        self.current.borrow().get(&user).copied()
+    }
+
+    /// The call behind a Call-ID of a caller's.
+    pub(super) fn call_of(&self, call_id: &[u8]) -> Option<u32> {
+        self.by_call_id.borrow().get(call_id).copied()
+    }
+
+    /// The ACK that was sent in this call.
+    pub(super) fn ack_of(&self, call_id: &[u8]) -> Option<Vec<u8>> {
+        let call = self.call_of(call_id)?;
+        self.calls.borrow().get(&call)?.ack.clone()
+    }
+
+    /// A device got a BYE; false if it knows no such call.
+    pub(super) fn device_hung_up(&self, call_id: &[u8], bye: Bye) -> bool {
+        let (call, device) = {
+            let mut legs = self.device_legs.borrow_mut();
+            let Some(leg) = legs.get_mut(call_id) else {
+                return false;
+            };
+            if leg.bye.is_some() {
+                return true;
+            }
+            leg.bye = Some(bye);
+            (leg.call, leg.device)
+        };
+        if let Some(listener) = self.listener.get() {
+            listener(call, device, bye);
+        }
+        true
+    }
+
+    pub(super) fn next_cseq(&self, user: u32, device: u16) -> u32 {
+        let mut cseqs = self.cseqs.borrow_mut();
+        let last = cseqs.entry((user, device)).or_default();
+        *last += 1;
+        *last
+    }
+}
