@@ -4,9 +4,18 @@ use serde_json::{Value, json};
 
 use crate::{
     report::{busy, round3},
+    series,
     stats::median,
+    tails,
     tally::{Tally, as_f64},
 };
+
+/// Names of the ratios of tail figures, and the figures.
+const TAIL_RATIOS: [(&str, &str); 3] = [
+    ("p50_ratio", "p50"),
+    ("p99_ratio", "p99"),
+    ("p999_ratio", "p999"),
+];
 
 /// Rounds of both, in the order in which they ran.
 #[derive(Default)]
@@ -32,13 +41,20 @@ impl Rounds {
 
     /// For `"baseline"` in the report.
     pub(crate) fn json(&self) -> Value {
-        json!({
+        let mut all = json!({
             "rounds": self.server.len(),
             "ratio": round3(self.ratio()),
             "pair_ratios": self.pair_ratios().into_iter().map(round3).collect::<Vec<_>>(),
             "server": side(&self.server),
             "forwarder": side(&self.forwarder),
-        })
+        });
+        for (name, figure) in TAIL_RATIOS {
+            let of = |side: &str| all[side]["delivery_us"][figure].as_f64();
+            if let (Some(server), Some(forwarder)) = (of("server"), of("forwarder")) {
+                all[name] = round3(server / forwarder);
+            }
+        }
+        all
     }
 
     /// For people.
@@ -76,14 +92,16 @@ impl Rounds {
 }
 
 fn side(rounds: &[Tally]) -> Value {
+    let all: Vec<&Tally> = rounds.iter().collect();
     json!({
+        "delivery_us": tails::json(&all, |t| &t.delivery),
         "deliveries_per_s": round3(median(rounds.iter().map(Tally::deliveries_per_s))),
         "generator_bound_rounds": rounds.iter().filter(|t| t.is_generator_bound()).count(),
         "rounds": rounds.iter().map(round).collect::<Vec<_>>(),
     })
 }
 
-/// One round, for the record.
+/// One round, in short.
 pub(crate) fn round(t: &Tally) -> Value {
     let mut all = serde_json::Map::new();
     let mut put = |name: &str, value: Option<Value>| {
@@ -102,7 +120,23 @@ pub(crate) fn round(t: &Tally) -> Value {
     put("busy", busy(t.server_cpu_ns, t));
     put("generator_busy", busy(t.own_cpu_ns, t));
     put("delivery_us", t.delivery.json());
+    put("send_lag_us", t.lag.json());
+    put("hiccup", t.hiccup.map(|h| h.json()));
+    put("offered_per_s", t.offered_per_s.map(round3));
     Value::Object(all)
+}
+
+/// One round, for the record: with its distribution, and its rate over time in slots of `slot_s`.
+pub(crate) fn round_in_full(t: &Tally) -> Value {
+    let mut all = round(t);
+    if let Some(map) = all.as_object_mut() {
+        if let Some(curve) = t.delivery.curve() {
+            map.insert("curve_us".to_owned(), curve);
+        }
+        map.insert("slot_s".to_owned(), round3(as_f64(series::SLOT) / 1e9));
+        map.insert("per_second".to_owned(), t.series.json());
+    }
+    all
 }
 
 #[cfg(test)]

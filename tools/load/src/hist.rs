@@ -5,6 +5,15 @@ use serde_json::{Value, json};
 
 use crate::clock::Nanos;
 
+/// The figures that are told of a histogram, but for its maximum.
+pub(crate) const FIGURES: [(&str, f64); 5] = [
+    ("p50", 0.50),
+    ("p90", 0.90),
+    ("p99", 0.99),
+    ("p999", 0.999),
+    ("max", 1.0),
+];
+
 /// A latency histogram.
 #[derive(Clone, Debug)]
 pub(crate) struct Latency(Histogram<u64>);
@@ -49,14 +58,31 @@ impl Latency {
     /// `{"p50":…,"p90":…,"p99":…,"p999":…,"max":…}` in microseconds; nothing if nothing was recorded.
     pub(crate) fn json(&self) -> Option<Value> {
         (!self.is_empty()).then(|| {
-            json!({
-                "p50": self.us(0.50),
-                "p90": self.us(0.90),
-                "p99": self.us(0.99),
-                "p999": self.us(0.999),
-                "max": self.max_us(),
-            })
+            let figures = FIGURES.iter().map(|(name, quantile)| {
+                let us = if *quantile < 1.0 {
+                    self.us(*quantile)
+                } else {
+                    self.max_us()
+                };
+                ((*name).to_owned(), json!(us))
+            });
+            Value::Object(figures.collect())
         })
+    }
+
+    /// `[[percentile, microseconds], …]`: the whole distribution, ever finer towards its end, for a curve.
+    pub(crate) fn curve(&self) -> Option<Value> {
+        /// Points each time that what is left halves.
+        const POINTS: u32 = 5;
+        let point = |v: hdrhistogram::iterators::IterationValue<u64>| {
+            json!([v.percentile(), micros(v.value_iterated_to())])
+        };
+        (!self.is_empty()).then(|| self.0.iter_quantiles(POINTS).map(point).collect())
+    }
+
+    /// For who writes it elsewhere.
+    pub(crate) fn histogram(&self) -> &Histogram<u64> {
+        &self.0
     }
 
     /// For people.

@@ -3,7 +3,10 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::mpsc::{self, Receiver, Sender, TryRecvError},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender, TryRecvError},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -18,6 +21,7 @@ use crate::{
     leg::LegSpec,
     pin,
     plane::{self, Command, Event, Plane, Settings},
+    progress::{Progress, Pulse},
     round::Plan,
     tally::Tally,
     trouble::Trouble,
@@ -56,6 +60,7 @@ pub(crate) struct Link {
     thread: Option<JoinHandle<io::Result<()>>>,
     listens: SocketAddr,
     clock: Clock,
+    progress: Progress,
 }
 
 impl Link {
@@ -73,6 +78,8 @@ impl Link {
         let theirs = wake.try_clone()?;
         let (commands, orders) = mpsc::channel();
         let (answers, events) = mpsc::channel();
+        let pulse = Arc::new(Pulse::default());
+        let theirs_too = Arc::clone(&pulse);
         let thread = std::thread::Builder::new()
             .name("data".to_owned())
             .spawn(move || {
@@ -80,7 +87,10 @@ impl Link {
                     pin::this_thread(core)?;
                 }
                 // Made here: what the kernel fills with events stays on one thread.
-                Plane::new(settings, clock, listener, theirs, orders, answers)?.run()
+                let plane = Plane::new(
+                    settings, clock, theirs_too, listener, theirs, orders, answers,
+                )?;
+                plane.run()
             })?;
         Ok(Self {
             asker: Some(Asker { commands, wake }),
@@ -88,6 +98,7 @@ impl Link {
             thread: Some(thread),
             listens,
             clock,
+            progress: Progress::new(pulse, clock),
         })
     }
 
@@ -161,7 +172,10 @@ impl Link {
         self.ask(Command::Run(Box::new(plan)))?;
         loop {
             match self.event()? {
-                Some(Event::Done(tally)) => return Ok(*tally),
+                Some(Event::Done(tally)) => {
+                    self.progress.end();
+                    return Ok(*tally);
+                }
                 // The round's tally has it.
                 Some(
                     Event::Up(..)
@@ -171,7 +185,10 @@ impl Link {
                     | Event::Quiet(_)
                     | Event::Cut(_),
                 ) => {}
-                None => tokio::time::sleep(LOOK_RARELY).await,
+                None => {
+                    self.progress.tick();
+                    tokio::time::sleep(LOOK_RARELY).await;
+                }
             }
         }
     }

@@ -4,12 +4,13 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     baseline::{self, Rounds},
-    record,
+    hdr_log, record,
     report::{Check, Report, checks_of, round3},
     round::Load,
     scenario::Scenario,
     setting::Setting,
     stage::Who,
+    tails,
     tally::{Tally, as_f64},
     trouble::Trouble,
 };
@@ -24,6 +25,8 @@ pub(crate) fn of_rounds(setting: &Setting, load: Load, rounds: &Rounds, report: 
         all.add(tally);
     }
     report.messages(&all, load);
+    let each: Vec<&Tally> = rounds.server.iter().collect();
+    tails::tell(&each, report);
     let mut server = Map::new();
     if let Some(cpu) = all.server_cpu_per_delivery() {
         server.insert("cpu_ns_per_delivery".to_owned(), round3(cpu));
@@ -66,18 +69,22 @@ pub(crate) fn of_rounds(setting: &Setting, load: Load, rounds: &Rounds, report: 
     report.checks = checks;
 }
 
-/// The end of every scenario: its objectives are held against what the report has, and the record is written.
+/// The end of every scenario: its objectives are held against what the report has, and what is to be kept is written.
+/// `rounds` are in the order in which they ran.
 pub(crate) fn conclude(
     scenario: &Scenario,
     setting: &Setting,
-    rounds: &[(Who, Value)],
+    rounds: &[(Who, &Tally)],
     report: &mut Report,
 ) -> Result<(), Trouble> {
     report.judge(&scenario.objectives);
+    if let Some(path) = &setting.hdr {
+        hdr_log::write(path, rounds)?;
+    }
     if let Some(dir) = &setting.record {
         let rounds: Vec<Value> = rounds
             .iter()
-            .map(|(who, round)| json!({"who": who.name(), "round": round}))
+            .map(|(who, t)| json!({"who": who.name(), "round": baseline::round_in_full(t)}))
             .collect();
         let path = record::write(dir, &report.json(), &rounds)?;
         report.line(format!("record written to {}", path.display()));
@@ -86,12 +93,12 @@ pub(crate) fn conclude(
 }
 
 /// Rounds as the record has them: server and forwarder in turn.
-pub(crate) fn in_order(rounds: &Rounds) -> Vec<(Who, Value)> {
+pub(crate) fn in_order(rounds: &Rounds) -> Vec<(Who, &Tally)> {
     let mut all = Vec::new();
     for (i, server) in rounds.server.iter().enumerate() {
-        all.push((Who::Server, baseline::round(server)));
+        all.push((Who::Server, server));
         if let Some(forwarder) = rounds.forwarder.get(i) {
-            all.push((Who::Forwarder, baseline::round(forwarder)));
+            all.push((Who::Forwarder, forwarder));
         }
     }
     all

@@ -81,9 +81,14 @@ fn folder_of(processor: &str, count: usize) -> String {
         .collect()
 }
 
+/// The date.
 #[expect(clippy::disallowed_methods, reason = "a record carries the date")]
-fn now() -> u64 {
+pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::now()
+}
+
+fn now() -> u64 {
+    wall_clock()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_secs())
 }

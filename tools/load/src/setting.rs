@@ -1,8 +1,8 @@
 //! Where a scenario runs and against what: all that is no part of the scenario itself.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::spawn::ServerOptions;
+use crate::{pin, spawn::ServerOptions, trouble::Trouble};
 
 /// Where the messages go.
 #[derive(Clone, Debug)]
@@ -27,6 +27,10 @@ pub(crate) struct Setting {
     pub(crate) ratio_min: Option<f64>,
     /// The folder that a record of the run goes to.
     pub(crate) record: Option<PathBuf>,
+    /// The file that latencies go to as an interval log.
+    pub(crate) hdr: Option<PathBuf>,
+    /// A round in which the machine stalls for longer is no part of tail figures.
+    pub(crate) hiccup: Duration,
     /// The same seed gives the same traffic.
     pub(crate) seed: u64,
     /// Distinguishes this run's Message-IDs from those of another.
@@ -39,6 +43,14 @@ impl Setting {
     /// The core of the server and of the forwarder.
     pub(crate) fn server_core(&self) -> Option<usize> {
         self.cores.map(|c| c.0)
+    }
+
+    /// The cores that the run is on.
+    pub(crate) fn cores_used(&self) -> Result<Vec<usize>, Trouble> {
+        match self.cores {
+            Some((server, generator)) => Ok(vec![server, generator]),
+            None => Ok(pin::cores()?),
+        }
     }
 
     /// The core of the generator.

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::{
     clock::Clock,
+    hiccup::Meter,
     leftovers,
     link::Link,
     metrics, pin,
@@ -54,6 +55,7 @@ pub(crate) struct Stage<'a> {
     sessions: u32,
     clock: Clock,
     link: Link,
+    meter: Meter,
     /// None if there is no SIP.
     peers: Option<Peers>,
     server: Option<Server>,
@@ -107,6 +109,7 @@ impl<'a> Stage<'a> {
             sessions,
             clock,
             link,
+            meter: Meter::start(clock, setting.cores_used()?, setting.hiccup)?,
             peers: None,
             server: None,
             pid: setting.pid,
@@ -210,7 +213,10 @@ impl<'a> Stage<'a> {
 
     /// Carries out a round.
     pub(crate) async fn run(&mut self, plan: Plan) -> Result<Tally, Trouble> {
-        self.link.run(plan).await
+        self.meter.begin();
+        let mut tally = self.link.run(plan).await?;
+        tally.hiccup = Some(self.meter.end());
+        Ok(tally)
     }
 
     /// Hangs everyone up; what is left behind and what went wrong on the way are checks of `report`.

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use crate::{body::Mark, clock::Nanos, hist::Latency, life::counts::Counts, order::Fit};
+use crate::{
+    body::Mark, clock::Nanos, hiccup::Hiccup, hist::Latency, life::counts::Counts, order::Fit,
+    series::Series,
+};
 
 /// Counts and latencies of one round.
 #[derive(Clone, Debug)]
@@ -39,6 +42,12 @@ pub(crate) struct Tally {
     pub(crate) own_cpu_ns: Option<u64>,
     /// CPU that the server used in the window.
     pub(crate) server_cpu_ns: Option<u64>,
+    /// Messages a second that were to be sent, in an open loop.
+    pub(crate) offered_per_s: Option<f64>,
+    /// Deliveries over the time of the window.
+    pub(crate) series: Series,
+    /// What the machine did meanwhile, if somebody looked.
+    pub(crate) hiccup: Option<Hiccup>,
     /// Of what only sessions with a life of their own do.
     pub(crate) life: Counts,
 }
@@ -49,6 +58,7 @@ impl Tally {
 
     pub(crate) fn new(window: Range<Nanos>) -> Self {
         Self {
+            series: Series::new(window.clone()),
             window,
             sent: 0,
             expected: 0,
@@ -67,6 +77,8 @@ impl Tally {
             lag: Latency::new(),
             own_cpu_ns: None,
             server_cpu_ns: None,
+            offered_per_s: None,
+            hiccup: None,
             life: Counts::new(),
         }
     }
@@ -97,6 +109,7 @@ impl Tally {
         self.delivered += 1;
         if self.window.contains(&now) {
             self.delivered_in_window += 1;
+            self.series.arrived(now, now.saturating_sub(mark.at));
         }
         if self.window.contains(&mark.at) {
             self.delivery.record(now.saturating_sub(mark.at));
@@ -141,6 +154,18 @@ impl Tally {
         if self.broken.len() < Self::BROKEN_MAX {
             self.broken.push(why);
         }
+    }
+
+    /// Whatever should be none and can be told while the round runs.
+    pub(crate) fn wrong(&self) -> u64 {
+        self.duplicated
+            + self.reordered
+            + self.corrupted
+            + self.crossed
+            + self.unexpected
+            + self.refused.values().sum::<u64>()
+            + self.reported.values().sum::<u64>()
+            + self.broken.len() as u64
     }
 
     /// Deliveries that never came.

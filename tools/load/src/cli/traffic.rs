@@ -6,6 +6,7 @@ use clap::{ArgGroup, Args};
 
 use super::against::{Against, chance};
 use crate::{
+    hiccup,
     scenario::{Kind, Pace, Scenario, Traffic},
     setting::Setting,
     trouble::Trouble,
@@ -96,6 +97,12 @@ struct Rounds {
     /// With --baseline: the ratio that has to be reached.
     #[arg(long, value_name = "RATIO", requires = "baseline")]
     ratio_min: Option<f64>,
+    /// Write the latencies of each round to this file: an interval log of HdrHistogram, V2.
+    #[arg(long, value_name = "FILE")]
+    hdr: Option<PathBuf>,
+    /// A round in which the machine itself stalls for longer, in milliseconds, is no part of tail figures; 5 by itself.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    hiccup_ms: Option<u64>,
     /// Write a record of the run into this folder.
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
@@ -183,6 +190,10 @@ impl Rounds {
             baseline: self.baseline,
             ratio_min: self.ratio_min,
             record: self.record.clone(),
+            hdr: self.hdr.clone(),
+            hiccup: self
+                .hiccup_ms
+                .map_or(hiccup::THRESHOLD, Duration::from_millis),
             seed: against.seed(),
             run: u32::try_from(chance() >> 32).unwrap_or(0),
             cores: against.cores()?,

@@ -14,7 +14,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, ErrorKind, Read},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::mpsc::{Receiver, Sender as Queue},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender as Queue},
+    },
     time::Duration,
 };
 
@@ -32,6 +35,7 @@ use crate::{
     },
     names,
     out::Out,
+    progress::Pulse,
     round::{Plan, Round},
     sender::Sender,
     tally::Tally,
@@ -169,6 +173,9 @@ pub(crate) struct Plane {
     /// Sessions that are to be quiet.
     watched: BTreeSet<u32>,
     tally: Tally,
+    /// Where a round shows how it goes, and when it does so next.
+    pulse: Arc<Pulse>,
+    next_pulse: Nanos,
     scratch: Vec<u8>,
 }
 
@@ -177,6 +184,7 @@ impl Plane {
     pub(crate) fn new(
         settings: Settings,
         clock: Clock,
+        pulse: Arc<Pulse>,
         listener: TcpListener,
         wake: OwnedFd,
         commands: Receiver<Command>,
@@ -205,6 +213,8 @@ impl Plane {
             acts: Acts::default(),
             watched: BTreeSet::new(),
             tally: Tally::new(0..0),
+            pulse,
+            next_pulse: 0,
             scratch: vec![0; READ_BYTES],
         })
     }

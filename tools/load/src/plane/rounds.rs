@@ -5,6 +5,7 @@ use crate::{
     clock::Nanos,
     proc,
     round::{Load, Phase, Plan, Round},
+    series,
     tally::Tally,
 };
 
@@ -12,7 +13,15 @@ impl Plane {
     pub(super) fn begin(&mut self, plan: Plan) {
         let now = self.clock.now();
         let round = Round::new(plan, now);
-        let stray = std::mem::replace(&mut self.tally, Tally::new(round.window()));
+        let mut tally = Tally::new(round.window());
+        match round.plan.load {
+            Load::Rate(per_s) | Load::Script { per_s } => {
+                tally.offered_per_s = Some(per_s);
+                tally.series = tally.series.with_latencies();
+            }
+            Load::Saturate { .. } => {}
+        }
+        let stray = std::mem::replace(&mut self.tally, tally);
         self.tally.carry_over(&stray);
         let there = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
         let sessions = round.plan.sessions.start..round.plan.sessions.end.min(there);
@@ -55,6 +64,10 @@ impl Plane {
         let Some(round) = &mut self.round else {
             return;
         };
+        if now >= self.next_pulse {
+            self.pulse.show(&self.tally);
+            self.next_pulse = now + series::SLOT;
+        }
         let phase = round.phase_at(now);
         if phase != round.phase {
             let cpu = |server: Option<u32>| {
@@ -81,7 +94,8 @@ impl Plane {
         if is_over && (self.tally.is_complete() || round.is_given_up(now)) {
             self.round = None;
             self.settle_all();
-            let done = std::mem::replace(&mut self.tally, Tally::new(0..0));
+            let mut done = std::mem::replace(&mut self.tally, Tally::new(0..0));
+            done.series.finish();
             self.tell(Event::Done(Box::new(done)));
         }
     }

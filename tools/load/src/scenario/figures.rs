@@ -13,9 +13,15 @@ const MESSAGES: &[&str] = &[
     "delivery_us.p999",
     "delivery_us.max",
     "send_lag_us.p99",
+    "hiccups.marked",
+    "hiccups.max_us",
+    "hiccups.steal_ms",
     "server.cpu_ns_per_delivery",
     "server.rss_bytes",
     "baseline.ratio",
+    "baseline.p50_ratio",
+    "baseline.p99_ratio",
+    "baseline.p999_ratio",
 ];
 
 /// Of setting up and tearing down by SIP.
