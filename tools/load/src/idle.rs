@@ -146,7 +146,7 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Trouble> {
     tell(&mut report, &before, &registered, &standing, legs as u64);
     peers.stop().await;
     if let Some(dir) = &options.record {
-        let path = record::write(dir, &report.json(), &[])?;
+        let path = record::write(dir, &record::of(&report.json(), &[]))?;
         report.line(format!("record written to {}", path.display()));
     }
     Ok(report)

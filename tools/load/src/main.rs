@@ -27,6 +27,7 @@ mod forward;
 mod hdr_log;
 mod hiccup;
 mod hist;
+mod html;
 mod idle;
 mod layout;
 mod leftovers;
@@ -36,6 +37,7 @@ mod link;
 mod media;
 mod metrics;
 mod names;
+mod number;
 mod order;
 mod out;
 mod outcome;
@@ -96,6 +98,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Trouble> {
             let scenario = f.scenario();
             play(&scenario, &f.setting(&scenario)?, f.json())
         }
+        Some(Command::Page(p)) => draw(p),
         Some(Command::Suite(s)) => tokio_uring::start(suite::run(&s.options())),
         Some(Command::Idle(i)) => {
             let options = i.options()?;
@@ -119,6 +122,18 @@ fn play(scenario: &Scenario, setting: &Setting, json: bool) -> Result<ExitCode, 
         }
     })?;
     tell(&report, json)
+}
+
+/// The page of a record.
+fn draw(page: &cli::Page) -> Result<ExitCode, Trouble> {
+    let unreadable = |why: String| Trouble::usage(format!("{}: {why}", page.record.display()));
+    let text = std::fs::read(&page.record).map_err(|e| unreadable(e.to_string()))?;
+    let record = serde_json::from_slice(&text).map_err(|e| unreadable(e.to_string()))?;
+    let beside = || page.record.with_extension("html");
+    let path = page.report.clone().unwrap_or_else(beside);
+    html::write(&path, &record)?;
+    eprintln!("page written to {}", path.display());
+    Ok(ExitCode::SUCCESS)
 }
 
 fn tell(report: &Report, json: bool) -> Result<ExitCode, Trouble> {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     baseline::{self, Rounds},
-    hdr_log, record,
+    hdr_log, html, record,
     report::{Check, Report, checks_of, round3},
     round::Load,
     scenario::Scenario,
@@ -81,13 +81,21 @@ pub(crate) fn conclude(
     if let Some(path) = &setting.hdr {
         hdr_log::write(path, rounds)?;
     }
+    if setting.record.is_none() && setting.page.is_none() {
+        return Ok(());
+    }
+    let rounds: Vec<Value> = rounds
+        .iter()
+        .map(|(who, t)| json!({"who": who.name(), "round": baseline::round_in_full(t)}))
+        .collect();
+    let record = record::of(&report.json(), &rounds);
     if let Some(dir) = &setting.record {
-        let rounds: Vec<Value> = rounds
-            .iter()
-            .map(|(who, t)| json!({"who": who.name(), "round": baseline::round_in_full(t)}))
-            .collect();
-        let path = record::write(dir, &report.json(), &rounds)?;
+        let path = record::write(dir, &record)?;
         report.line(format!("record written to {}", path.display()));
+    }
+    if let Some(path) = &setting.page {
+        html::write(path, &record)?;
+        report.line(format!("page written to {}", path.display()));
     }
     Ok(())
 }

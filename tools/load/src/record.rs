@@ -11,40 +11,51 @@ use serde_json::{Value, json};
 
 use crate::proc;
 
-/// Writes `DIR/<date>-<time>-<commit>-<scenario>.json`: machine, kernel, date, commit, command, the report, and every round
-/// in the order in which it ran.
-pub(crate) fn write(dir: &Path, report: &Value, rounds: &[Value]) -> io::Result<PathBuf> {
-    write_list(dir, report, "rounds", rounds)
+/// A record: machine, kernel, date, commit, command, the report, and every round in the order in which it ran.
+pub(crate) fn of(report: &Value, rounds: &[Value]) -> Value {
+    of_list(report, "rounds", rounds)
 }
 
 /// The same with another list than that of rounds, under its own name.
-pub(crate) fn write_list(
-    dir: &Path,
-    report: &Value,
-    name: &str,
-    list: &[Value],
-) -> io::Result<PathBuf> {
+pub(crate) fn of_list(report: &Value, name: &str, list: &[Value]) -> Value {
     let (processor, count) = proc::processors();
-    let date = date(now());
-    let commit = commit();
     let command: Vec<String> = std::env::args().skip(1).collect();
-    let all = json!({
-        "date": date,
-        "commit": commit,
+    json!({
+        "date": date(now()),
+        "commit": commit(),
         "machine": {"processor": processor, "processors": count},
         "kernel": proc::kernel(),
-        "command": format!("ringfork-load {}", command.join(" ")),
+        "command": typed(&command),
         "report": report,
         name: list,
+    })
+}
+
+/// A command of this program as one would type it.
+pub(crate) fn typed(words: &[String]) -> String {
+    let quoted = words.iter().map(|w| {
+        if w.contains(char::is_whitespace) {
+            format!("'{w}'")
+        } else {
+            w.clone()
+        }
     });
+    let all: Vec<String> = quoted.collect();
+    format!("ringfork-load {}", all.join(" "))
+}
+
+/// Writes a record to `DIR/<date>-<time>-<commit>-<scenario>.json`.
+pub(crate) fn write(dir: &Path, record: &Value) -> io::Result<PathBuf> {
     fs::create_dir_all(dir)?;
-    let scenario = report["scenario"].as_str().unwrap_or("run");
+    let text = |v: &Value| v.as_str().unwrap_or("run").to_owned();
+    let (date, commit) = (text(&record["date"]), text(&record["commit"]));
+    let scenario = text(&record["report"]["scenario"]);
     let file: String = format!("{date}-{commit}-{scenario}.json")
         .chars()
         .map(|c| if c == ':' { '-' } else { c })
         .collect();
     let path = dir.join(file);
-    let mut text = serde_json::to_string_pretty(&all)?;
+    let mut text = serde_json::to_string_pretty(record)?;
     text.push('\n');
     fs::write(&path, text)?;
     Ok(path)

@@ -27,6 +27,8 @@ pub(crate) struct Setting {
     pub(crate) ratio_min: Option<f64>,
     /// The folder that a record of the run goes to.
     pub(crate) record: Option<PathBuf>,
+    /// The file that a page about the run goes to.
+    pub(crate) page: Option<PathBuf>,
     /// The file that latencies go to as an interval log.
     pub(crate) hdr: Option<PathBuf>,
     /// A round in which the machine stalls for longer is no part of tail figures.

@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Fanout(Fanout),
     /// Sessions are set up and stand: what does that cost in memory?
     Idle(Idle),
+    /// Draws the page of a record again.
+    Page(Page),
     /// Every target of perf/targets.toml, measured and judged: `cargo perf`.
     Suite(suite::Args),
 }
@@ -116,6 +118,17 @@ impl Idle {
     pub(crate) fn json(&self) -> bool {
         self.against.json
     }
+}
+
+/// `ringfork-load page`.
+#[derive(Args, Debug)]
+pub(crate) struct Page {
+    /// A record that was written with --record.
+    #[arg(value_name = "RECORD.json")]
+    pub(crate) record: PathBuf,
+    /// Where the page goes, unless beside the record.
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
 }
 
 /// Whether a command is one that this program takes.

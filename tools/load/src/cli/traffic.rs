@@ -106,6 +106,9 @@ struct Rounds {
     /// Write a record of the run into this folder.
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
+    /// Write a page about the run: one HTML file that stands alone.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
 }
 
 impl Play {
@@ -190,6 +193,7 @@ impl Rounds {
             baseline: self.baseline,
             ratio_min: self.ratio_min,
             record: self.record.clone(),
+            page: self.report.clone(),
             hdr: self.hdr.clone(),
             hiccup: self
                 .hiccup_ms

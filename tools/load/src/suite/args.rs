@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// Where the record goes, unless to perf/record/<machine>.
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
+    /// Where the page goes, unless beside the record.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// One JSON object on the last line of standard output.
     #[arg(long)]
     json: bool,
@@ -37,6 +40,7 @@ impl Args {
             only: self.only.clone(),
             targets: self.targets.clone(),
             record: self.record.clone(),
+            page: self.report.clone(),
             json: self.json,
         }
     }

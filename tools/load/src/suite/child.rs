@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::{
     clock::{Clock, Nanos},
-    proc,
+    proc, record,
     trouble::Trouble,
 };
 
@@ -26,6 +26,8 @@ pub(crate) struct Ran {
     /// As one would type it.
     pub(crate) command: String,
     pub(crate) exit: Option<i32>,
+    /// It is what the server is held against.
+    pub(crate) is_other: bool,
     /// The record that it wrote; none if it came to nothing.
     pub(crate) record: Option<Value>,
     /// The last line that it said on standard error.
@@ -85,10 +87,17 @@ pub(crate) async fn run(
     };
     let text = String::from_utf8_lossy(&fs::read(&said)?).into_owned();
     let last = text.lines().rev().find(|l| !l.trim().is_empty());
+    let command = record::typed(words);
+    let mut record = the_record(&records)?;
+    if let Some(record) = &mut record {
+        // Where it was kept on the way is nobody's concern.
+        record["command"] = Value::from(command.clone());
+    }
     Ok(Ran {
-        command: typed(words),
+        command,
         exit: status.code(),
-        record: the_record(&records)?,
+        is_other: false,
+        record,
         last_line: if late {
             "there was no time left for it".to_owned()
         } else {
@@ -133,17 +142,4 @@ fn the_record(folder: &Path) -> io::Result<Option<Value>> {
         }
     }
     Ok(None)
-}
-
-/// Words with blanks in them are quoted.
-fn typed(words: &[String]) -> String {
-    let quoted = words.iter().map(|w| {
-        if w.contains(char::is_whitespace) {
-            format!("'{w}'")
-        } else {
-            w.clone()
-        }
-    });
-    let all: Vec<String> = quoted.collect();
-    format!("ringfork-load {}", all.join(" "))
 }

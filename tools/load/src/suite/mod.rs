@@ -28,7 +28,7 @@ use targets::{Target, Targets};
 
 use crate::{
     clock::{Clock, nanos},
-    record,
+    html, record,
     spawn::Home,
     trouble::Trouble,
 };
@@ -52,6 +52,8 @@ pub(crate) struct Options {
     pub(crate) targets: Option<PathBuf>,
     /// Where the record goes, unless to `perf/record/<machine>`.
     pub(crate) record: Option<PathBuf>,
+    /// Where the page goes, unless beside the record.
+    pub(crate) page: Option<PathBuf>,
     /// One JSON object on the last line of standard output.
     pub(crate) json: bool,
 }
@@ -73,8 +75,11 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Trouble> {
     }
     let home = Home::make("perf")?;
     let clock = Clock::start();
+    // Shorter, and the same wherever the tree lies.
+    let here = std::env::current_dir()?;
+    let named = server.strip_prefix(&here).unwrap_or(&server);
     let bench = Bench {
-        spawn: format!("{} serve --config {{config}}", server.display()),
+        spawn: format!("{} serve --config {{config}}", named.display()),
         folder: home.path().to_owned(),
         clock,
         until: clock.now() + nanos(if options.quick { QUICK } else { FULL }),
@@ -159,6 +164,7 @@ async fn one(
     runs.extend(measured.runs.iter().map(|ran| {
         json!({
             "measure": name,
+            "side": if ran.is_other { of[0].against.as_deref() } else { Some("server") },
             "command": ran.command,
             "exit": ran.exit,
             "record": ran.record,
@@ -185,12 +191,22 @@ fn conclude(
         Some(folder) => folder.clone(),
         None => root.join("perf/record").join(record::machine_folder()),
     };
-    let path = record::write_list(&folder, &report, "runs", runs)?;
+    let record = record::of_list(&report, "runs", runs);
+    let path = record::write(&folder, &record)?;
+    let page = options
+        .page
+        .clone()
+        .unwrap_or_else(|| path.with_extension("html"));
+    html::write(&page, &record)?;
     let mut out = io::stdout().lock();
     for line in row::table(rows) {
         writeln!(out, "{line}")?;
     }
-    eprintln!("record written to {}", path.display());
+    eprintln!(
+        "record written to {}, page to {}",
+        path.display(),
+        page.display()
+    );
     if options.json {
         writeln!(out, "{report}")?;
     }
