@@ -1,6 +1,6 @@
-//! The `idle` scenario: sessions are set up and stand. What do they cost the server in memory, and the kernel?
+//! The kind `idle`: sessions are set up and stand. What do they cost the server in memory, and the kernel?
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -8,31 +8,35 @@ use crate::{
     clock::Clock,
     leftovers,
     link::Link,
-    pin,
+    outcome, pin,
     plane::{Settings, body_bytes_min},
     proc::{self, Memory, Sockets},
-    record,
     report::{Report, round3},
-    setting::Target,
+    scenario::{Scenario, Section},
+    setting::{Setting, Target},
     spawn::Server,
     tally::as_f64,
     trouble::Trouble,
     ua::{self, Peers, PeersOptions},
 };
 
-/// What to run.
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) target: Target,
-    /// The server's process, if we did not start it.
-    pub(crate) pid: Option<u32>,
-    pub(crate) sessions: u32,
-    pub(crate) devices: u16,
-    pub(crate) stand: Duration,
-    pub(crate) record: Option<PathBuf>,
-    pub(crate) seed: u64,
-    pub(crate) cores: Option<(usize, usize)>,
-    pub(crate) sip: ua::Style,
+/// The settings that only this kind has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Idle {
+    /// So many sessions are looked at first, then all of them: what lies between is the cost of a leg without what a
+    /// server has once. None, or not fewer than all: one look.
+    pub(crate) first_sessions: Option<u32>,
+}
+
+impl Idle {
+    /// `[idle]` of a scenario's file.
+    pub(crate) fn read(s: &mut Section<'_, '_>) -> Self {
+        let mut first = 0;
+        s.number("first_sessions", 1..=99_999, &mut first);
+        Self {
+            first_sessions: (first > 0).then_some(first),
+        }
+    }
 }
 
 const SET_UP: Duration = Duration::from_secs(120);
@@ -67,15 +71,20 @@ impl Look {
     }
 }
 
-/// Runs it.
-pub(crate) async fn run(options: &Options) -> Result<Report, Trouble> {
-    if let Some((_, generator)) = options.cores {
-        pin::this_thread(generator)?;
+/// Runs it. The steady state is how long sessions stand before they are looked at.
+pub(crate) async fn run(
+    scenario: &Scenario,
+    idle: &Idle,
+    setting: &Setting,
+) -> Result<Report, Trouble> {
+    if let Some(core) = setting.own_core() {
+        pin::this_thread(core)?;
     }
+    let traffic = &scenario.traffic;
     let clock = Clock::start();
-    let mut report = Report::new("idle", "");
+    let mut report = Report::new(scenario.name.clone(), "");
     let mut server = None;
-    let sip = match &options.target {
+    let sip = match &setting.target {
         Target::Running(sip) => {
             report.target = format!("sip:{sip}");
             *sip
@@ -86,25 +95,25 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Trouble> {
         }
         Target::Forwarder(_) => return Err(Trouble::usage("idle needs --target or --spawn")),
     };
-    let pid = server.as_ref().map(|s| s.process.pid()).or(options.pid);
+    let pid = server.as_ref().map(|s| s.process.pid()).or(setting.pid);
     let mut link = Link::start(
         Settings {
             body_bytes: body_bytes_min(),
-            devices: options.devices,
-            seed: options.seed,
+            devices: traffic.devices,
+            seed: setting.seed,
             run: 0,
         },
         clock,
         ua::listen_for(sip)?,
-        options.cores.map(|c| c.1),
+        setting.own_core(),
     )?;
     let peers = Peers::start(
         PeersOptions {
             server: sip,
-            style: options.sip,
-            sessions: options.sessions,
-            devices: options.devices,
-            seed: options.seed,
+            style: scenario.signalling,
+            sessions: traffic.sessions,
+            devices: traffic.devices,
+            seed: setting.seed,
             msrp: link.listens(),
             give_up: None,
         },
@@ -113,69 +122,105 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Trouble> {
     )?;
     let before = Look::at(pid)?;
     peers.register().await?;
-    let registered = Look::at(pid)?;
-    peers.invite().await?;
-    link.legs_up(peers.legs(), SET_UP).await?;
-    tokio::time::sleep(options.stand).await;
-    let standing = Look::at(pid)?;
+    let mut looks = Looks {
+        before,
+        registered: Look::at(pid)?,
+        standing: Vec::new(),
+    };
+    let first = idle.first_sessions.filter(|&n| n < traffic.sessions);
+    let mut called = 0;
+    for sessions in first.into_iter().chain([traffic.sessions]) {
+        peers.invite(called..sessions).await?;
+        let more = peers.legs_of(sessions) - peers.legs_of(called);
+        link.legs_up(more, SET_UP).await?;
+        tokio::time::sleep(traffic.steady).await;
+        looks
+            .standing
+            .push((peers.legs_of(sessions) as u64, Look::at(pid)?));
+        called = sessions;
+    }
 
     peers.hang_up().await;
     link.close().await?;
     peers.deregister().await;
-    let checks = match &mut server {
-        Some(server) => {
-            let mut checks = leftovers::check(server.admin, clock).await;
-            let after = Look::at(pid)?;
-            report.field("after", after.json());
-            checks.extend(server.process.end_well(clock).await);
-            checks
-        }
-        None => Vec::new(),
-    };
-    let legs = peers.legs();
     report.checks = peers.checks();
-    report.checks.extend(checks);
-    report.field("sessions", json!(options.sessions));
-    report.field("devices", json!(options.devices));
-    report.field("legs", json!(legs));
-    report.field("before", before.json());
-    report.field("registered", registered.json());
-    report.field("standing", standing.json());
+    if let Some(server) = &mut server {
+        report
+            .checks
+            .extend(leftovers::check(server.admin, clock).await);
+        report.field("after", Look::at(pid)?.json());
+        report.checks.extend(server.process.end_well(clock).await);
+    }
+    report.field("sessions", json!(traffic.sessions));
+    report.field("devices", json!(traffic.devices));
+    let devices = u64::from(traffic.sessions) * u64::from(traffic.devices);
+    looks.tell(&mut report, devices);
     report.times("setup_us", &peers.setup());
     report.times("teardown_us", &peers.teardown());
-    tell(&mut report, &before, &registered, &standing, legs as u64);
     peers.stop().await;
-    if let Some(dir) = &options.record {
-        let path = record::write(dir, &record::of(&report.json(), &[]))?;
-        report.line(format!("record written to {}", path.display()));
-    }
+    outcome::conclude(scenario, setting, &[], &mut report)?;
     Ok(report)
 }
 
-fn tell(report: &mut Report, before: &Look, registered: &Look, standing: &Look, legs: u64) {
-    let per_leg = |from: u64, to: u64| as_f64(to.saturating_sub(from)) / as_f64(legs);
-    if let (Some(b), Some(r), Some(s)) = (before.server, registered.server, standing.server) {
-        report.field("server", json!({"rss_bytes": s.rss}));
-        report.field("rss_bytes_per_leg", round3(per_leg(b.rss, s.rss)));
-        report.field("pss_bytes_per_leg", round3(per_leg(b.pss, s.pss)));
-        report.field(
-            "pss_bytes_per_leg_without_registrations",
-            round3(per_leg(r.pss, s.pss)),
-        );
+/// All looks of a run.
+struct Looks {
+    before: Look,
+    registered: Look,
+    /// Legs, and what was seen with them.
+    standing: Vec<(u64, Look)>,
+}
+
+impl Looks {
+    /// `devices` are registered.
+    fn tell(&self, report: &mut Report, devices: u64) {
+        let Some((legs, standing)) = self.standing.last() else {
+            return;
+        };
+        report.field("legs", json!(legs));
+        report.field("before", self.before.json());
+        report.field("registered", self.registered.json());
+        report.field("standing", standing.json());
+        let each = |from: u64, to: u64, n: u64| as_f64(to.saturating_sub(from)) / as_f64(n);
+        if let (Some(b), Some(r), Some(s)) =
+            (self.before.server, self.registered.server, standing.server)
+        {
+            report.field("server", json!({"rss_bytes": s.rss}));
+            report.field("rss_bytes_per_leg", round3(each(b.rss, s.rss, *legs)));
+            report.field("pss_bytes_per_leg", round3(each(b.pss, s.pss, *legs)));
+            report.field(
+                "pss_bytes_per_leg_without_registrations",
+                round3(each(r.pss, s.pss, *legs)),
+            );
+            report.field(
+                "pss_bytes_per_registration",
+                round3(each(b.pss, r.pss, devices)),
+            );
+            report.line(format!(
+                "server resident: {:.1} MB at start, {:.1} MB with {devices} devices registered, {:.1} MB with {legs} legs: {:.0} bytes a leg (PSS {:.0})",
+                as_f64(b.rss) / 1e6,
+                as_f64(r.rss) / 1e6,
+                as_f64(s.rss) / 1e6,
+                each(b.rss, s.rss, *legs),
+                each(b.pss, s.pss, *legs),
+            ));
+        }
+        if let [(fewer, first), (more, last)] = self.standing[..]
+            && let (Some(from), Some(to)) = (first.server, last.server)
+        {
+            let slope = each(from.pss, to.pss, more - fewer);
+            report.field("first", first.json());
+            report.field("first_legs", json!(fewer));
+            report.field("pss_bytes_per_leg_slope", round3(slope));
+            report.line(format!(
+                "slope between {fewer} and {more} legs: {slope:.0} bytes a leg (PSS)"
+            ));
+        }
+        // Both ends of each connection are on this machine.
+        let slab = each(self.before.kernel.slab, standing.kernel.slab, *legs);
+        report.field("kernel_slab_bytes_per_leg_both_ends", round3(slab));
         report.line(format!(
-            "server resident: {:.1} MB at start, {:.1} MB registered, {:.1} MB with {legs} legs: {:.0} bytes a leg (PSS {:.0})",
-            as_f64(b.rss) / 1e6,
-            as_f64(r.rss) / 1e6,
-            as_f64(s.rss) / 1e6,
-            per_leg(b.rss, s.rss),
-            per_leg(b.pss, s.pss),
+            "kernel: {} TCP sockets (before: {}), {} bytes buffered, slab {slab:.0} bytes a leg, both ends",
+            standing.kernel.tcp, self.before.kernel.tcp, standing.kernel.tcp_buffered
         ));
     }
-    // Both ends of each connection are on this machine.
-    let slab = per_leg(before.kernel.slab, standing.kernel.slab);
-    report.field("kernel_slab_bytes_per_leg_both_ends", round3(slab));
-    report.line(format!(
-        "kernel: {} TCP sockets (before: {}), {} bytes buffered, slab {slab:.0} bytes a leg, both ends",
-        standing.kernel.tcp, before.kernel.tcp, standing.kernel.tcp_buffered
-    ));
 }

@@ -62,6 +62,7 @@ mod stats;
 mod stream;
 mod suite;
 mod sum;
+mod sweep;
 mod tails;
 mod tally;
 mod transact;
@@ -101,8 +102,8 @@ fn run(cli: &Cli) -> Result<ExitCode, Trouble> {
         Some(Command::Page(p)) => draw(p),
         Some(Command::Suite(s)) => tokio_uring::start(suite::run(&s.options())),
         Some(Command::Idle(i)) => {
-            let options = i.options()?;
-            tell(&tokio_uring::start(idle::run(&options))?, i.json())
+            let scenario = i.scenario()?;
+            play(&scenario, &i.setting(&scenario)?, i.json())
         }
         None => {
             let scenario = cli.play.scenario()?;
@@ -119,6 +120,8 @@ fn play(scenario: &Scenario, setting: &Setting, json: bool) -> Result<ExitCode, 
     let report = tokio_uring::start(async {
         match &scenario.kind {
             Kind::Fanout => fanout::run(scenario, setting).await,
+            Kind::Idle(idle) => idle::run(scenario, idle, setting).await,
+            Kind::Sweep(sweep) => sweep::run(scenario, sweep, setting).await,
         }
     })?;
     tell(&report, json)

@@ -173,8 +173,8 @@ impl<'a> Stage<'a> {
             self.link.asker()?,
         )?);
         peers.register().await?;
-        peers.invite().await?;
-        self.link.legs_up(peers.legs(), SET_UP).await
+        peers.invite(0..sessions).await?;
+        self.link.legs_up(peers.legs_of(sessions), SET_UP).await
     }
 
     /// Sessions at a forwarder that we start.

@@ -7,7 +7,12 @@ use rand::TryRng;
 use ringfork::wire::sdp::Setup;
 
 use crate::{
-    pin, setting::Target, sip_text::Transport, spawn::ServerOptions, trouble::Trouble, ua::Style,
+    hiccup, pin,
+    setting::{Setting, Target},
+    sip_text::Transport,
+    spawn::ServerOptions,
+    trouble::Trouble,
+    ua::Style,
 };
 
 /// Which server, and how to speak to it.
@@ -83,12 +88,25 @@ impl SetupArg {
 }
 
 impl Against {
-    pub(super) fn seed(&self) -> u64 {
-        self.seed.unwrap_or_else(chance)
+    /// A run against what was named, measured alone and kept nowhere; `style` is the one that it will have.
+    pub(super) fn setting(&self, style: &Style) -> Result<Setting, Trouble> {
+        Ok(Setting {
+            target: self.target(style)?,
+            pid: None,
+            baseline: false,
+            ratio_min: None,
+            record: None,
+            page: None,
+            hdr: None,
+            hiccup: hiccup::THRESHOLD,
+            seed: self.seed.unwrap_or_else(chance),
+            run: u32::try_from(chance() >> 32).unwrap_or(0),
+            cores: self.cores()?,
+        })
     }
 
     /// Server's (or forwarder's) core and generator's. On one core nothing is pinned.
-    pub(super) fn cores(&self) -> Result<Option<(usize, usize)>, Trouble> {
+    fn cores(&self) -> Result<Option<(usize, usize)>, Trouble> {
         let cores = pin::cores()?;
         Ok(match cores[..] {
             [first, second, ..] if !self.no_pin => Some((first, second)),
@@ -115,8 +133,7 @@ impl Against {
         }
     }
 
-    /// `style` is the one that the run will have.
-    pub(super) fn target(&self, style: &Style) -> Result<Target, Trouble> {
+    fn target(&self, style: &Style) -> Result<Target, Trouble> {
         if let Some(target) = &self.target {
             return Ok(Target::Running(address(target)?));
         }
@@ -145,7 +162,7 @@ fn address(target: &str) -> Result<SocketAddr, Trouble> {
 }
 
 /// From the system: two runs of the same command shall not meet the same identifiers in one server.
-pub(super) fn chance() -> u64 {
+fn chance() -> u64 {
     rand::rngs::SysRng
         .try_next_u64()
         .unwrap_or_else(|_| u64::from(std::process::id()))

@@ -3,13 +3,12 @@
 mod against;
 mod traffic;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf};
 
-use against::Against;
 use clap::{Args, Parser, Subcommand};
-pub(crate) use traffic::{Fanout, Play};
+pub(crate) use traffic::{Fanout, Idle, Play};
 
-use crate::{fault::Fault, forward, idle, suite, trouble::Trouble, ua::Style};
+use crate::{fault::Fault, forward, suite};
 
 /// Load generator for SIP/MSRP servers.
 ///
@@ -73,50 +72,6 @@ impl Forward {
             fault: self.fault,
             until_eof: self.until_eof,
         }
-    }
-}
-
-/// `ringfork-load idle`.
-#[derive(Args, Debug)]
-pub(crate) struct Idle {
-    /// Devices a session.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
-    devices: u16,
-    /// Sessions, one user each.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=99_999))]
-    sessions: u32,
-    /// How long they stand before the second look, in seconds.
-    #[arg(long, default_value = "3", value_parser = traffic::seconds)]
-    seconds: Duration,
-    /// Write a record of the run into this folder.
-    #[arg(long, value_name = "DIR")]
-    record: Option<PathBuf>,
-    /// The process of the server, for --target.
-    #[arg(long)]
-    pid: Option<u32>,
-    #[command(flatten)]
-    against: Against,
-}
-
-impl Idle {
-    pub(crate) fn options(&self) -> Result<idle::Options, Trouble> {
-        let mut sip = Style::default();
-        self.against.change(&mut sip);
-        Ok(idle::Options {
-            target: self.against.target(&sip)?,
-            pid: self.pid,
-            sessions: self.sessions,
-            devices: self.devices,
-            stand: self.seconds,
-            record: self.record.clone(),
-            seed: self.against.seed(),
-            cores: self.against.cores()?,
-            sip,
-        })
-    }
-
-    pub(crate) fn json(&self) -> bool {
-        self.against.json
     }
 }
 

@@ -4,9 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args};
 
-use super::against::{Against, chance};
+use super::against::Against;
 use crate::{
-    hiccup,
+    idle,
     scenario::{Kind, Pace, Scenario, Traffic},
     setting::Setting,
     trouble::Trouble,
@@ -71,6 +71,28 @@ pub(crate) struct Fanout {
     body: usize,
     #[command(flatten)]
     rounds: Rounds,
+    #[command(flatten)]
+    against: Against,
+}
+
+/// `ringfork-load idle`: the scenario of that name, or, with sessions and devices, a look at so many.
+#[derive(Args, Debug)]
+pub(crate) struct Idle {
+    /// Devices a session.
+    #[arg(long, requires = "sessions", value_parser = clap::value_parser!(u16).range(1..=64))]
+    devices: Option<u16>,
+    /// Sessions, one user each.
+    #[arg(long, requires = "devices", value_parser = clap::value_parser!(u32).range(1..=99_999))]
+    sessions: Option<u32>,
+    /// How long they stand before they are looked at, in seconds; 3 unless the scenario says otherwise.
+    #[arg(long, value_parser = seconds)]
+    seconds: Option<Duration>,
+    /// Write a record of the run into this folder.
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+    /// The process of the server, for --target.
+    #[arg(long)]
+    pid: Option<u32>,
     #[command(flatten)]
     against: Against,
 }
@@ -173,6 +195,37 @@ impl Fanout {
     }
 }
 
+impl Idle {
+    /// The scenario as it is to run.
+    pub(crate) fn scenario(&self) -> Result<Scenario, Trouble> {
+        let mut scenario = Scenario::named("idle")?;
+        let t = &mut scenario.traffic;
+        if let (Some(sessions), Some(devices)) = (self.sessions, self.devices) {
+            (t.sessions, t.devices) = (sessions, devices);
+            t.steady = Traffic::default().steady;
+            // A look at so many, not the measurement that the objectives are about.
+            scenario.kind = Kind::Idle(idle::Idle {
+                first_sessions: None,
+            });
+            scenario.objectives.clear();
+        }
+        set(&mut scenario.traffic.steady, self.seconds);
+        self.against.change(&mut scenario.signalling);
+        Ok(scenario)
+    }
+
+    pub(crate) fn setting(&self, scenario: &Scenario) -> Result<Setting, Trouble> {
+        let mut setting = self.against.setting(&scenario.signalling)?;
+        setting.pid = self.pid;
+        setting.record = self.record.clone();
+        Ok(setting)
+    }
+
+    pub(crate) fn json(&self) -> bool {
+        self.against.json
+    }
+}
+
 impl Rounds {
     fn change(&self, traffic: &mut Traffic) {
         set(&mut traffic.steady, self.seconds);
@@ -187,21 +240,18 @@ impl Rounds {
         style: &Style,
         pid: Option<u32>,
     ) -> Result<Setting, Trouble> {
-        Ok(Setting {
-            target: against.target(style)?,
-            pid,
-            baseline: self.baseline,
-            ratio_min: self.ratio_min,
-            record: self.record.clone(),
-            page: self.report.clone(),
-            hdr: self.hdr.clone(),
-            hiccup: self
-                .hiccup_ms
-                .map_or(hiccup::THRESHOLD, Duration::from_millis),
-            seed: against.seed(),
-            run: u32::try_from(chance() >> 32).unwrap_or(0),
-            cores: against.cores()?,
-        })
+        let mut setting = against.setting(style)?;
+        setting.pid = pid;
+        setting.baseline = self.baseline;
+        setting.ratio_min = self.ratio_min;
+        setting.record = self.record.clone();
+        setting.page = self.report.clone();
+        setting.hdr = self.hdr.clone();
+        set(
+            &mut setting.hiccup,
+            self.hiccup_ms.map(Duration::from_millis),
+        );
+        Ok(setting)
     }
 }
 
@@ -219,7 +269,7 @@ fn pace(rate: Option<f64>, saturate: bool, window: Option<u32>) -> Option<Pace> 
     }
 }
 
-pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .and_then(|s| Duration::try_from_secs_f64(s).ok())

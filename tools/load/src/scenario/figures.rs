@@ -34,11 +34,27 @@ const SIGNALLING: &[&str] = &[
     "teardown_us.max",
 ];
 
+/// Of sessions that stand.
+const IDLE: &[&str] = &[
+    "server.rss_bytes",
+    "rss_bytes_per_leg",
+    "pss_bytes_per_leg",
+    "pss_bytes_per_leg_without_registrations",
+    "pss_bytes_per_leg_slope",
+    "pss_bytes_per_registration",
+    "kernel_slab_bytes_per_leg_both_ends",
+];
+
+/// Of load from little to beyond saturation.
+const SWEEP: &[&str] = &["sweep.saturation_per_s", "sweep.goodput_beyond"];
+
 impl Kind {
     /// All that its report may have.
     pub(super) fn figures(&self) -> Vec<&'static str> {
         match self {
             Self::Fanout => [MESSAGES, SIGNALLING].concat(),
+            Self::Idle(_) => [IDLE, SIGNALLING].concat(),
+            Self::Sweep(_) => [SWEEP, SIGNALLING].concat(),
         }
     }
 }

@@ -18,7 +18,7 @@ use std::{fs, time::Duration};
 pub(crate) use objective::Objective;
 pub(crate) use walk::{Section, Walk};
 
-use crate::{round::Load, trouble::Trouble, ua::Style};
+use crate::{idle::Idle, round::Load, sweep::Sweep, trouble::Trouble, ua::Style};
 
 macro_rules! built_in {
     ($($name:literal),* $(,)?) => {
@@ -27,8 +27,16 @@ macro_rules! built_in {
 }
 
 /// Names and texts of the scenarios that come with the tool.
-pub(crate) const BUILT_IN: &[(&str, &str)] =
-    built_in!["oneway", "fanout-2", "fanout-4", "fanout-8"];
+pub(crate) const BUILT_IN: &[(&str, &str)] = built_in![
+    "oneway",
+    "fanout-2",
+    "fanout-4",
+    "fanout-8",
+    "large-frame-64k",
+    "large-frame-8m",
+    "idle",
+    "sweep"
+];
 
 /// What is to happen and what has to hold of it.
 #[derive(Clone, Debug)]
@@ -48,6 +56,10 @@ pub(crate) struct Scenario {
 pub(crate) enum Kind {
     /// Each session's sender writes, each of its devices gets every message (`fanout`).
     Fanout,
+    /// Sessions are set up and stand (`idle`).
+    Idle(Idle),
+    /// Load from little to beyond saturation (`sweep`).
+    Sweep(Sweep),
 }
 
 /// Who sends how much to whom.
@@ -97,9 +109,18 @@ impl Traffic {
     pub(crate) fn load(&self) -> Load {
         match self.pace {
             Pace::Rate(rate) => Load::Rate(rate),
-            Pace::Saturate(window) => Load::Saturate {
-                window: window.unwrap_or_else(|| self.window()),
-            },
+            Pace::Saturate(_) => self.saturated(),
+        }
+    }
+
+    /// The closed loop of this traffic.
+    pub(crate) fn saturated(&self) -> Load {
+        let asked = match self.pace {
+            Pace::Saturate(window) => window,
+            Pace::Rate(_) => None,
+        };
+        Load::Saturate {
+            window: asked.unwrap_or_else(|| self.window()),
         }
     }
 

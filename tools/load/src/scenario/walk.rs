@@ -233,6 +233,26 @@ impl<'w, 'a> Section<'w, 'a> {
         *slot = Duration::from_secs_f64(seconds);
     }
 
+    /// A list of numbers in `range`, one at least.
+    pub(crate) fn reals(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<f64>,
+        slot: &mut Vec<f64>,
+    ) {
+        let (low, high) = (*range.start(), *range.end());
+        let allowed = || format!("a list of numbers from {low} to {high}");
+        self.read(key, allowed, slot, |v| {
+            let list = v.as_array().ok_or_else(|| wrong(v, "a list"))?;
+            let all: Option<Vec<f64>> = list
+                .iter()
+                .map(|v| real_of(v.get_ref()).filter(|n| range.contains(n)))
+                .collect();
+            all.filter(|l| !l.is_empty())
+                .ok_or_else(|| "it is empty, or one is no number in range".to_owned())
+        });
+    }
+
     /// True or false.
     pub(crate) fn flag(&mut self, key: &'static str, slot: &mut bool) {
         let allowed = || "true or false".to_owned();

@@ -15,6 +15,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     net::{IpAddr, SocketAddr},
+    ops::Range,
     rc::Rc,
     time::Duration,
 };
@@ -160,10 +161,9 @@ impl Peers {
         Ok(Self(world))
     }
 
-    /// MSRP connections that belong to the sessions.
-    pub(crate) fn legs(&self) -> usize {
-        let o = &self.0.options;
-        o.sessions as usize * (1 + usize::from(o.devices))
+    /// MSRP connections that belong to so many sessions.
+    pub(crate) fn legs_of(&self, sessions: u32) -> usize {
+        sessions as usize * (1 + usize::from(self.0.options.devices))
     }
 
     /// Registers all devices.
@@ -191,11 +191,11 @@ impl Peers {
         in_turn(world.options.sessions * devices, each).await
     }
 
-    /// Calls every user, with a session to come of it each.
-    pub(crate) async fn invite(&self) -> Result<(), Trouble> {
+    /// Calls these users, with a session to come of it each.
+    pub(crate) async fn invite(&self, sessions: Range<u32>) -> Result<(), Trouble> {
         let world = &self.0;
-        in_turn(world.options.sessions, |session| {
-            let world = Rc::clone(world);
+        in_turn(sessions.end - sessions.start, |nth| {
+            let (world, session) = (Rc::clone(world), sessions.start + nth);
             async move {
                 let start = world.clock.now();
                 let (_, acked) = world.call(session, session).await?;
