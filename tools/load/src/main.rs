@@ -74,6 +74,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use life::{
+    answering::{self, First},
+    chat, reconnect, registrations,
+};
 use report::Report;
 use scenario::{Kind, Scenario};
 use setting::Setting;
@@ -122,6 +126,11 @@ fn play(scenario: &Scenario, setting: &Setting, json: bool) -> Result<ExitCode, 
             Kind::Fanout => fanout::run(scenario, setting).await,
             Kind::Idle(idle) => idle::run(scenario, idle, setting).await,
             Kind::Sweep(sweep) => sweep::run(scenario, sweep, setting).await,
+            Kind::Reply => answering::run(scenario, setting, First::One).await,
+            Kind::ActivityRace => answering::run(scenario, setting, First::Two).await,
+            Kind::Churn(chat) | Kind::Mixed(chat) => chat::run(scenario, setting, chat).await,
+            Kind::RegisterStorm(storm) => registrations::run(scenario, setting, storm).await,
+            Kind::ReconnectStorm => reconnect::run(scenario, setting).await,
         }
     })?;
     tell(&report, json)

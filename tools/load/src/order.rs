@@ -40,6 +40,11 @@ impl Order {
         self.next
     }
 
+    /// Numbers before the next that have not come.
+    pub(crate) fn missing(&self) -> u32 {
+        u32::try_from(self.missing.len()).unwrap_or(u32::MAX)
+    }
+
     /// Whether a number before the next has not come.
     pub(crate) fn has_gap(&self) -> bool {
         !self.missing.is_empty()

@@ -12,8 +12,9 @@ pub(crate) enum Load {
     /// Closed loop: each sender keeps this many SENDs unanswered. Called saturation; its latencies are queueing times.
     Saturate { window: u32 },
     /// Open loop: what sessions are asked to do, each at its own intended time ([`crate::life::act`]); so many messages a
-    /// second on the whole. Ends when it is told that nothing more will be asked for.
-    Script { per_s: f64 },
+    /// second on the whole, in sessions of which those below `standing` stand all the time. Ends when it is told that
+    /// nothing more will be asked for.
+    Script { per_s: f64, standing: u32 },
 }
 
 /// What a round is to be.
@@ -115,9 +116,6 @@ impl Round {
 
     /// How long the loop may sleep; `act` is when a script's next deed is meant to be.
     pub(crate) fn timeout(&self, now: Nanos, act: Option<Nanos>) -> Duration {
-        /// A sleep may end half a millisecond late, more on a virtual machine: what is due sooner is waited for awake. The
-        /// core is ours.
-        const AWAKE: Nanos = 1_000_000;
         const LONGEST: Nanos = 10_000_000;
         let phase_end = match self.phase {
             Phase::Warmup => self.window().start,
@@ -126,8 +124,15 @@ impl Round {
         };
         let next = self.next_event().into_iter().chain(act).min();
         let until = next.map_or(phase_end, |at| at.min(phase_end));
-        Duration::from_nanos(until.saturating_sub(now).saturating_sub(AWAKE).min(LONGEST))
+        sleep(until, now).min(Duration::from_nanos(LONGEST))
     }
+}
+
+/// How long to sleep at `now` for what is due at `until`. A sleep may end half a millisecond late, more on a virtual machine:
+/// what is due sooner is waited for awake. The core is ours.
+pub(crate) fn sleep(until: Nanos, now: Nanos) -> Duration {
+    const AWAKE: Nanos = 1_000_000;
+    Duration::from_nanos(until.saturating_sub(now).saturating_sub(AWAKE))
 }
 
 /// When event `n` is meant to be, counted from the start. From the count, not from the event before: errors do not add up.

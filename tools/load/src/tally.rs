@@ -12,6 +12,8 @@ use crate::{
 pub(crate) struct Tally {
     /// The steady state: deliveries in it make the rate, messages meant for it make the latencies.
     pub(crate) window: Range<Nanos>,
+    /// Sessions below this number stand all the time; the others come and go, and are new when they get their messages.
+    pub(crate) standing: u32,
     /// Messages written, warm-up included.
     pub(crate) sent: u64,
     /// Deliveries that `sent` asks for.
@@ -60,6 +62,7 @@ impl Tally {
         Self {
             series: Series::new(window.clone()),
             window,
+            standing: u32::MAX,
             sent: 0,
             expected: 0,
             delivered: 0,
@@ -112,7 +115,12 @@ impl Tally {
             self.series.arrived(now, now.saturating_sub(mark.at));
         }
         if self.window.contains(&mark.at) {
-            self.delivery.record(now.saturating_sub(mark.at));
+            let took = now.saturating_sub(mark.at);
+            if mark.session < self.standing {
+                self.delivery.record(took);
+            } else {
+                self.life.in_new_sessions.record(took);
+            }
         }
     }
 

@@ -11,6 +11,7 @@ mod lives;
 mod rounds;
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     io::{self, ErrorKind, Read},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -36,7 +37,7 @@ use crate::{
     names,
     out::Out,
     progress::Pulse,
-    round::{Plan, Round},
+    round::{self, Plan, Round},
     sender::Sender,
     tally::Tally,
 };
@@ -66,8 +67,6 @@ pub(crate) enum Command {
     Watch(u32),
     /// A session's connections may end from now on.
     Ending(u32),
-    /// A device's call was hung up: it says no more.
-    HungUp(u32, u16),
     /// Close a session's connections, if any are left, and forget it.
     Leave(u32),
     /// Reset all connections of these sessions at once, and forget them; answered by [`Event::Cut`].
@@ -79,7 +78,7 @@ pub(crate) enum Command {
 /// What the data plane has to say.
 pub(crate) enum Event {
     /// The leg's connection is there and bound.
-    Up(u32, Role),
+    Up(u32),
     /// The leg's connection has ended, or never came up.
     Down(u32, Role, String),
     /// The round is over.
@@ -87,6 +86,8 @@ pub(crate) enum Event {
     Closed,
     /// The first device of a session has spoken: which, and when it was meant to.
     Active(u32, u16, Nanos),
+    /// The time of a [`crate::life::act::Deed::Ring`] has come.
+    Rang(Nanos),
     /// As [`Command::Watch`] asked.
     Quiet(u32),
     /// As [`Command::Cut`] asked: when it began.
@@ -136,6 +137,7 @@ impl Who {
     }
 }
 
+/// Its connections are there as long as they are in here.
 #[derive(Clone, Debug, Default)]
 struct Session {
     sender: Option<usize>,
@@ -160,6 +162,9 @@ pub(crate) struct Plane {
     wake: OwnedFd,
     commands: Receiver<Command>,
     events: Queue<Event>,
+    /// An eventfd that says that there are events, and whether it has to.
+    bell: OwnedFd,
+    told: Cell<bool>,
     conns: Vec<Option<Conn>>,
     /// Places in `conns` that nobody has.
     free: Vec<usize>,
@@ -180,15 +185,14 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    /// `wake` is the eventfd that says that there are commands.
+    /// `wake` and `bell` are eventfds: one says that there are commands, the other that there are events.
     pub(crate) fn new(
         settings: Settings,
         clock: Clock,
         pulse: Arc<Pulse>,
         listener: TcpListener,
-        wake: OwnedFd,
-        commands: Receiver<Command>,
-        events: Queue<Event>,
+        (wake, commands): (OwnedFd, Receiver<Command>),
+        (bell, events): (OwnedFd, Queue<Event>),
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
         listener.set_nonblocking(true)?;
@@ -204,6 +208,8 @@ impl Plane {
             wake,
             commands,
             events,
+            bell,
+            told: Cell::new(false),
             conns: Vec::new(),
             free: Vec::new(),
             sessions: Vec::new(),
@@ -241,14 +247,19 @@ impl Plane {
                 rustix::thread::sched_yield();
             }
             self.keep_time();
+            if self.told.take() {
+                wake(&self.bell)?;
+            }
         }
     }
 
     /// How long the loop may sleep.
     fn timeout(&self) -> Option<Duration> {
-        let round = self.round.as_ref()?;
-        let now = self.clock.now();
-        Some(round.timeout(now, self.acts.next()))
+        let (now, act) = (self.clock.now(), self.acts.next());
+        match &self.round {
+            Some(round) => Some(round.timeout(now, act)),
+            None => act.map(|at| round::sleep(at, now)),
+        }
     }
 
     /// Carries out what has been asked for; false once nobody can ask any more.
@@ -278,7 +289,6 @@ impl Plane {
                         s.talk.is_ending = true;
                     }
                 }
-                Ok(Command::HungUp(session, device)) => self.hung_up(session, device),
                 Ok(Command::Leave(session)) => self.leave(session),
                 Ok(Command::Cut(sessions)) => self.cut(&sessions),
                 Ok(Command::Finish) => {
@@ -295,6 +305,7 @@ impl Plane {
     fn tell(&self, event: Event) {
         // Nobody listens any more: the next look at the commands ends the thread.
         let _ = self.events.send(event);
+        self.told.set(true);
     }
 
     fn serve(&mut self, ready: Ready) {
@@ -365,9 +376,9 @@ impl Plane {
             Who::Unclaimed(_) | Who::Device(..) => Vec::new(),
         };
         let is_up = !bound && conn.who.is_bound();
-        if let Some((session, role)) = leg {
+        if let Some((session, _)) = leg {
             if is_up {
-                self.tell(Event::Up(session, role));
+                self.tell(Event::Up(session));
             }
             self.hear(session, heard, now);
         }
@@ -408,6 +419,10 @@ impl Plane {
         let Some((session, role)) = conn.who.leg() else {
             return;
         };
+        if let Some(s) = self.sessions.get_mut(session as usize) {
+            s.sender = s.sender.filter(|s| *s != id);
+            s.devices.retain(|d| *d != id);
+        }
         if self.ended_in_time(session, &conn.who) {
             return self.look_at(session);
         }

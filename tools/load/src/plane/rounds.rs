@@ -15,7 +15,7 @@ impl Plane {
         let round = Round::new(plan, now);
         let mut tally = Tally::new(round.window());
         match round.plan.load {
-            Load::Rate(per_s) | Load::Script { per_s } => {
+            Load::Rate(per_s) | Load::Script { per_s, .. } => {
                 tally.offered_per_s = Some(per_s);
                 tally.series = tally.series.with_latencies();
             }
@@ -23,6 +23,9 @@ impl Plane {
         }
         let stray = std::mem::replace(&mut self.tally, tally);
         self.tally.carry_over(&stray);
+        if let Load::Script { standing, .. } = round.plan.load {
+            self.tally.standing = standing;
+        }
         let there = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
         let sessions = round.plan.sessions.start..round.plan.sessions.end.min(there);
         let window = round.plan.load;

@@ -7,7 +7,7 @@ use toml::{
 };
 
 use super::{
-    Kind, Objective, Pace, Scenario, Traffic,
+    Kind, Objective, Pace, Scenario, Traffic, lives,
     walk::{Problem, Section, Walk},
 };
 use crate::{
@@ -82,6 +82,14 @@ const KINDS: &[(&str, ReadKind)] = &[
     ("fanout", |_| Kind::Fanout),
     ("idle", |s| Kind::Idle(Idle::read(s))),
     ("sweep", |s| Kind::Sweep(Sweep::read(s))),
+    ("reply", |_| Kind::Reply),
+    ("activity-race", |_| Kind::ActivityRace),
+    ("churn", |s| Kind::Churn(lives::churn(s))),
+    ("mixed", |s| Kind::Mixed(lives::mixed(s))),
+    ("register-storm", |s| {
+        Kind::RegisterStorm(lives::register_storm(s))
+    }),
+    ("reconnect-storm", |_| Kind::ReconnectStorm),
 ];
 
 type ReadKind = fn(&mut Section<'_, '_>) -> Kind;
