@@ -56,6 +56,7 @@ mod setting;
 mod sip_net;
 mod sip_text;
 mod slot;
+mod slow;
 mod spawn;
 mod stage;
 mod stats;
@@ -124,6 +125,7 @@ fn play(scenario: &Scenario, setting: &Setting, json: bool) -> Result<ExitCode, 
     let report = tokio_uring::start(async {
         match &scenario.kind {
             Kind::Fanout => fanout::run(scenario, setting).await,
+            Kind::SlowDevice(slow) => slow::run(scenario, slow, setting).await,
             Kind::Idle(idle) => idle::run(scenario, idle, setting).await,
             Kind::Sweep(sweep) => sweep::run(scenario, sweep, setting).await,
             Kind::Reply => answering::run(scenario, setting, First::One).await,

@@ -29,6 +29,16 @@ pub(crate) struct Plan {
     pub(crate) patience: Duration,
     /// The server's process, if it is on this machine.
     pub(crate) server: Option<u32>,
+    pub(crate) apart: Option<Apart>,
+}
+
+/// A device of each session that is counted apart from the others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Apart {
+    /// Which, from 0.
+    pub(crate) device: u16,
+    /// When it does not read, counted from the beginning of the steady state; none: it always reads.
+    pub(crate) stops: Option<Range<Duration>>,
 }
 
 /// Where a round stands.
@@ -75,6 +85,20 @@ impl Round {
     pub(crate) fn window(&self) -> Range<Nanos> {
         let from = self.start + nanos(self.plan.warmup);
         from..from + nanos(self.plan.steady)
+    }
+
+    /// How many deliveries a message asks for that are counted with the round.
+    pub(crate) fn deliveries(&self, devices: u16) -> u64 {
+        u64::from(devices).saturating_sub(u64::from(self.plan.apart.is_some()))
+    }
+
+    /// Whether the device that is counted apart is not to read at `now`.
+    pub(crate) fn stops_reading(&self, now: Nanos) -> bool {
+        let stops = self.plan.apart.as_ref().and_then(|a| a.stops.as_ref());
+        stops.is_some_and(|stops| {
+            let at = |d: Duration| self.window().start + nanos(d);
+            (at(stops.start)..at(stops.end)).contains(&now)
+        })
     }
 
     /// The phase at `now`.
@@ -158,6 +182,7 @@ mod tests {
             steady: Duration::from_secs(2),
             patience: Duration::from_secs(3),
             server: None,
+            apart: None,
         }
     }
 
@@ -195,6 +220,21 @@ mod tests {
         r.last_arrival = 4 * s;
         assert!(!r.is_given_up(7 * s));
         assert!(r.is_given_up(7 * s + 1));
+    }
+
+    #[test]
+    fn a_device_stops_within_its_time_of_the_steady_state_and_never_by_itself() {
+        let s = 1_000_000_000;
+        let stops = |stops| {
+            let mut p = plan(Load::Rate(1.0));
+            p.apart = Some(Apart { device: 1, stops });
+            Round::new(p, 0)
+        };
+        let half = Duration::from_millis(500);
+        let r = stops(Some(half..2 * half));
+        let seen = [0, s + s / 2 - 1, s + s / 2, 2 * s - 1, 2 * s].map(|t| r.stops_reading(t));
+        assert_eq!(seen, [false, false, true, true, false]);
+        assert!(!stops(None).stops_reading(s + s / 2));
     }
 
     #[test]

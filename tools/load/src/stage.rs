@@ -203,6 +203,7 @@ impl<'a> Stage<'a> {
             steady: self.traffic.steady,
             patience: self.traffic.patience,
             server,
+            apart: None,
         }
     }
 

@@ -50,8 +50,24 @@ pub(crate) struct Tally {
     pub(crate) series: Series,
     /// What the machine did meanwhile, if somebody looked.
     pub(crate) hiccup: Option<Hiccup>,
+    /// Of the device that was counted apart, if there was one.
+    pub(crate) apart: Option<ApartCounts>,
     /// Of what only sessions with a life of their own do.
     pub(crate) life: Counts,
+}
+
+/// What the devices got that were counted apart, all sessions together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct ApartCounts {
+    /// Whether they stopped reading.
+    pub(crate) stopped: bool,
+    pub(crate) delivered: u64,
+    /// What they did not get because the server gave their legs up.
+    pub(crate) given_up: u64,
+    /// Legs that it gave up.
+    pub(crate) legs_given_up: u64,
+    /// What they did not get although their legs stand.
+    pub(crate) lost: u64,
 }
 
 impl Tally {
@@ -82,6 +98,7 @@ impl Tally {
             server_cpu_ns: None,
             offered_per_s: None,
             hiccup: None,
+            apart: None,
             life: Counts::new(),
         }
     }

@@ -275,6 +275,7 @@ impl Scene {
             steady: traffic.steady,
             patience: traffic.patience,
             server: self.pid,
+            apart: None,
         })))
     }
 

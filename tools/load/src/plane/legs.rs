@@ -93,6 +93,7 @@ impl Plane {
             tcp,
             out,
             interest: Interest::READ,
+            reads: true,
             who,
         });
         Ok(id)

@@ -6,6 +6,7 @@
 //! and a loop that reads 256 KiB at a time, answers what it read in one write and holds no buffer for an idle connection
 //! does it. A turn: wait, read each ready connection once, answer, refill, write; then what the clock asks for.
 
+mod apart;
 mod legs;
 mod lives;
 mod rounds;
@@ -22,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use apart::ApartTally;
 use rustix::fd::OwnedFd;
 
 use crate::{
@@ -109,6 +111,8 @@ struct Conn {
     tcp: TcpStream,
     out: Out,
     interest: Interest,
+    /// Whether we read from it.
+    reads: bool,
     who: Who,
 }
 
@@ -178,6 +182,8 @@ pub(crate) struct Plane {
     /// Sessions that are to be quiet.
     watched: BTreeSet<u32>,
     tally: Tally,
+    /// Of the devices that are counted apart.
+    apart: ApartTally,
     /// Where a round shows how it goes, and when it does so next.
     pulse: Arc<Pulse>,
     next_pulse: Nanos,
@@ -219,6 +225,7 @@ impl Plane {
             acts: Acts::default(),
             watched: BTreeSet::new(),
             tally: Tally::new(0..0),
+            apart: ApartTally::new(Tally::new(0..0)),
             pulse,
             next_pulse: 0,
             scratch: vec![0; READ_BYTES],
@@ -343,6 +350,10 @@ impl Plane {
         let now = self.clock.now();
         let bound = conn.who.is_bound();
         let leg = conn.who.leg();
+        let is_apart = leg.is_some_and(|(session, role)| self.is_apart(session, role));
+        let Some(Some(conn)) = self.conns.get_mut(id) else {
+            return;
+        };
         let broken = match &mut conn.who {
             Who::Unclaimed(said) => {
                 said.extend_from_slice(bytes);
@@ -363,7 +374,11 @@ impl Plane {
                         now,
                         sent: session.sent,
                         not_from: session.talk.not_from(*device),
-                        tally: &mut self.tally,
+                        tally: if is_apart {
+                            &mut self.apart.tally
+                        } else {
+                            &mut self.tally
+                        },
                     },
                 )
             }
@@ -400,7 +415,7 @@ impl Plane {
             return self.end(id, &e.to_string());
         }
         let interest = Interest {
-            read: true,
+            read: conn.reads,
             write: !conn.out.is_empty(),
         };
         if interest != conn.interest {
@@ -422,6 +437,9 @@ impl Plane {
         if let Some(s) = self.sessions.get_mut(session as usize) {
             s.sender = s.sender.filter(|s| *s != id);
             s.devices.retain(|d| *d != id);
+        }
+        if self.is_apart(session, role) {
+            return self.gave_up(&conn);
         }
         if self.ended_in_time(session, &conn.who) {
             return self.look_at(session);

@@ -34,6 +34,14 @@ const SIGNALLING: &[&str] = &[
     "teardown_us.max",
 ];
 
+/// Of one slow device among others.
+const SLOW: &[&str] = &[
+    "slow_device.p99_ratio",
+    "slow_device.delivered",
+    "slow_device.given_up",
+    "slow_device.legs_given_up",
+];
+
 /// Of sessions that stand.
 const IDLE: &[&str] = &[
     "server.rss_bytes",
@@ -101,6 +109,7 @@ impl Kind {
     pub(super) fn figures(&self) -> Vec<&'static str> {
         match self {
             Self::Fanout => [MESSAGES, SIGNALLING].concat(),
+            Self::SlowDevice(_) => [MESSAGES, SLOW, SIGNALLING].concat(),
             Self::Idle(_) => [IDLE, SIGNALLING].concat(),
             Self::Sweep(_) => [SWEEP, SIGNALLING].concat(),
             Self::Reply | Self::ActivityRace => [MESSAGES, CALLS, ACTIVITY].concat(),

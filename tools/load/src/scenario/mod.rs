@@ -23,6 +23,7 @@ use crate::{
     idle::Idle,
     life::{chat::Chat, registrations::Storm},
     round::Load,
+    slow::SlowDevice,
     sweep::Sweep,
     trouble::Trouble,
     ua::Style,
@@ -42,6 +43,7 @@ pub(crate) const BUILT_IN: &[(&str, &str)] = built_in![
     "fanout-8",
     "large-frame-64k",
     "large-frame-8m",
+    "slow-device",
     "idle",
     "sweep",
     "reply",
@@ -70,6 +72,8 @@ pub(crate) struct Scenario {
 pub(crate) enum Kind {
     /// Each session's sender writes, each of its devices gets every message (`fanout`).
     Fanout,
+    /// One device of each session stops reading (`slow`).
+    SlowDevice(SlowDevice),
     /// Sessions are set up and stand (`idle`).
     Idle(Idle),
     /// Load from little to beyond saturation (`sweep`).
