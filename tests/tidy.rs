@@ -154,6 +154,8 @@ const CRATES: &[(&str, &[&str])] = &[
             "toml",
         ],
     ),
+    // The baseline's raw ring: `libc` for the structs that its entries point to.
+    ("tools/load/src/forward/uring", &["io_uring", "libc"]),
 ];
 
 /// Files that hold one idea and need more than 600 lines for it.
@@ -269,12 +271,17 @@ fn the_load_generator_sees_wire_alone() {
 fn unsafe_is_in_io_alone() {
     let mut offenders = Vec::new();
     for file in all(&["src", "tools"]) {
-        if !file.path.starts_with("src/io/") {
+        // The load generator's baseline has a ring of its own: one file, so that ours cannot hide a bug in its judge.
+        let is_baseline = file.path == "tools/load/src/forward/uring.rs";
+        if !file.path.starts_with("src/io/") && !is_baseline {
             let lines = file.words("unsafe");
             offenders.extend(lines.map(|line| format!("{}:{line}", file.path)));
         }
     }
-    nobody("`unsafe` is in src/io alone", offenders);
+    nobody(
+        "`unsafe` is in src/io and in the baseline's ring alone",
+        offenders,
+    );
 }
 
 #[test]

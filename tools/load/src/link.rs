@@ -61,7 +61,6 @@ pub(crate) struct Link {
     listens: SocketAddr,
     clock: Clock,
     progress: Progress,
-    bell: OwnedFd,
 }
 
 impl Link {
@@ -77,9 +76,6 @@ impl Link {
         let wake =
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io::Error::from)?;
         let theirs = wake.try_clone()?;
-        // Read by an operation that waits: so it must not refuse to.
-        let bell = eventfd(0, EventfdFlags::CLOEXEC).map_err(io::Error::from)?;
-        let rings = bell.try_clone()?;
         let (commands, orders) = mpsc::channel();
         let (answers, events) = mpsc::channel();
         let pulse = Arc::new(Pulse::default());
@@ -92,12 +88,7 @@ impl Link {
                 }
                 // Made here: what the kernel fills with events stays on one thread.
                 let plane = Plane::new(
-                    settings,
-                    clock,
-                    theirs_too,
-                    listener,
-                    (theirs, orders),
-                    (rings, answers),
+                    settings, clock, theirs_too, listener, theirs, orders, answers,
                 )?;
                 plane.run()
             })?;
@@ -108,13 +99,7 @@ impl Link {
             listens,
             clock,
             progress: Progress::new(pulse, clock),
-            bell,
         })
-    }
-
-    /// The eventfd that counts up when there are events.
-    pub(crate) fn bell(&self) -> io::Result<OwnedFd> {
-        self.bell.try_clone()
     }
 
     /// Where peers connect to.
@@ -168,7 +153,6 @@ impl Link {
                     Event::Done(_)
                     | Event::Closed
                     | Event::Active(..)
-                    | Event::Rang(_)
                     | Event::Quiet(_)
                     | Event::Cut(_),
                 ) => {}
@@ -181,16 +165,6 @@ impl Link {
             }
         }
         Ok(())
-    }
-
-    /// For who awaits a round by its events: shows how it goes.
-    pub(crate) fn show_progress(&mut self) {
-        self.progress.tick();
-    }
-
-    /// Ends what [`Link::show_progress`] showed.
-    pub(crate) fn end_progress(&mut self) {
-        self.progress.end();
     }
 
     /// Carries out a round.
@@ -208,7 +182,6 @@ impl Link {
                     | Event::Down(..)
                     | Event::Closed
                     | Event::Active(..)
-                    | Event::Rang(_)
                     | Event::Quiet(_)
                     | Event::Cut(_),
                 ) => {}
@@ -231,7 +204,6 @@ impl Link {
                     | Event::Down(..)
                     | Event::Done(_)
                     | Event::Active(..)
-                    | Event::Rang(_)
                     | Event::Quiet(_)
                     | Event::Cut(_),
                 ) => {}

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{pin, spawn::ServerOptions, trouble::Trouble};
+use crate::{forward::Kind, pin, spawn::ServerOptions, trouble::Trouble};
 
 /// Where the messages go.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Setting {
     pub(crate) pid: Option<u32>,
     /// Measure the byte forwarder in turn.
     pub(crate) baseline: bool,
+    /// What a forwarder runs on; none: the faster as a baseline, else epoll.
+    pub(crate) forwarder: Option<Kind>,
     /// Ratio to the forwarder that has to be reached.
     pub(crate) ratio_min: Option<f64>,
     /// The folder that a record of the run goes to.

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     clock::{Clock, nanos},
+    forward::Kind,
     names, pin,
     report::Check,
     trouble::Trouble,
@@ -86,6 +87,7 @@ pub(crate) struct Forwarder {
 impl Forwarder {
     /// Starts this program once more, as `forward`.
     pub(crate) fn start(
+        kind: Kind,
         devices: u16,
         core: Option<usize>,
         fault: Option<&str>,
@@ -102,6 +104,9 @@ impl Forwarder {
             .arg(devices.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
+        if kind == Kind::Ring {
+            command.arg("--ring");
+        }
         if let Some(fault) = fault {
             command.args(["--fault", fault]);
         }

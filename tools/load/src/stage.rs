@@ -11,6 +11,8 @@ use serde_json::json;
 
 use crate::{
     clock::Clock,
+    contest,
+    forward::Kind,
     hiccup::Meter,
     leftovers,
     link::Link,
@@ -116,11 +118,16 @@ impl<'a> Stage<'a> {
             turns: None,
             forwarder: None,
         };
+        let kind = match setting.forwarder {
+            Some(kind) => kind,
+            None if setting.baseline => stage.faster(setting, report).await?,
+            None => Kind::Epoll,
+        };
         match &setting.target {
             Target::Forwarder(fault) => {
-                report.target = "byte forwarder".to_owned();
+                report.target = format!("byte forwarder over {}", kind.name());
                 let forwarder = stage
-                    .relayed(setting, 0..sessions, fault.as_deref())
+                    .relayed(setting, kind, 0..sessions, fault.as_deref())
                     .await?;
                 stage.pid = Some(forwarder.process.pid());
                 stage.forwarder = Some(forwarder);
@@ -141,7 +148,7 @@ impl<'a> Stage<'a> {
         if setting.baseline {
             // The forwarder's sessions come behind the server's, with numbers of their own.
             let all = sessions..2 * sessions;
-            stage.forwarder = Some(stage.relayed(setting, all, None).await?);
+            stage.forwarder = Some(stage.relayed(setting, kind, all, None).await?);
         }
         stage.turns = stage.ring_turns();
         Ok(stage)
@@ -149,6 +156,15 @@ impl<'a> Stage<'a> {
 
     fn ring_turns(&self) -> Option<u64> {
         metrics::ring_turns(self.server.as_ref()?.admin)
+    }
+
+    /// The forwarder that is faster with this traffic.
+    async fn faster(&mut self, setting: &Setting, report: &mut Report) -> Result<Kind, Trouble> {
+        let core = setting.server_core();
+        let outcome = contest::hold(&mut self.link, self.traffic, core).await?;
+        report.field("forwarder", outcome.json());
+        report.line(outcome.line());
+        Ok(outcome.kind)
     }
 
     /// Sessions by SIP.
@@ -181,11 +197,12 @@ impl<'a> Stage<'a> {
     async fn relayed(
         &mut self,
         setting: &Setting,
+        kind: Kind,
         sessions: Range<u32>,
         fault: Option<&str>,
     ) -> Result<Forwarder, Trouble> {
         let devices = self.traffic.devices;
-        let forwarder = Forwarder::start(devices, setting.server_core(), fault)?;
+        let forwarder = Forwarder::start(kind, devices, setting.server_core(), fault)?;
         relay::set_up(&mut self.link, &forwarder, sessions, devices).await?;
         Ok(forwarder)
     }
@@ -203,7 +220,6 @@ impl<'a> Stage<'a> {
             steady: self.traffic.steady,
             patience: self.traffic.patience,
             server,
-            apart: None,
         }
     }
 

@@ -1,4 +1,5 @@
-//! The byte forwarder, over real sockets: every device gets the sender's bytes, the sender gets device 0's.
+//! The byte forwarder, over real sockets, on epoll and on a raw ring: every device gets the sender's bytes, the sender gets
+//! device 0's.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -20,7 +21,8 @@ struct Forwarder {
 }
 
 impl Forwarder {
-    fn start(devices: usize) -> Self {
+    /// Over epoll, or with `--ring` over a raw ring.
+    fn start(devices: usize, kind: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringfork-load"))
             .args([
                 "forward",
@@ -30,6 +32,7 @@ impl Forwarder {
                 "--devices",
             ])
             .arg(devices.to_string())
+            .args(kind)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -93,9 +96,8 @@ fn take(stream: &mut TcpStream, len: usize) -> Vec<u8> {
     got
 }
 
-#[test]
-fn short_writes_lose_nothing_while_devices_read_one_after_another() {
-    let f = Forwarder::start(3);
+fn short_writes_lose_nothing_while_devices_read_one_after_another(kind: &[&str]) {
+    let f = Forwarder::start(3, kind);
     let mut sender = f.sender();
     let devices = f.devices(3);
     // Far above what the sockets and the pending buffers hold: the forwarder has to stop reading and go on later.
@@ -119,9 +121,8 @@ fn short_writes_lose_nothing_while_devices_read_one_after_another() {
     });
 }
 
-#[test]
-fn a_device_that_does_not_read_holds_its_sender_back() {
-    let f = Forwarder::start(2);
+fn a_device_that_does_not_read_holds_its_sender_back(kind: &[&str]) {
+    let f = Forwarder::start(2, kind);
     let mut sender = f.sender();
     let mut devices = f.devices(2);
     sender
@@ -138,9 +139,8 @@ fn a_device_that_does_not_read_holds_its_sender_back() {
     }
 }
 
-#[test]
-fn the_sender_gets_what_the_first_device_says_and_nothing_of_the_others() {
-    let f = Forwarder::start(2);
+fn the_sender_gets_what_the_first_device_says_and_nothing_of_the_others(kind: &[&str]) {
+    let f = Forwarder::start(2, kind);
     let mut sender = f.sender();
     let mut devices = f.devices(2);
     sender.write_all(b"go").unwrap();
@@ -152,9 +152,8 @@ fn the_sender_gets_what_the_first_device_says_and_nothing_of_the_others() {
     assert_eq!(take(&mut sender, 5), b"again");
 }
 
-#[test]
-fn sessions_do_not_mix_and_counting_starts_again_when_all_have_gone() {
-    let f = Forwarder::start(2);
+fn sessions_do_not_mix_and_counting_starts_again_when_all_have_gone(kind: &[&str]) {
+    let f = Forwarder::start(2, kind);
     for round in 0..3_u8 {
         let mut senders: Vec<_> = (0..3).map(|_| f.sender()).collect();
         let mut devices = f.devices(6);
@@ -180,3 +179,17 @@ fn sessions_do_not_mix_and_counting_starts_again_when_all_have_gone() {
         }
     }
 }
+
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod epoll { $(#[test] fn $name() { super::$name(&[]); })* }
+        mod ring { $(#[test] fn $name() { super::$name(&["--ring"]); })* }
+    };
+}
+
+on_both![
+    short_writes_lose_nothing_while_devices_read_one_after_another,
+    a_device_that_does_not_read_holds_its_sender_back,
+    the_sender_gets_what_the_first_device_says_and_nothing_of_the_others,
+    sessions_do_not_mix_and_counting_starts_again_when_all_have_gone
+];

@@ -7,6 +7,7 @@ use rand::TryRng;
 use ringfork::wire::sdp::Setup;
 
 use crate::{
+    forward::Kind,
     hiccup, pin,
     setting::{Setting, Target},
     sip_text::Transport,
@@ -28,6 +29,9 @@ pub(crate) struct Against {
     /// Measure the byte forwarder alone: what is this generator good for here?
     #[arg(long, group = "where")]
     pub(super) forwarder: bool,
+    /// What the byte forwarder runs on. With --baseline the faster of both, unless this is given; alone: epoll.
+    #[arg(long, value_enum, value_name = "KIND")]
+    forwarder_kind: Option<KindArg>,
     /// Plant a fault into the forwarder.
     #[arg(long, value_name = "KIND:N", hide = true, conflicts_with_all = ["spawn", "target"])]
     fault: Option<String>,
@@ -87,6 +91,21 @@ impl SetupArg {
     }
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum KindArg {
+    Epoll,
+    Ring,
+}
+
+impl KindArg {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Epoll => Kind::Epoll,
+            Self::Ring => Kind::Ring,
+        }
+    }
+}
+
 impl Against {
     /// A run against what was named, measured alone and kept nowhere; `style` is the one that it will have.
     pub(super) fn setting(&self, style: &Style) -> Result<Setting, Trouble> {
@@ -98,6 +117,7 @@ impl Against {
             record: None,
             page: None,
             hdr: None,
+            forwarder: self.forwarder_kind.map(KindArg::kind),
             hiccup: hiccup::THRESHOLD,
             seed: self.seed.unwrap_or_else(chance),
             run: u32::try_from(chance() >> 32).unwrap_or(0),

@@ -52,6 +52,9 @@ pub(crate) struct Forward {
     /// Devices a session.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     devices: u16,
+    /// Over a raw io_uring of its own instead of epoll.
+    #[arg(long, conflicts_with = "fault")]
+    ring: bool,
     /// Stay on this core.
     #[arg(long)]
     core: Option<usize>,
@@ -66,6 +69,11 @@ pub(crate) struct Forward {
 impl Forward {
     pub(crate) fn options(&self) -> forward::Options {
         forward::Options {
+            kind: if self.ring {
+                forward::Kind::Ring
+            } else {
+                forward::Kind::Epoll
+            },
             listen: self.listen,
             devices: usize::from(self.devices),
             core: self.core,

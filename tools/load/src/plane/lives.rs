@@ -27,19 +27,10 @@ impl Plane {
     /// Does what is due.
     pub(super) fn do_due(&mut self, now: Nanos) {
         while let Some(act) = self.acts.take(now) {
-            let speaks = matches!(act.deed, Deed::Say(..) | Deed::Race(..));
-            if speaks && self.tally.window.contains(&act.at) {
+            if self.tally.window.contains(&act.at) {
                 self.tally.lag.record(now - act.at);
             }
             let written = match act.deed {
-                Deed::Part(device) => {
-                    self.part(act.session, device);
-                    [None, None]
-                }
-                Deed::Ring => {
-                    self.tell(Event::Rang(act.at));
-                    continue;
-                }
                 Deed::Say(role, words) => [self.say(act, role, words, now), None],
                 // Both are written before either is sent: nothing comes between the two.
                 Deed::Race(a, b, words) => {
@@ -103,7 +94,7 @@ impl Plane {
             Some(None) | None => false,
         };
         match role {
-            Role::Sender => session.sender,
+            Role::Sender => session.sender.filter(is),
             Role::Device(_) => session.devices.iter().copied().find(is),
         }
     }
@@ -136,18 +127,13 @@ impl Plane {
         };
         match who {
             Who::Sender(..) => s.talk.is_ending,
-            Who::Device(_, device, d) => {
-                if let Some(lacks) = s.talk.lacks(*device, d.order()) {
-                    self.tally.life.note(format!("session {session}: {lacks}"));
+            Who::Device(_, device, d) => match s.talk.ended(*device, d.order()) {
+                Ok(forgiven) => {
+                    self.tally.forgive(forgiven);
+                    true
                 }
-                match s.talk.ended(*device, d.order()) {
-                    Ok(forgiven) => {
-                        self.tally.forgive(forgiven);
-                        true
-                    }
-                    Err(_) => false,
-                }
-            }
+                Err(_) => false,
+            },
             Who::Unclaimed(_) => true,
         }
     }
@@ -169,6 +155,7 @@ impl Plane {
         s.talk.is_heard()
             && legs
                 .filter_map(|&id| self.conns.get(id)?.as_ref())
+                .filter(|c| c.who.leg().is_some_and(|(of, _)| of == session))
                 .all(|c| match &c.who {
                     Who::Sender(_, s) => s.outstanding() == 0 && s.reports_due() == 0,
                     Who::Device(_, device, d) => {
@@ -178,7 +165,8 @@ impl Plane {
                 })
     }
 
-    fn part(&mut self, session: u32, device: u16) {
+    /// A device's call was hung up: as a phone would, it says no more, and reads what still comes.
+    pub(super) fn hung_up(&mut self, session: u32, device: u16) {
         if let Some(id) = self.connection(session, Role::Device(device))
             && let Some(Some(conn)) = self.conns.get(id)
         {
@@ -200,13 +188,11 @@ impl Plane {
         };
         for &id in &s.devices {
             if let Some(Some(Conn {
-                who: Who::Device(_, device, d),
+                who: Who::Device(of, device, d),
                 ..
             })) = self.conns.get(id)
+                && *of == session
             {
-                if let Some(lacks) = s.talk.lacks(*device, d.order()) {
-                    self.tally.life.note(format!("session {session}: {lacks}"));
-                }
                 self.tally.forgive(s.talk.forgiven(*device, d.order()));
             }
         }
@@ -227,8 +213,11 @@ impl Plane {
         };
         let s: Session = std::mem::take(s);
         for id in s.sender.into_iter().chain(s.devices) {
-            self.conns[id] = None;
-            self.free.push(id);
+            let is_its = matches!(self.conns.get(id), Some(Some(c)) if c.who.leg().is_some_and(|(of, _)| of == session));
+            if is_its {
+                self.conns[id] = None;
+                self.free.push(id);
+            }
         }
     }
 

@@ -6,13 +6,11 @@
 //! and a loop that reads 256 KiB at a time, answers what it read in one write and holds no buffer for an idle connection
 //! does it. A turn: wait, read each ready connection once, answer, refill, write; then what the clock asks for.
 
-mod apart;
 mod legs;
 mod lives;
 mod rounds;
 
 use std::{
-    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     io::{self, ErrorKind, Read},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -23,7 +21,6 @@ use std::{
     time::Duration,
 };
 
-use apart::ApartTally;
 use rustix::fd::OwnedFd;
 
 use crate::{
@@ -39,7 +36,7 @@ use crate::{
     names,
     out::Out,
     progress::Pulse,
-    round::{self, Plan, Round},
+    round::{Plan, Round},
     sender::Sender,
     tally::Tally,
 };
@@ -69,6 +66,8 @@ pub(crate) enum Command {
     Watch(u32),
     /// A session's connections may end from now on.
     Ending(u32),
+    /// A device's call was hung up: it says no more.
+    HungUp(u32, u16),
     /// Close a session's connections, if any are left, and forget it.
     Leave(u32),
     /// Reset all connections of these sessions at once, and forget them; answered by [`Event::Cut`].
@@ -80,7 +79,7 @@ pub(crate) enum Command {
 /// What the data plane has to say.
 pub(crate) enum Event {
     /// The leg's connection is there and bound.
-    Up(u32),
+    Up(u32, Role),
     /// The leg's connection has ended, or never came up.
     Down(u32, Role, String),
     /// The round is over.
@@ -88,8 +87,6 @@ pub(crate) enum Event {
     Closed,
     /// The first device of a session has spoken: which, and when it was meant to.
     Active(u32, u16, Nanos),
-    /// The time of a [`crate::life::act::Deed::Ring`] has come.
-    Rang(Nanos),
     /// As [`Command::Watch`] asked.
     Quiet(u32),
     /// As [`Command::Cut`] asked: when it began.
@@ -111,8 +108,6 @@ struct Conn {
     tcp: TcpStream,
     out: Out,
     interest: Interest,
-    /// Whether we read from it.
-    reads: bool,
     who: Who,
 }
 
@@ -141,7 +136,6 @@ impl Who {
     }
 }
 
-/// Its connections are there as long as they are in here.
 #[derive(Clone, Debug, Default)]
 struct Session {
     sender: Option<usize>,
@@ -166,9 +160,6 @@ pub(crate) struct Plane {
     wake: OwnedFd,
     commands: Receiver<Command>,
     events: Queue<Event>,
-    /// An eventfd that says that there are events, and whether it has to.
-    bell: OwnedFd,
-    told: Cell<bool>,
     conns: Vec<Option<Conn>>,
     /// Places in `conns` that nobody has.
     free: Vec<usize>,
@@ -182,8 +173,6 @@ pub(crate) struct Plane {
     /// Sessions that are to be quiet.
     watched: BTreeSet<u32>,
     tally: Tally,
-    /// Of the devices that are counted apart.
-    apart: ApartTally,
     /// Where a round shows how it goes, and when it does so next.
     pulse: Arc<Pulse>,
     next_pulse: Nanos,
@@ -191,14 +180,15 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    /// `wake` and `bell` are eventfds: one says that there are commands, the other that there are events.
+    /// `wake` is the eventfd that says that there are commands.
     pub(crate) fn new(
         settings: Settings,
         clock: Clock,
         pulse: Arc<Pulse>,
         listener: TcpListener,
-        (wake, commands): (OwnedFd, Receiver<Command>),
-        (bell, events): (OwnedFd, Queue<Event>),
+        wake: OwnedFd,
+        commands: Receiver<Command>,
+        events: Queue<Event>,
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
         listener.set_nonblocking(true)?;
@@ -214,8 +204,6 @@ impl Plane {
             wake,
             commands,
             events,
-            bell,
-            told: Cell::new(false),
             conns: Vec::new(),
             free: Vec::new(),
             sessions: Vec::new(),
@@ -225,7 +213,6 @@ impl Plane {
             acts: Acts::default(),
             watched: BTreeSet::new(),
             tally: Tally::new(0..0),
-            apart: ApartTally::new(Tally::new(0..0)),
             pulse,
             next_pulse: 0,
             scratch: vec![0; READ_BYTES],
@@ -254,19 +241,14 @@ impl Plane {
                 rustix::thread::sched_yield();
             }
             self.keep_time();
-            if self.told.take() {
-                wake(&self.bell)?;
-            }
         }
     }
 
     /// How long the loop may sleep.
     fn timeout(&self) -> Option<Duration> {
-        let (now, act) = (self.clock.now(), self.acts.next());
-        match &self.round {
-            Some(round) => Some(round.timeout(now, act)),
-            None => act.map(|at| round::sleep(at, now)),
-        }
+        let round = self.round.as_ref()?;
+        let now = self.clock.now();
+        Some(round.timeout(now, self.acts.next()))
     }
 
     /// Carries out what has been asked for; false once nobody can ask any more.
@@ -296,6 +278,7 @@ impl Plane {
                         s.talk.is_ending = true;
                     }
                 }
+                Ok(Command::HungUp(session, device)) => self.hung_up(session, device),
                 Ok(Command::Leave(session)) => self.leave(session),
                 Ok(Command::Cut(sessions)) => self.cut(&sessions),
                 Ok(Command::Finish) => {
@@ -312,7 +295,6 @@ impl Plane {
     fn tell(&self, event: Event) {
         // Nobody listens any more: the next look at the commands ends the thread.
         let _ = self.events.send(event);
-        self.told.set(true);
     }
 
     fn serve(&mut self, ready: Ready) {
@@ -350,10 +332,6 @@ impl Plane {
         let now = self.clock.now();
         let bound = conn.who.is_bound();
         let leg = conn.who.leg();
-        let is_apart = leg.is_some_and(|(session, role)| self.is_apart(session, role));
-        let Some(Some(conn)) = self.conns.get_mut(id) else {
-            return;
-        };
         let broken = match &mut conn.who {
             Who::Unclaimed(said) => {
                 said.extend_from_slice(bytes);
@@ -374,11 +352,7 @@ impl Plane {
                         now,
                         sent: session.sent,
                         not_from: session.talk.not_from(*device),
-                        tally: if is_apart {
-                            &mut self.apart.tally
-                        } else {
-                            &mut self.tally
-                        },
+                        tally: &mut self.tally,
                     },
                 )
             }
@@ -391,9 +365,9 @@ impl Plane {
             Who::Unclaimed(_) | Who::Device(..) => Vec::new(),
         };
         let is_up = !bound && conn.who.is_bound();
-        if let Some((session, _)) = leg {
+        if let Some((session, role)) = leg {
             if is_up {
-                self.tell(Event::Up(session));
+                self.tell(Event::Up(session, role));
             }
             self.hear(session, heard, now);
         }
@@ -415,7 +389,7 @@ impl Plane {
             return self.end(id, &e.to_string());
         }
         let interest = Interest {
-            read: conn.reads,
+            read: true,
             write: !conn.out.is_empty(),
         };
         if interest != conn.interest {
@@ -434,13 +408,6 @@ impl Plane {
         let Some((session, role)) = conn.who.leg() else {
             return;
         };
-        if let Some(s) = self.sessions.get_mut(session as usize) {
-            s.sender = s.sender.filter(|s| *s != id);
-            s.devices.retain(|d| *d != id);
-        }
-        if self.is_apart(session, role) {
-            return self.gave_up(&conn);
-        }
         if self.ended_in_time(session, &conn.who) {
             return self.look_at(session);
         }

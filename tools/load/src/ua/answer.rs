@@ -71,7 +71,9 @@ impl World {
         };
         match (method, side) {
             (Method::Ack, _) => {
-                self.device_acked(&call_id);
+                if let Some(leg) = self.device_legs.borrow_mut().get_mut(&call_id) {
+                    leg.acked = true;
+                }
                 Ok(())
             }
             (Method::Bye, Side::Device) => {
