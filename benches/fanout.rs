@@ -2,20 +2,14 @@
 //!
 //! `cargo bench --bench fanout`.
 
-#[path = "common/case.rs"]
-mod case;
-#[path = "common/fanout.rs"]
-mod cases;
-#[path = "common/clock.rs"]
-mod clock;
-#[path = "common/plane.rs"]
-mod plane;
+mod common;
 
+use common::{clock, fanout};
 use criterion::{Criterion, criterion_group, criterion_main};
 
-fn fanout(c: &mut Criterion) {
-    clock::run(c, cases::cases());
+fn plane(c: &mut Criterion) {
+    clock::run(c, fanout::cases());
 }
 
-criterion_group!(benches, fanout);
+criterion_group!(benches, plane);
 criterion_main!(benches);

@@ -2,24 +2,9 @@
 //!
 //! `cargo bench --bench wire`.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a bench that unwraps has a reason to stop"
-)]
+mod common;
 
-#[path = "common/case.rs"]
-mod case;
-#[path = "common/clock.rs"]
-mod clock;
-#[path = "common/corpus.rs"]
-mod corpus;
-#[path = "common/msrp.rs"]
-mod msrp;
-#[path = "common/sdp.rs"]
-mod sdp;
-#[path = "common/sip.rs"]
-mod sip;
-
+use common::{clock, msrp, sdp, sip};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn wire(c: &mut Criterion) {

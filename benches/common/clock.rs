@@ -2,7 +2,7 @@
 
 use criterion::{Criterion, Throughput};
 
-use crate::case::{Case, Meter, Rounds};
+use super::case::{Case, Meter, Rounds};
 
 /// Measures each case, in a group of its own kind. Bytes and operations are reported.
 pub(crate) fn run(c: &mut Criterion, cases: Vec<Case>) {

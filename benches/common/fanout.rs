@@ -1,6 +1,6 @@
 //! The data plane: one chunk of 200 bytes to 1, 2, 4 and 8 legs, and the leg table with many in it.
 
-use crate::{
+use super::{
     case::{Case, Rounds, whole},
     plane::{Bench, Coming},
 };

@@ -3,15 +3,17 @@
 //! What is done in a round is a whole delivery: the sender's SEND, its copies on the legs (gathered as the driver would, not
 //! copied), each leg's 200, and the 200 to the sender. The figure a leg is the slope between the sizes.
 
-use std::{hint::black_box, rc::Rc, time::Duration};
+use std::{hint::black_box, time::Duration};
 
 use ringfork::{
-    buf::{Outbox, Region, Slice},
+    buf::{Outbox, Slice},
     ids::{ConnId, LegId, SessionId, ShardId},
     msrp::{Ack, Command, Direction, LegOffer, LegPeer, Matching, Plane, Role, Settings},
     time::Instant,
 };
 use slotmap::SlotMap;
+
+use super::{case::Meter, received::received};
 
 /// A plane with some sessions. One of them is talking: [`Bench::next`] gives the word to the next one.
 pub(crate) struct Bench {
@@ -56,31 +58,6 @@ fn settings() -> Settings {
         kept_bytes_max: 1 << 24,
         idle: Duration::from_secs(60),
     }
-}
-
-/// A receive buffer that is never given back.
-struct Buffer(&'static [u8]);
-
-impl Region for Buffer {
-    fn bytes(&self, start: usize, len: usize) -> &[u8] {
-        &self.0[start..start + len]
-    }
-
-    fn pinned(&self) -> bool {
-        true
-    }
-
-    fn joined(&self, first: &'static [u8], second: &'static [u8]) -> Option<&'static [u8]> {
-        let start = first.as_ptr() as usize - self.0.as_ptr() as usize;
-        let adjacent = first.as_ptr_range().end == second.as_ptr();
-        adjacent.then(|| &self.0[start..start + first.len() + second.len()])
-    }
-}
-
-/// Bytes as a receive buffer lends them.
-pub(crate) fn received(bytes: &[u8]) -> Slice {
-    let bytes: &'static [u8] = Box::leak(bytes.into());
-    Slice::lent(Rc::new(Buffer(bytes)), bytes)
 }
 
 impl Bench {
@@ -293,7 +270,7 @@ impl Coming {
     }
 
     /// A session with its legs comes and goes; whether its peers heard of it and nothing is left.
-    pub(crate) fn round(&mut self, meter: &mut crate::case::Meter) -> bool {
+    pub(crate) fn round(&mut self, meter: &mut Meter) -> bool {
         let bench = &mut self.bench;
         bench.now += Duration::from_millis(1);
         let before = bench.plane.gauges();

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use ringfork::wire::sdp::{Media, Session, Setup, Writer, match_address};
 
-use crate::{
+use super::{
     case::{Case, whole},
     corpus,
 };

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use ringfork::wire::sip::{Bounds, Frame, Framer, Message, Name, Start, Writer};
 
-use crate::{
+use super::{
     case::{Case, whole},
     corpus,
 };
