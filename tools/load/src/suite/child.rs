@@ -35,18 +35,14 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// Names of the objectives that were missed.
-    pub(crate) fn missed(&self) -> Vec<String> {
+    /// The objectives that were missed, as the report has them.
+    pub(crate) fn missed(&self) -> Vec<&Value> {
         let checks = self
             .record
             .as_ref()
             .and_then(|r| r["report"]["slo"]["checks"].as_array());
-        checks
-            .into_iter()
-            .flatten()
-            .filter(|c| c["met"] == Value::Bool(false))
-            .map(|c| format!("{} {}", c["name"].as_str().unwrap_or("?"), c["value"]))
-            .collect()
+        let all = checks.into_iter().flatten();
+        all.filter(|c| c["met"] == Value::Bool(false)).collect()
     }
 }
 
