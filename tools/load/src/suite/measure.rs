@@ -272,8 +272,12 @@ pub(crate) fn extras(way: &Way, rounds: u32) -> Vec<String> {
 }
 
 /// How objectives are named that say something of the machine, the generator or the baseline.
-const NOT_THE_SERVERS: [&str; 4] =
-    ["send_lag_p99_us", "signalling_lag", "baseline_rounds_with_faults", "delivered"];
+const NOT_THE_SERVERS: [&str; 4] = [
+    "send_lag_p99_us",
+    "signalling_lag",
+    "baseline_rounds_with_faults",
+    "delivered",
+];
 
 /// Whose concern an objective is that was missed.
 fn fault_in(check: &Value) -> Option<Fault> {
