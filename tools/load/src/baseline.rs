@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     report::{busy, round3},
-    series,
+    series, slow,
     stats::median,
     tails,
     tally::{Tally, as_f64},
@@ -122,6 +122,7 @@ pub(crate) fn round(t: &Tally) -> Value {
     put("delivery_us", t.delivery.json());
     put("send_lag_us", t.lag.json());
     put("hiccup", t.hiccup.map(|h| h.json()));
+    put("slow_device", t.apart.as_ref().map(slow::json));
     put("offered_per_s", t.offered_per_s.map(round3));
     Value::Object(all)
 }

@@ -68,6 +68,7 @@ pub(crate) async fn hold(
                 steady: STEADY,
                 patience: traffic.patience,
                 server: None,
+                apart: None,
             };
             rates.push(link.run(plan).await?.deliveries_per_s());
         }

@@ -61,6 +61,7 @@ pub(crate) struct Link {
     listens: SocketAddr,
     clock: Clock,
     progress: Progress,
+    bell: OwnedFd,
 }
 
 impl Link {
@@ -76,6 +77,9 @@ impl Link {
         let wake =
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io::Error::from)?;
         let theirs = wake.try_clone()?;
+        // Read by an operation that waits: so it must not refuse to.
+        let bell = eventfd(0, EventfdFlags::CLOEXEC).map_err(io::Error::from)?;
+        let rings = bell.try_clone()?;
         let (commands, orders) = mpsc::channel();
         let (answers, events) = mpsc::channel();
         let pulse = Arc::new(Pulse::default());
@@ -88,7 +92,12 @@ impl Link {
                 }
                 // Made here: what the kernel fills with events stays on one thread.
                 let plane = Plane::new(
-                    settings, clock, theirs_too, listener, theirs, orders, answers,
+                    settings,
+                    clock,
+                    theirs_too,
+                    listener,
+                    (theirs, orders),
+                    (rings, answers),
                 )?;
                 plane.run()
             })?;
@@ -99,7 +108,13 @@ impl Link {
             listens,
             clock,
             progress: Progress::new(pulse, clock),
+            bell,
         })
+    }
+
+    /// The eventfd that counts up when there are events.
+    pub(crate) fn bell(&self) -> io::Result<OwnedFd> {
+        self.bell.try_clone()
     }
 
     /// Where peers connect to.
@@ -153,6 +168,7 @@ impl Link {
                     Event::Done(_)
                     | Event::Closed
                     | Event::Active(..)
+                    | Event::Rang(_)
                     | Event::Quiet(_)
                     | Event::Cut(_),
                 ) => {}
@@ -165,6 +181,16 @@ impl Link {
             }
         }
         Ok(())
+    }
+
+    /// For who awaits a round by its events: shows how it goes.
+    pub(crate) fn show_progress(&mut self) {
+        self.progress.tick();
+    }
+
+    /// Ends what [`Link::show_progress`] showed.
+    pub(crate) fn end_progress(&mut self) {
+        self.progress.end();
     }
 
     /// Carries out a round.
@@ -182,6 +208,7 @@ impl Link {
                     | Event::Down(..)
                     | Event::Closed
                     | Event::Active(..)
+                    | Event::Rang(_)
                     | Event::Quiet(_)
                     | Event::Cut(_),
                 ) => {}
@@ -204,6 +231,7 @@ impl Link {
                     | Event::Down(..)
                     | Event::Done(_)
                     | Event::Active(..)
+                    | Event::Rang(_)
                     | Event::Quiet(_)
                     | Event::Cut(_),
                 ) => {}

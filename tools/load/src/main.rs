@@ -57,6 +57,7 @@ mod setting;
 mod sip_net;
 mod sip_text;
 mod slot;
+mod slow;
 mod spawn;
 mod stage;
 mod stats;
@@ -75,6 +76,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use life::{
+    answering::{self, First},
+    chat, reconnect, registrations,
+};
 use report::Report;
 use scenario::{Kind, Scenario};
 use setting::Setting;
@@ -121,8 +126,14 @@ fn play(scenario: &Scenario, setting: &Setting, json: bool) -> Result<ExitCode, 
     let report = tokio_uring::start(async {
         match &scenario.kind {
             Kind::Fanout => fanout::run(scenario, setting).await,
+            Kind::SlowDevice(slow) => slow::run(scenario, slow, setting).await,
             Kind::Idle(idle) => idle::run(scenario, idle, setting).await,
             Kind::Sweep(sweep) => sweep::run(scenario, sweep, setting).await,
+            Kind::Reply => answering::run(scenario, setting, First::One).await,
+            Kind::ActivityRace => answering::run(scenario, setting, First::Two).await,
+            Kind::Churn(chat) | Kind::Mixed(chat) => chat::run(scenario, setting, chat).await,
+            Kind::RegisterStorm(storm) => registrations::run(scenario, setting, storm).await,
+            Kind::ReconnectStorm => reconnect::run(scenario, setting).await,
         }
     })?;
     tell(&report, json)

@@ -40,9 +40,20 @@ impl Order {
         self.next
     }
 
+    /// Numbers before the next that have not come.
+    pub(crate) fn missing(&self) -> u32 {
+        u32::try_from(self.missing.len()).unwrap_or(u32::MAX)
+    }
+
     /// Whether a number before the next has not come.
     pub(crate) fn has_gap(&self) -> bool {
         !self.missing.is_empty()
+    }
+
+    /// How many of the numbers below `sent` have not come.
+    pub(crate) fn missing_of(&self, sent: u32) -> u32 {
+        let gaps = u32::try_from(self.missing.len()).unwrap_or(u32::MAX);
+        sent.saturating_sub(self.next).saturating_add(gaps)
     }
 
     /// Takes `seq`; `sent` numbers have been given out so far.
@@ -83,6 +94,7 @@ mod tests {
         let mut o = Order::default();
         assert_eq!(o.take(0, 9), Fit::New);
         assert_eq!(o.take(3, 9), Fit::New);
+        assert_eq!(o.missing_of(9), 2 + 5);
         assert_eq!(o.take(1, 9), Fit::Late);
         assert_eq!(o.take(1, 9), Fit::Again);
         assert_eq!(o.take(3, 9), Fit::Again);

@@ -172,7 +172,7 @@ impl Report {
     pub(crate) fn messages(&mut self, tally: &Tally, load: Load) {
         self.counts(tally);
         match load {
-            Load::Rate(rate) | Load::Script { per_s: rate } => {
+            Load::Rate(rate) | Load::Script { per_s: rate, .. } => {
                 self.field("offered_per_s", round3(rate))
             }
             Load::Saturate { window } => self.field("window", json!(window)),

@@ -12,8 +12,9 @@ pub(crate) enum Load {
     /// Closed loop: each sender keeps this many SENDs unanswered. Called saturation; its latencies are queueing times.
     Saturate { window: u32 },
     /// Open loop: what sessions are asked to do, each at its own intended time ([`crate::life::act`]); so many messages a
-    /// second on the whole. Ends when it is told that nothing more will be asked for.
-    Script { per_s: f64 },
+    /// second on the whole, in sessions of which those below `standing` stand all the time. Ends when it is told that
+    /// nothing more will be asked for.
+    Script { per_s: f64, standing: u32 },
 }
 
 /// What a round is to be.
@@ -28,6 +29,16 @@ pub(crate) struct Plan {
     pub(crate) patience: Duration,
     /// The server's process, if it is on this machine.
     pub(crate) server: Option<u32>,
+    pub(crate) apart: Option<Apart>,
+}
+
+/// A device of each session that is counted apart from the others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Apart {
+    /// Which, from 0.
+    pub(crate) device: u16,
+    /// When it does not read, counted from the beginning of the steady state; none: it always reads.
+    pub(crate) stops: Option<Range<Duration>>,
 }
 
 /// Where a round stands.
@@ -76,6 +87,20 @@ impl Round {
         from..from + nanos(self.plan.steady)
     }
 
+    /// How many deliveries a message asks for that are counted with the round.
+    pub(crate) fn deliveries(&self, devices: u16) -> u64 {
+        u64::from(devices).saturating_sub(u64::from(self.plan.apart.is_some()))
+    }
+
+    /// Whether the device that is counted apart is not to read at `now`.
+    pub(crate) fn stops_reading(&self, now: Nanos) -> bool {
+        let stops = self.plan.apart.as_ref().and_then(|a| a.stops.as_ref());
+        stops.is_some_and(|stops| {
+            let at = |d: Duration| self.window().start + nanos(d);
+            (at(stops.start)..at(stops.end)).contains(&now)
+        })
+    }
+
     /// The phase at `now`.
     pub(crate) fn phase_at(&self, now: Nanos) -> Phase {
         let w = self.window();
@@ -115,9 +140,6 @@ impl Round {
 
     /// How long the loop may sleep; `act` is when a script's next deed is meant to be.
     pub(crate) fn timeout(&self, now: Nanos, act: Option<Nanos>) -> Duration {
-        /// A sleep may end half a millisecond late, more on a virtual machine: what is due sooner is waited for awake. The
-        /// core is ours.
-        const AWAKE: Nanos = 1_000_000;
         const LONGEST: Nanos = 10_000_000;
         let phase_end = match self.phase {
             Phase::Warmup => self.window().start,
@@ -126,8 +148,15 @@ impl Round {
         };
         let next = self.next_event().into_iter().chain(act).min();
         let until = next.map_or(phase_end, |at| at.min(phase_end));
-        Duration::from_nanos(until.saturating_sub(now).saturating_sub(AWAKE).min(LONGEST))
+        sleep(until, now).min(Duration::from_nanos(LONGEST))
     }
+}
+
+/// How long to sleep at `now` for what is due at `until`. A sleep may end half a millisecond late, more on a virtual machine:
+/// what is due sooner is waited for awake. The core is ours.
+pub(crate) fn sleep(until: Nanos, now: Nanos) -> Duration {
+    const AWAKE: Nanos = 1_000_000;
+    Duration::from_nanos(until.saturating_sub(now).saturating_sub(AWAKE))
 }
 
 /// When event `n` is meant to be, counted from the start. From the count, not from the event before: errors do not add up.
@@ -153,6 +182,7 @@ mod tests {
             steady: Duration::from_secs(2),
             patience: Duration::from_secs(3),
             server: None,
+            apart: None,
         }
     }
 
@@ -190,6 +220,21 @@ mod tests {
         r.last_arrival = 4 * s;
         assert!(!r.is_given_up(7 * s));
         assert!(r.is_given_up(7 * s + 1));
+    }
+
+    #[test]
+    fn a_device_stops_within_its_time_of_the_steady_state_and_never_by_itself() {
+        let s = 1_000_000_000;
+        let stops = |stops| {
+            let mut p = plan(Load::Rate(1.0));
+            p.apart = Some(Apart { device: 1, stops });
+            Round::new(p, 0)
+        };
+        let half = Duration::from_millis(500);
+        let r = stops(Some(half..2 * half));
+        let seen = [0, s + s / 2 - 1, s + s / 2, 2 * s - 1, 2 * s].map(|t| r.stops_reading(t));
+        assert_eq!(seen, [false, false, true, true, false]);
+        assert!(!stops(None).stops_reading(s + s / 2));
     }
 
     #[test]

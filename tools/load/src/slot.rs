@@ -48,6 +48,12 @@ impl<T> Slot<T> {
         }
     }
 
+    /// A value, if one waits.
+    #[cfg(test)]
+    pub(crate) fn try_take(&self) -> Option<T> {
+        self.0.borrow_mut().values.pop_front()
+    }
+
     /// Waits for a value. May be dropped while it waits: nothing is lost.
     pub(crate) async fn take(&self) -> T {
         std::future::poll_fn(|cx| {

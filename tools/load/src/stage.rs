@@ -220,6 +220,7 @@ impl<'a> Stage<'a> {
             steady: self.traffic.steady,
             patience: self.traffic.patience,
             server,
+            apart: None,
         }
     }
 

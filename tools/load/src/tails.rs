@@ -20,6 +20,11 @@ pub(crate) fn quiet<'a>(rounds: &[&'a Tally]) -> Vec<&'a Tally> {
     }
 }
 
+/// Whether none of these rounds had a hiccup.
+pub(crate) fn quiet_alone(rounds: &[Tally]) -> bool {
+    !rounds.iter().any(is_marked)
+}
+
 fn is_marked(tally: &Tally) -> bool {
     tally.hiccup.is_some_and(|h| h.marked)
 }

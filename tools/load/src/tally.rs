@@ -12,6 +12,8 @@ use crate::{
 pub(crate) struct Tally {
     /// The steady state: deliveries in it make the rate, messages meant for it make the latencies.
     pub(crate) window: Range<Nanos>,
+    /// Sessions below this number stand all the time; the others come and go, and are new when they get their messages.
+    pub(crate) standing: u32,
     /// Messages written, warm-up included.
     pub(crate) sent: u64,
     /// Deliveries that `sent` asks for.
@@ -48,8 +50,24 @@ pub(crate) struct Tally {
     pub(crate) series: Series,
     /// What the machine did meanwhile, if somebody looked.
     pub(crate) hiccup: Option<Hiccup>,
+    /// Of the device that was counted apart, if there was one.
+    pub(crate) apart: Option<ApartCounts>,
     /// Of what only sessions with a life of their own do.
     pub(crate) life: Counts,
+}
+
+/// What the devices got that were counted apart, all sessions together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct ApartCounts {
+    /// Whether they stopped reading.
+    pub(crate) stopped: bool,
+    pub(crate) delivered: u64,
+    /// What they did not get because the server gave their legs up.
+    pub(crate) given_up: u64,
+    /// Legs that it gave up.
+    pub(crate) legs_given_up: u64,
+    /// What they did not get although their legs stand.
+    pub(crate) lost: u64,
 }
 
 impl Tally {
@@ -60,6 +78,7 @@ impl Tally {
         Self {
             series: Series::new(window.clone()),
             window,
+            standing: u32::MAX,
             sent: 0,
             expected: 0,
             delivered: 0,
@@ -79,6 +98,7 @@ impl Tally {
             server_cpu_ns: None,
             offered_per_s: None,
             hiccup: None,
+            apart: None,
             life: Counts::new(),
         }
     }
@@ -112,7 +132,12 @@ impl Tally {
             self.series.arrived(now, now.saturating_sub(mark.at));
         }
         if self.window.contains(&mark.at) {
-            self.delivery.record(now.saturating_sub(mark.at));
+            let took = now.saturating_sub(mark.at);
+            if mark.session < self.standing {
+                self.delivery.record(took);
+            } else {
+                self.life.in_new_sessions.record(took);
+            }
         }
     }
 

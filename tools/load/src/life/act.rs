@@ -11,6 +11,10 @@ pub(crate) enum Deed {
     Say(Role, Words),
     /// Two devices say something back to back, in this order, with nothing between the two writes.
     Race(u16, u16, Words),
+    /// A device whose call was hung up closes its side of the connection, as a phone would, and reads what still comes.
+    Part(u16),
+    /// Nobody's: signalling wants to be told that it is time, more exactly than its own timers can.
+    Ring,
 }
 
 /// A deed of a session and its intended time.

@@ -2,6 +2,9 @@
 
 use crate::hist::Latency;
 
+/// Notes that are kept; more say nothing new.
+const KEPT: usize = 16;
+
 /// Counts of one round.
 #[derive(Clone, Debug)]
 pub(crate) struct Counts {
@@ -24,6 +27,10 @@ pub(crate) struct Counts {
     pub(crate) missed: u64,
     /// From the intended time of a device's message to the sender's read.
     pub(crate) reply: Latency,
+    /// From the intended send time to the device's read, in sessions that do not stand all the time.
+    pub(crate) in_new_sessions: Latency,
+    /// What was lost where, for people.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Counts {
@@ -39,6 +46,8 @@ impl Counts {
             leaked: 0,
             missed: 0,
             reply: Latency::new(),
+            in_new_sessions: Latency::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -53,6 +62,17 @@ impl Counts {
         self.leaked += other.leaked;
         self.missed += other.missed;
         self.reply.add(&other.reply);
+        self.in_new_sessions.add(&other.in_new_sessions);
+        for note in &other.notes {
+            self.note(note.clone());
+        }
+    }
+
+    /// Something that a person may want to read.
+    pub(crate) fn note(&mut self, what: String) {
+        if self.notes.len() < KEPT {
+            self.notes.push(what);
+        }
     }
 
     /// Whether all that devices said has been heard and answered, and all reports have come.

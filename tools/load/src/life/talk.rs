@@ -143,6 +143,22 @@ impl Talk {
         }
     }
 
+    /// What this device lacks and has to have had when its connection ends, for people; nothing if it has all.
+    pub(crate) fn lacks(&self, device: u16, got: &Order) -> Option<String> {
+        let due = self.not_from(device).unwrap_or(self.written);
+        let missing = due.saturating_sub(got.next()) + got.missing();
+        let lacks = u64::from(missing) > self.forgiven(device, got);
+        lacks.then(|| {
+            format!(
+                "device {device}: {missing} of {due} messages missing, {} of them in the middle; the first {} were settled \
+                 when a device spoke; the sender heard {:?} first",
+                got.missing(),
+                self.owed.map_or_else(|| "none".to_owned(), |n| n.to_string()),
+                self.kept.map(|k| k.0),
+            )
+        })
+    }
+
     /// Whether this device does not stay, or may not: as long as the sender has heard nobody, each may be the one who goes.
     fn is_other(&self, device: u16) -> bool {
         self.kept.is_none_or(|(kept, _)| kept != device)

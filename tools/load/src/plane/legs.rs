@@ -45,7 +45,7 @@ impl Plane {
                 self.enter(id);
                 self.flush(id);
                 if !bind {
-                    self.tell(Event::Up(spec.session, spec.role));
+                    self.tell(Event::Up(spec.session));
                 }
                 Ok(())
             }
@@ -93,6 +93,7 @@ impl Plane {
             tcp,
             out,
             interest: Interest::READ,
+            reads: true,
             who,
         });
         Ok(id)

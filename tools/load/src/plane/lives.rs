@@ -27,10 +27,19 @@ impl Plane {
     /// Does what is due.
     pub(super) fn do_due(&mut self, now: Nanos) {
         while let Some(act) = self.acts.take(now) {
-            if self.tally.window.contains(&act.at) {
+            let speaks = matches!(act.deed, Deed::Say(..) | Deed::Race(..));
+            if speaks && self.tally.window.contains(&act.at) {
                 self.tally.lag.record(now - act.at);
             }
             let written = match act.deed {
+                Deed::Part(device) => {
+                    self.part(act.session, device);
+                    [None, None]
+                }
+                Deed::Ring => {
+                    self.tell(Event::Rang(act.at));
+                    continue;
+                }
                 Deed::Say(role, words) => [self.say(act, role, words, now), None],
                 // Both are written before either is sent: nothing comes between the two.
                 Deed::Race(a, b, words) => {
@@ -94,7 +103,7 @@ impl Plane {
             Some(None) | None => false,
         };
         match role {
-            Role::Sender => session.sender.filter(is),
+            Role::Sender => session.sender,
             Role::Device(_) => session.devices.iter().copied().find(is),
         }
     }
@@ -127,13 +136,18 @@ impl Plane {
         };
         match who {
             Who::Sender(..) => s.talk.is_ending,
-            Who::Device(_, device, d) => match s.talk.ended(*device, d.order()) {
-                Ok(forgiven) => {
-                    self.tally.forgive(forgiven);
-                    true
+            Who::Device(_, device, d) => {
+                if let Some(lacks) = s.talk.lacks(*device, d.order()) {
+                    self.tally.life.note(format!("session {session}: {lacks}"));
                 }
-                Err(_) => false,
-            },
+                match s.talk.ended(*device, d.order()) {
+                    Ok(forgiven) => {
+                        self.tally.forgive(forgiven);
+                        true
+                    }
+                    Err(_) => false,
+                }
+            }
             Who::Unclaimed(_) => true,
         }
     }
@@ -155,7 +169,6 @@ impl Plane {
         s.talk.is_heard()
             && legs
                 .filter_map(|&id| self.conns.get(id)?.as_ref())
-                .filter(|c| c.who.leg().is_some_and(|(of, _)| of == session))
                 .all(|c| match &c.who {
                     Who::Sender(_, s) => s.outstanding() == 0 && s.reports_due() == 0,
                     Who::Device(_, device, d) => {
@@ -165,8 +178,7 @@ impl Plane {
                 })
     }
 
-    /// A device's call was hung up: as a phone would, it says no more, and reads what still comes.
-    pub(super) fn hung_up(&mut self, session: u32, device: u16) {
+    fn part(&mut self, session: u32, device: u16) {
         if let Some(id) = self.connection(session, Role::Device(device))
             && let Some(Some(conn)) = self.conns.get(id)
         {
@@ -188,11 +200,13 @@ impl Plane {
         };
         for &id in &s.devices {
             if let Some(Some(Conn {
-                who: Who::Device(of, device, d),
+                who: Who::Device(_, device, d),
                 ..
             })) = self.conns.get(id)
-                && *of == session
             {
+                if let Some(lacks) = s.talk.lacks(*device, d.order()) {
+                    self.tally.life.note(format!("session {session}: {lacks}"));
+                }
                 self.tally.forgive(s.talk.forgiven(*device, d.order()));
             }
         }
@@ -213,11 +227,8 @@ impl Plane {
         };
         let s: Session = std::mem::take(s);
         for id in s.sender.into_iter().chain(s.devices) {
-            let is_its = matches!(self.conns.get(id), Some(Some(c)) if c.who.leg().is_some_and(|(of, _)| of == session));
-            if is_its {
-                self.conns[id] = None;
-                self.free.push(id);
-            }
+            self.conns[id] = None;
+            self.free.push(id);
         }
     }
 

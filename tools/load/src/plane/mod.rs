@@ -6,11 +6,13 @@
 //! and a loop that reads 256 KiB at a time, answers what it read in one write and holds no buffer for an idle connection
 //! does it. A turn: wait, read each ready connection once, answer, refill, write; then what the clock asks for.
 
+mod apart;
 mod legs;
 mod lives;
 mod rounds;
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     io::{self, ErrorKind, Read},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -21,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use apart::ApartTally;
 use rustix::fd::OwnedFd;
 
 use crate::{
@@ -36,7 +39,7 @@ use crate::{
     names,
     out::Out,
     progress::Pulse,
-    round::{Plan, Round},
+    round::{self, Plan, Round},
     sender::Sender,
     tally::Tally,
 };
@@ -66,8 +69,6 @@ pub(crate) enum Command {
     Watch(u32),
     /// A session's connections may end from now on.
     Ending(u32),
-    /// A device's call was hung up: it says no more.
-    HungUp(u32, u16),
     /// Close a session's connections, if any are left, and forget it.
     Leave(u32),
     /// Reset all connections of these sessions at once, and forget them; answered by [`Event::Cut`].
@@ -79,7 +80,7 @@ pub(crate) enum Command {
 /// What the data plane has to say.
 pub(crate) enum Event {
     /// The leg's connection is there and bound.
-    Up(u32, Role),
+    Up(u32),
     /// The leg's connection has ended, or never came up.
     Down(u32, Role, String),
     /// The round is over.
@@ -87,6 +88,8 @@ pub(crate) enum Event {
     Closed,
     /// The first device of a session has spoken: which, and when it was meant to.
     Active(u32, u16, Nanos),
+    /// The time of a [`crate::life::act::Deed::Ring`] has come.
+    Rang(Nanos),
     /// As [`Command::Watch`] asked.
     Quiet(u32),
     /// As [`Command::Cut`] asked: when it began.
@@ -108,6 +111,8 @@ struct Conn {
     tcp: TcpStream,
     out: Out,
     interest: Interest,
+    /// Whether we read from it.
+    reads: bool,
     who: Who,
 }
 
@@ -136,6 +141,7 @@ impl Who {
     }
 }
 
+/// Its connections are there as long as they are in here.
 #[derive(Clone, Debug, Default)]
 struct Session {
     sender: Option<usize>,
@@ -160,6 +166,9 @@ pub(crate) struct Plane {
     wake: OwnedFd,
     commands: Receiver<Command>,
     events: Queue<Event>,
+    /// An eventfd that says that there are events, and whether it has to.
+    bell: OwnedFd,
+    told: Cell<bool>,
     conns: Vec<Option<Conn>>,
     /// Places in `conns` that nobody has.
     free: Vec<usize>,
@@ -173,6 +182,8 @@ pub(crate) struct Plane {
     /// Sessions that are to be quiet.
     watched: BTreeSet<u32>,
     tally: Tally,
+    /// Of the devices that are counted apart.
+    apart: ApartTally,
     /// Where a round shows how it goes, and when it does so next.
     pulse: Arc<Pulse>,
     next_pulse: Nanos,
@@ -180,15 +191,14 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    /// `wake` is the eventfd that says that there are commands.
+    /// `wake` and `bell` are eventfds: one says that there are commands, the other that there are events.
     pub(crate) fn new(
         settings: Settings,
         clock: Clock,
         pulse: Arc<Pulse>,
         listener: TcpListener,
-        wake: OwnedFd,
-        commands: Receiver<Command>,
-        events: Queue<Event>,
+        (wake, commands): (OwnedFd, Receiver<Command>),
+        (bell, events): (OwnedFd, Queue<Event>),
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
         listener.set_nonblocking(true)?;
@@ -204,6 +214,8 @@ impl Plane {
             wake,
             commands,
             events,
+            bell,
+            told: Cell::new(false),
             conns: Vec::new(),
             free: Vec::new(),
             sessions: Vec::new(),
@@ -213,6 +225,7 @@ impl Plane {
             acts: Acts::default(),
             watched: BTreeSet::new(),
             tally: Tally::new(0..0),
+            apart: ApartTally::new(Tally::new(0..0)),
             pulse,
             next_pulse: 0,
             scratch: vec![0; READ_BYTES],
@@ -241,14 +254,19 @@ impl Plane {
                 rustix::thread::sched_yield();
             }
             self.keep_time();
+            if self.told.take() {
+                wake(&self.bell)?;
+            }
         }
     }
 
     /// How long the loop may sleep.
     fn timeout(&self) -> Option<Duration> {
-        let round = self.round.as_ref()?;
-        let now = self.clock.now();
-        Some(round.timeout(now, self.acts.next()))
+        let (now, act) = (self.clock.now(), self.acts.next());
+        match &self.round {
+            Some(round) => Some(round.timeout(now, act)),
+            None => act.map(|at| round::sleep(at, now)),
+        }
     }
 
     /// Carries out what has been asked for; false once nobody can ask any more.
@@ -278,7 +296,6 @@ impl Plane {
                         s.talk.is_ending = true;
                     }
                 }
-                Ok(Command::HungUp(session, device)) => self.hung_up(session, device),
                 Ok(Command::Leave(session)) => self.leave(session),
                 Ok(Command::Cut(sessions)) => self.cut(&sessions),
                 Ok(Command::Finish) => {
@@ -295,6 +312,7 @@ impl Plane {
     fn tell(&self, event: Event) {
         // Nobody listens any more: the next look at the commands ends the thread.
         let _ = self.events.send(event);
+        self.told.set(true);
     }
 
     fn serve(&mut self, ready: Ready) {
@@ -332,6 +350,10 @@ impl Plane {
         let now = self.clock.now();
         let bound = conn.who.is_bound();
         let leg = conn.who.leg();
+        let is_apart = leg.is_some_and(|(session, role)| self.is_apart(session, role));
+        let Some(Some(conn)) = self.conns.get_mut(id) else {
+            return;
+        };
         let broken = match &mut conn.who {
             Who::Unclaimed(said) => {
                 said.extend_from_slice(bytes);
@@ -352,7 +374,11 @@ impl Plane {
                         now,
                         sent: session.sent,
                         not_from: session.talk.not_from(*device),
-                        tally: &mut self.tally,
+                        tally: if is_apart {
+                            &mut self.apart.tally
+                        } else {
+                            &mut self.tally
+                        },
                     },
                 )
             }
@@ -365,9 +391,9 @@ impl Plane {
             Who::Unclaimed(_) | Who::Device(..) => Vec::new(),
         };
         let is_up = !bound && conn.who.is_bound();
-        if let Some((session, role)) = leg {
+        if let Some((session, _)) = leg {
             if is_up {
-                self.tell(Event::Up(session, role));
+                self.tell(Event::Up(session));
             }
             self.hear(session, heard, now);
         }
@@ -389,7 +415,7 @@ impl Plane {
             return self.end(id, &e.to_string());
         }
         let interest = Interest {
-            read: true,
+            read: conn.reads,
             write: !conn.out.is_empty(),
         };
         if interest != conn.interest {
@@ -408,6 +434,13 @@ impl Plane {
         let Some((session, role)) = conn.who.leg() else {
             return;
         };
+        if let Some(s) = self.sessions.get_mut(session as usize) {
+            s.sender = s.sender.filter(|s| *s != id);
+            s.devices.retain(|d| *d != id);
+        }
+        if self.is_apart(session, role) {
+            return self.gave_up(&conn);
+        }
         if self.ended_in_time(session, &conn.who) {
             return self.look_at(session);
         }

@@ -1,6 +1,6 @@
 //! A round runs: its beginning, what is due, its phases, its end.
 
-use super::{Conn, Event, Plane, Who};
+use super::{ApartTally, Conn, Event, Plane, Who};
 use crate::{
     clock::Nanos,
     proc,
@@ -15,14 +15,18 @@ impl Plane {
         let round = Round::new(plan, now);
         let mut tally = Tally::new(round.window());
         match round.plan.load {
-            Load::Rate(per_s) | Load::Script { per_s } => {
+            Load::Rate(per_s) | Load::Script { per_s, .. } => {
                 tally.offered_per_s = Some(per_s);
                 tally.series = tally.series.with_latencies();
             }
             Load::Saturate { .. } => {}
         }
+        self.apart = ApartTally::new(Tally::new(tally.window.clone()));
         let stray = std::mem::replace(&mut self.tally, tally);
         self.tally.carry_over(&stray);
+        if let Load::Script { standing, .. } = round.plan.load {
+            self.tally.standing = standing;
+        }
         let there = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
         let sessions = round.plan.sessions.start..round.plan.sessions.end.min(there);
         let window = round.plan.load;
@@ -61,6 +65,7 @@ impl Plane {
         let now = self.clock.now();
         self.send_due(now);
         self.do_due(now);
+        self.stop_and_go(now);
         let Some(round) = &mut self.round else {
             return;
         };
@@ -91,10 +96,15 @@ impl Plane {
             round.phase = phase;
         }
         let is_over = round.phase == Phase::Drain && !round.is_open() && self.acts.next().is_none();
-        if is_over && (self.tally.is_complete() || round.is_given_up(now)) {
-            self.round = None;
+        if !is_over {
+            return;
+        }
+        let given_up = round.is_given_up(now);
+        if given_up || self.tally.is_complete() && self.apart_is_complete() {
             self.settle_all();
             let mut done = std::mem::replace(&mut self.tally, Tally::new(0..0));
+            self.settle_apart(&mut done);
+            self.round = None;
             done.series.finish();
             self.tell(Event::Done(Box::new(done)));
         }
@@ -104,6 +114,7 @@ impl Plane {
         let Some(round) = &mut self.round else {
             return;
         };
+        let expected = round.deliveries(self.settings.devices);
         let mut touched: Vec<usize> = Vec::new();
         while let Some((session, at)) = round.take_event(now) {
             let entry = &mut self.sessions[session as usize];
@@ -119,7 +130,7 @@ impl Plane {
             s.send(at, &self.padding, out.tail());
             entry.sent = s.sent();
             self.tally.sent += 1;
-            self.tally.expected += u64::from(self.settings.devices);
+            self.tally.expected += expected;
             if self.tally.window.contains(&at) {
                 self.tally.lag.record(now - at);
             }
@@ -140,6 +151,7 @@ impl Plane {
         let Load::Saturate { window } = round.plan.load else {
             return;
         };
+        let expected = round.deliveries(self.settings.devices);
         if let Who::Sender(session, s) = &mut conn.who
             && round.phase != Phase::Drain
             && round.plan.sessions.contains(session)
@@ -148,7 +160,7 @@ impl Plane {
             let n = s.fill(window, now, &self.padding, waiting, conn.out.tail());
             self.sessions[*session as usize].sent = s.sent();
             self.tally.sent += u64::from(n);
-            self.tally.expected += u64::from(n) * u64::from(self.settings.devices);
+            self.tally.expected += u64::from(n) * expected;
         }
     }
 }

@@ -34,6 +34,14 @@ const SIGNALLING: &[&str] = &[
     "teardown_us.max",
 ];
 
+/// Of one slow device among others.
+const SLOW: &[&str] = &[
+    "slow_device.p99_ratio",
+    "slow_device.delivered",
+    "slow_device.given_up",
+    "slow_device.legs_given_up",
+];
+
 /// Of sessions that stand.
 const IDLE: &[&str] = &[
     "server.rss_bytes",
@@ -47,14 +55,68 @@ const IDLE: &[&str] = &[
 
 /// Of load from little to beyond saturation.
 const SWEEP: &[&str] = &["sweep.saturation_per_s", "sweep.goodput_beyond"];
+/// Of calls that are set up and ended one by one, in the words of RFC 6076 where it has some.
+const CALLS: &[&str] = &[
+    "session_attempts",
+    "setup_us.p50",
+    "setup_us.p99",
+    "setup_us.max",
+    "session_request_delay_us.p50",
+    "session_request_delay_us.p99",
+    "standing_us.p50",
+    "standing_us.p99",
+    "standing_us.max",
+    "session_disconnect_delay_us.p50",
+    "session_disconnect_delay_us.p99",
+    "dismissal_us.p99",
+    "signalling_lag_us.p99",
+];
+
+/// Of devices that speak.
+const ACTIVITY: &[&str] = &[
+    "sessions_with_activity",
+    "leaked_after_activity",
+    "teardown_us.p50",
+    "teardown_us.p99",
+    "teardown_us.max",
+    "replies",
+    "reply_us.p50",
+    "reply_us.p99",
+    "reply_us.p999",
+];
+
+/// Of messages in sessions that come and go.
+const NEW_SESSIONS: &[&str] = &[
+    "delivery_in_new_sessions_us.p50",
+    "delivery_in_new_sessions_us.p99",
+    "delivery_in_new_sessions_us.p999",
+];
+
+/// Of registrations.
+const REGISTRATIONS: &[&str] = &[
+    "registration_attempts",
+    "registrations_per_s",
+    "registration_request_delay_us.p50",
+    "registration_request_delay_us.p99",
+    "registration_request_delay_us.p999",
+    "registration_request_delay_us.max",
+    "registrations_lost",
+    "server.rss_bytes",
+];
 
 impl Kind {
     /// All that its report may have.
     pub(super) fn figures(&self) -> Vec<&'static str> {
         match self {
             Self::Fanout => [MESSAGES, SIGNALLING].concat(),
+            Self::SlowDevice(_) => [MESSAGES, SLOW, SIGNALLING].concat(),
             Self::Idle(_) => [IDLE, SIGNALLING].concat(),
             Self::Sweep(_) => [SWEEP, SIGNALLING].concat(),
+            Self::Reply | Self::ActivityRace => [MESSAGES, CALLS, ACTIVITY].concat(),
+            Self::Churn(_) => [MESSAGES, CALLS, NEW_SESSIONS].concat(),
+            Self::Mixed(_) => [MESSAGES, CALLS, ACTIVITY, NEW_SESSIONS].concat(),
+            Self::RegisterStorm(_) => REGISTRATIONS.to_vec(),
+            Self::ReconnectStorm => [MESSAGES, CALLS, &["all_restored_us.max"]].concat(),
         }
     }
 }

@@ -9,6 +9,7 @@
 //! `perf/scenarios` are built in: a line in [`BUILT_IN`] each.
 
 mod figures;
+mod lives;
 mod objective;
 mod read;
 mod walk;
@@ -18,7 +19,15 @@ use std::{fs, time::Duration};
 pub(crate) use objective::Objective;
 pub(crate) use walk::{Section, Walk};
 
-use crate::{idle::Idle, round::Load, sweep::Sweep, trouble::Trouble, ua::Style};
+use crate::{
+    idle::Idle,
+    life::{chat::Chat, registrations::Storm},
+    round::Load,
+    slow::SlowDevice,
+    sweep::Sweep,
+    trouble::Trouble,
+    ua::Style,
+};
 
 macro_rules! built_in {
     ($($name:literal),* $(,)?) => {
@@ -34,8 +43,15 @@ pub(crate) const BUILT_IN: &[(&str, &str)] = built_in![
     "fanout-8",
     "large-frame-64k",
     "large-frame-8m",
+    "slow-device",
     "idle",
-    "sweep"
+    "sweep",
+    "reply",
+    "activity-race",
+    "churn",
+    "mixed",
+    "register-storm",
+    "reconnect-storm"
 ];
 
 /// What is to happen and what has to hold of it.
@@ -56,10 +72,24 @@ pub(crate) struct Scenario {
 pub(crate) enum Kind {
     /// Each session's sender writes, each of its devices gets every message (`fanout`).
     Fanout,
+    /// One device of each session stops reading (`slow`).
+    SlowDevice(SlowDevice),
     /// Sessions are set up and stand (`idle`).
     Idle(Idle),
     /// Load from little to beyond saturation (`sweep`).
     Sweep(Sweep),
+    /// A device answers early, the others are torn down (`reply`).
+    Reply,
+    /// Two devices answer at the same instant, one stays (`activity-race`).
+    ActivityRace,
+    /// Sessions come and go beside others that stand (`churn`).
+    Churn(Chat),
+    /// A day of chat: who composes, who answers, what is reported, and churn (`mixed`).
+    Mixed(Chat),
+    /// All devices register (`register-storm`).
+    RegisterStorm(Storm),
+    /// All connections are cut, everyone comes back (`reconnect-storm`).
+    ReconnectStorm,
 }
 
 /// Who sends how much to whom.

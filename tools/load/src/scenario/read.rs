@@ -7,12 +7,12 @@ use toml::{
 };
 
 use super::{
-    Kind, Objective, Pace, Scenario, Traffic,
+    Kind, Objective, Pace, Scenario, Traffic, lives,
     walk::{Problem, Section, Walk},
 };
 use crate::{
-    idle::Idle, media::MediaStyle, plane::body_bytes_min, sip_text::Transport, stats::Bound,
-    sweep::Sweep, ua::Style,
+    idle::Idle, media::MediaStyle, plane::body_bytes_min, sip_text::Transport, slow::SlowDevice,
+    stats::Bound, sweep::Sweep, ua::Style,
 };
 
 /// The longest text that is read.
@@ -80,8 +80,17 @@ fn top<'a>(walk: &mut Walk<'a>, name: &str, table: &'a DeTable<'a>) -> Option<Sc
 /// The kinds by the word that a file names them with, which is also the name of the table with their own settings.
 const KINDS: &[(&str, ReadKind)] = &[
     ("fanout", |_| Kind::Fanout),
+    ("slow-device", |s| Kind::SlowDevice(SlowDevice::read(s))),
     ("idle", |s| Kind::Idle(Idle::read(s))),
     ("sweep", |s| Kind::Sweep(Sweep::read(s))),
+    ("reply", |_| Kind::Reply),
+    ("activity-race", |_| Kind::ActivityRace),
+    ("churn", |s| Kind::Churn(lives::churn(s))),
+    ("mixed", |s| Kind::Mixed(lives::mixed(s))),
+    ("register-storm", |s| {
+        Kind::RegisterStorm(lives::register_storm(s))
+    }),
+    ("reconnect-storm", |_| Kind::ReconnectStorm),
 ];
 
 type ReadKind = fn(&mut Section<'_, '_>) -> Kind;

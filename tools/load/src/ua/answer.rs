@@ -71,9 +71,7 @@ impl World {
         };
         match (method, side) {
             (Method::Ack, _) => {
-                if let Some(leg) = self.device_legs.borrow_mut().get_mut(&call_id) {
-                    leg.acked = true;
-                }
+                self.device_acked(&call_id);
                 Ok(())
             }
             (Method::Bye, Side::Device) => {

@@ -16,6 +16,17 @@ pub(crate) struct Bye {
     pub(crate) cause: Option<u16>,
 }
 
+/// Who is told what devices learn: call, device, news.
+pub(crate) type Listener = Rc<dyn Fn(u32, u16, News)>;
+
+/// What a device learns of its call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum News {
+    /// The ACK to its 200: the server knows that it has answered.
+    Acked,
+    HungUp(Bye),
+}
+
 impl Bye {
     pub(super) fn of(request: &Message<'_>, at: Nanos) -> Self {
         let reasons = request.each(Name::Reason, Reason::parse).flatten();
@@ -27,8 +38,8 @@ impl Bye {
 }
 
 impl Peers {
-    /// Who is told of each BYE that reaches a device: call, device, BYE.
-    pub(crate) fn listen(&self, listener: Rc<dyn Fn(u32, u16, Bye)>) {
+    /// Says who is told what devices learn.
+    pub(crate) fn listen(&self, listener: Listener) {
         // There is one.
         let _ = self.0.listener.set(listener);
     }
@@ -125,10 +136,26 @@ impl World {
             leg.bye = Some(bye);
             (leg.call, leg.device)
         };
-        if let Some(listener) = self.listener.get() {
-            listener(call, device, bye);
-        }
+        self.tell(call, device, News::HungUp(bye));
         true
+    }
+
+    /// A device got an ACK.
+    pub(super) fn device_acked(&self, call_id: &[u8]) {
+        let leg = match self.device_legs.borrow_mut().get_mut(call_id) {
+            Some(leg) if !leg.acked => {
+                leg.acked = true;
+                (leg.call, leg.device)
+            }
+            Some(_) | None => return,
+        };
+        self.tell(leg.0, leg.1, News::Acked);
+    }
+
+    fn tell(&self, call: u32, device: u16, news: News) {
+        if let Some(listener) = self.listener.get() {
+            listener(call, device, news);
+        }
     }
 
     pub(super) fn next_cseq(&self, user: u32, device: u16) -> u32 {

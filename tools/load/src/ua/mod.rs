@@ -36,7 +36,7 @@ use crate::{
     trouble::Trouble,
 };
 
-pub(crate) use lives::Bye;
+pub(crate) use lives::{Bye, Listener, News};
 pub(crate) use place::listen_for;
 
 /// How our people speak.
@@ -86,8 +86,8 @@ struct World {
     by_call_id: RefCell<BTreeMap<Vec<u8>, u32>>,
     /// By Call-ID, as a device sees it.
     device_legs: RefCell<BTreeMap<Vec<u8>, DeviceLeg>>,
-    /// Who wants to know of BYEs to devices.
-    listener: OnceCell<Rc<dyn Fn(u32, u16, Bye)>>,
+    /// Who wants to know what devices learn.
+    listener: OnceCell<Listener>,
     setup: RefCell<Latency>,
     teardown: RefCell<Latency>,
     troubles: RefCell<Vec<String>>,
@@ -263,7 +263,7 @@ impl Peers {
 }
 
 /// Runs `work` for 0 to `n`, some at a time; the first error ends it.
-async fn in_turn<F, W>(n: u32, work: F) -> Result<(), Trouble>
+pub(crate) async fn in_turn<F, W>(n: u32, work: F) -> Result<(), Trouble>
 where
     F: Fn(u32) -> W,
     W: Future<Output = Result<(), Trouble>> + 'static,
