@@ -5,7 +5,7 @@
 
 use super::{
     HEADERS_MAX,
-    header::{MimeHeaders, block},
+    header::{MimeHeaders, block, ends_with_first_empty_line},
 };
 use crate::wire::msrp::media_type;
 
@@ -106,6 +106,12 @@ pub fn wrapped_type(body: &[u8]) -> Option<&[u8]> {
 #[must_use]
 pub fn mime_at(body: &[u8]) -> Option<usize> {
     block(&body[..body.len().min(HEADERS_MAX)], 0).map(|(_, at)| at)
+}
+
+/// Whether the MIME headers begin at `at`, as [`mime_at`] would say: for who has seen them there in a body like this one.
+#[must_use]
+pub fn is_mime_at(body: &[u8], at: usize) -> bool {
+    at <= HEADERS_MAX && body.get(..at).is_some_and(ends_with_first_empty_line)
 }
 
 /// The MIME headers of the wrapped content with the empty line that ends them, if they are whole. Two bodies in which they

@@ -287,3 +287,47 @@ pub(super) fn block(text: &[u8], at: usize) -> Option<(usize, usize)> {
         .filter(|&lf| text[lf] == b'\n')
         .find_map(ends)
 }
+
+/// Whether the first empty line of `text` is its last. For texts of one line or more before that, whose lines end in CRLF;
+/// `false` for others.
+pub(super) fn ends_with_first_empty_line(text: &[u8]) -> bool {
+    let Some(lines) = text.strip_suffix(b"\r\n\r\n") else {
+        return false;
+    };
+    // An empty line is a line feed behind a line feed, or a carriage return between. Without a way out in the middle, many
+    // places are looked at at once.
+    let (Some(second), Some(third)) = (text.get(1..), text.get(2..)) else {
+        return false;
+    };
+    let starts_empty = matches!(text, [b'\n', ..] | [b'\r', b'\n', ..]);
+    let inside = lines
+        .iter()
+        .zip(second)
+        .zip(third)
+        .fold(false, |found, ((&a, &b), &c)| {
+            found | (a == b'\n') & ((b == b'\n') | (b == b'\r') & (c == b'\n'))
+        });
+    !starts_empty && !inside
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        // Whatever the bytes, it says no more than the search does.
+        #[test]
+        fn the_first_empty_line_is_the_last(text in "[\r\n\r\na]{0,12}(\r\n\r\n)?") {
+            let text = text.as_bytes();
+            let found = block(text, 0).is_some_and(|(_, behind)| behind == text.len());
+            let says = ends_with_first_empty_line(text);
+            prop_assert!(!says || found, "{:?}", text);
+            let plain = text.ends_with(b"\r\n\r\n") && text.len() > 4;
+            prop_assert!(says || !found || !plain, "{:?}", text);
+        }
+    }
+}

@@ -14,7 +14,9 @@ mod classify;
 mod header;
 mod text;
 
-pub use classify::{Verdict, classify, classify_type, mime_at, mime_block, wrapped_type};
+pub use classify::{
+    Verdict, classify, classify_type, is_mime_at, mime_at, mime_block, wrapped_type,
+};
 pub use header::{CORE, Header, Headers, IMDN, Message, MimeHeaders, PREFIXES_MAX};
 pub use text::{escape, unescape};
 

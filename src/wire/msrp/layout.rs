@@ -15,6 +15,8 @@ const LAYOUT_MAX: usize = 1024;
 /// A head of a SEND with a body, to hold the next ones against.
 #[derive(Clone, Debug)]
 pub struct Layout {
+    /// Characters of its transaction id.
+    tid: usize,
     /// The head behind its transaction id, up to and with the blank line. All places are offsets into it.
     text: Vec<u8>,
     to_path: Range<usize>,
@@ -54,6 +56,7 @@ impl Layout {
             _ => None,
         };
         Some(Self {
+            tid: head.tid.len(),
             to_path: place(head.to_path)?,
             from_path: place(head.from_path)?,
             rest: head.rest.start - from,
@@ -72,6 +75,9 @@ impl Layout {
     #[must_use]
     pub fn read<'a>(&self, bytes: &'a [u8]) -> Option<(Head<'a>, usize)> {
         let behind = bytes.strip_prefix(START)?;
+        if let Some(read) = self.alike(behind) {
+            return Some(read);
+        }
         let (tid, text) = behind.split_at(run(&behind[..behind.len().min(33)], IDENT));
         if !is_ident(tid) {
             return None;
@@ -91,10 +97,34 @@ impl Layout {
             None => (walk.id(&self.message_id)?, None),
         };
         walk.same_up_to(self.text.len())?;
+        Some(self.view(tid, text, walk.at, id, range))
+    }
+
+    /// The head whose ids alone differ from the known one's, and have their lengths: two comparisons tell.
+    fn alike<'a>(&self, behind: &'a [u8]) -> Option<(Head<'a>, usize)> {
+        let (tid, text) = behind.split_at_checked(self.tid)?;
+        let len = self.text.len();
+        let (Range { start, end }, head) = (self.message_id.clone(), text.get(..len)?);
+        let same = head[end..] == self.text[end..]
+            && head[..start] == self.text[..start]
+            && is_ident(&head[start..end])
+            && is_ident(tid);
+        same.then(|| self.view(tid, text, len, start..end, self.byte_range.clone()))
+    }
+
+    /// `text`: what follows the transaction id, `at` bytes of it head; with its Message-ID at `id` and its Byte-Range.
+    fn view<'a>(
+        &self,
+        tid: &'a [u8],
+        text: &'a [u8],
+        at: usize,
+        id: Range<usize>,
+        range: Option<(Range<usize>, ByteRange)>,
+    ) -> (Head<'a>, usize) {
         let shift = START.len() + tid.len();
-        let len = shift + walk.at;
+        let len = shift + at;
         // It is behind both.
-        let kind_at = walk.at - (self.text.len() - self.content_type.start);
+        let kind_at = at - (self.text.len() - self.content_type.start);
         let head = Head {
             kind: Kind::Request {
                 method: Method::Send,
@@ -116,7 +146,7 @@ impl Layout {
             }),
             end_flag: None,
         };
-        Some((head, len))
+        (head, len)
     }
 }
 

@@ -23,5 +23,5 @@ pub use head::{
 };
 pub use layout::Layout;
 pub use range::ByteRange;
-pub use scan::{EndScan, HELD_MAX, Lookalike, Scan};
+pub use scan::{EndScan, HELD_MAX, Lookalike, Scan, ends_at};
 pub use syntax::{is_ident, is_token};

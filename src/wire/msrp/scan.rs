@@ -218,6 +218,16 @@ impl EndScan {
     }
 }
 
+/// Whether a body of `size` bytes begins `bytes` and is ended there by the end-line of `tid` with `$`, with no fixed part
+/// before that: the length of the end-line, with the CRLF before it. What [`EndScan`] finds, for who knows where to look.
+#[must_use]
+pub fn ends_at(bytes: &[u8], size: usize, tid: &[u8]) -> Option<usize> {
+    let window = bytes.get(..size + FIXED.len())?;
+    let tail = bytes[window.len()..].strip_prefix(tid)?;
+    let ends = tail.starts_with(b"$\r\n") && FINDER.find(window) == Some(size);
+    ends.then_some(FIXED.len() + tid.len() + 3)
+}
+
 /// What `bytes`, at a place where an end-line of `tid` may begin, turn out to be.
 fn candidate(bytes: &[u8], tid: &[u8]) -> Candidate {
     let Some(rest) = bytes.strip_prefix(FIXED) else {

@@ -98,7 +98,21 @@ pub fn report(
 /// A whole response, with the comment that its code usually has. `to_path` is the first URI of the From-Path of a SEND, the
 /// whole From-Path of any other request. `[MSRP-RSP-01]`
 pub fn response(out: &mut Vec<u8>, tid: &[u8], status: u16, to_path: &[u8], from_path: &[u8]) {
-    join(out, &[b"MSRP ", tid, b" "]);
+    join(out, &[b"MSRP ", tid]);
+    put_between_ids(out, status, to_path, from_path);
+    join(out, &[tid, b"$\r\n"]);
+}
+
+/// What a [`response`] says between its two transaction ids.
+#[must_use]
+pub fn between_ids(status: u16, to_path: &[u8], from_path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + to_path.len() + from_path.len());
+    put_between_ids(&mut out, status, to_path, from_path);
+    out
+}
+
+fn put_between_ids(out: &mut Vec<u8>, status: u16, to_path: &[u8], from_path: &[u8]) {
+    out.push(b' ');
     code(out, status);
     comment(out, status);
     join(
@@ -108,10 +122,9 @@ pub fn response(out: &mut Vec<u8>, tid: &[u8], status: u16, to_path: &[u8], from
             to_path,
             b"\r\nFrom-Path: ",
             from_path,
-            b"\r\n",
+            b"\r\n-------",
         ],
     );
-    last_line(out, tid, b'$');
 }
 
 /// The end-line behind a body: CRLF, which is no part of the body, seven hyphens, id, flag, CRLF. `[MSRP-FRAME-03]`
