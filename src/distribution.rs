@@ -48,12 +48,53 @@ impl Distribution {
 
 /// The bucket that `us` falls into.
 fn place(us: u64) -> usize {
-    BOUNDS_US.partition_point(|bound| *bound < us)
+    // The highest bit of a time leaves at most two bounds to look at.
+    let mut place = usize::from(FIRST[(u64::BITS - us.leading_zeros()) as usize]);
+    while BOUNDS_US.get(place).is_some_and(|bound| *bound < us) {
+        place += 1;
+    }
+    place
 }
+
+/// By the number of bits of a time: the first bound that is not below all times of so many bits.
+const FIRST: [u8; 65] = {
+    let mut first = [0; 65];
+    let mut bits = 1;
+    while bits <= 64 {
+        let lowest = 1u64 << (bits - 1);
+        let mut place = 0;
+        while place < BOUNDS_US.len() && BOUNDS_US[place] < lowest {
+            place += 1;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "at most as many as there are bounds"
+        )]
+        {
+            first[bits] = place as u8;
+        }
+        bits += 1;
+    }
+    first
+};
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_found_as_by_a_search() {
+        let edges = (0..64).map(|bits| 1u64 << bits);
+        for near in edges.chain(BOUNDS_US).chain([0, u64::MAX]) {
+            for us in [near.saturating_sub(1), near, near.saturating_add(1)] {
+                assert_eq!(
+                    place(us),
+                    BOUNDS_US.partition_point(|bound| *bound < us),
+                    "{us}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn a_distribution_puts_each_time_below_its_bound() {
