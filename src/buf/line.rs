@@ -2,15 +2,18 @@
 
 use std::collections::VecDeque;
 
-use super::{Owner, Slice, TID_LEN, Tid};
+use super::{
+    Frame, Owner, Slice, TID_LEN, Tid,
+    ready::{END_LEN, end_line},
+};
 
-/// A piece of what a connection sends this turn.
+/// A piece of what a connection sends this turn: bytes of our own, a range of the turn's arena, and then received bytes, shared.
+/// Either may be missing.
 #[derive(Clone, Debug)]
-pub(super) enum Piece {
-    /// Bytes of our own: a range of the turn's arena.
-    Own { start: u32, len: u32 },
-    /// Received bytes, shared.
-    Shared(Slice),
+struct Piece {
+    start: u32,
+    len: u32,
+    shared: Option<Slice>,
 }
 
 /// Where a frame, or what is left of it, lies. Offsets count what was ever put on the connection ([`Line::put`]).
@@ -51,34 +54,56 @@ pub(super) struct Queue {
 const KEEP_MAX: usize = 512;
 
 impl Queue {
-    /// Puts the head of a SEND behind all others, up to and with its paths.
-    pub(super) fn head(&mut self, arena: &mut Vec<u8>, tid: &Tid, paths: &[u8]) {
+    /// Puts a whole frame behind all others, its end-line put off. Returns its bytes.
+    #[inline]
+    pub(super) fn frame(&mut self, arena: &mut Vec<u8>, frame: &Frame<'_>) -> usize {
+        let mut len = frame.head.len() + END_LEN;
         if self.spilled {
             self.spill.extend(START);
-            self.spill.extend(tid);
-            self.spill.extend(paths);
-            return;
+            self.spill.extend(&frame.tid);
+            self.spill.extend(frame.head.behind_id());
+            for bytes in frame.shared {
+                len += bytes.len();
+                self.spill.extend(&**bytes);
+            }
+            self.spill.extend(end_line(&frame.tid, frame.flag));
+            return len;
         }
         let at = arena.len();
-        if let Some((tid, flag)) = self.tail.take() {
-            arena.extend_from_slice(&end_line(&tid, flag));
+        frame.head.write(
+            arena,
+            self.tail.replace((frame.tid, frame.flag)),
+            &frame.tid,
+        );
+        let mut shared = frame.shared.iter().filter(|bytes| !bytes.is_empty());
+        let first = shared.next();
+        len += first.map_or(0, |bytes| bytes.len());
+        self.pieces.push(Piece {
+            start: bound(at),
+            len: bound(arena.len() - at),
+            shared: first.cloned(),
+        });
+        for bytes in shared {
+            len += bytes.len();
+            self.share(bytes.clone());
         }
-        let mut start = [0; START.len() + TID_LEN];
-        start[..START.len()].copy_from_slice(START);
-        start[START.len()..].copy_from_slice(tid);
-        arena.extend_from_slice(&start);
-        arena.extend_from_slice(paths);
-        self.written(at, arena.len() - at);
+        len
     }
 
     /// Puts bytes of our own behind all others.
-    pub(super) fn own(&mut self, arena: &mut Vec<u8>, bytes: &[u8]) {
+    pub(super) fn own(&mut self, arena: &mut Vec<u8>, parts: &[&[u8]]) {
         if self.spilled {
-            self.spill.extend(bytes);
+            for part in parts {
+                self.spill.extend(*part);
+            }
             return;
         }
         self.write_tail(arena);
-        self.write(arena, bytes);
+        let at = arena.len();
+        for part in parts {
+            arena.extend_from_slice(part);
+        }
+        self.written(at, arena.len() - at);
     }
 
     /// Puts received bytes behind all others.
@@ -88,7 +113,21 @@ impl Queue {
             return;
         }
         self.write_tail(arena);
-        self.pieces.push(Piece::Shared(bytes));
+        self.share(bytes);
+    }
+
+    fn share(&mut self, bytes: Slice) {
+        match self.pieces.last_mut() {
+            Some(Piece {
+                shared: shared @ None,
+                ..
+            }) => *shared = Some(bytes),
+            _ => self.pieces.push(Piece {
+                start: 0,
+                len: 0,
+                shared: Some(bytes),
+            }),
+        }
     }
 
     /// Puts an end-line behind all others.
@@ -116,34 +155,35 @@ impl Queue {
 
     /// `added` bytes of our own are in the arena at `at`.
     fn written(&mut self, at: usize, added: usize) {
-        if let Some(Piece::Own { start, len }) = self.pieces.last_mut()
+        if let Some(Piece {
+            start,
+            len,
+            shared: None,
+        }) = self.pieces.last_mut()
             && *start as usize + *len as usize == at
         {
             *len += bound(added);
         } else {
-            self.pieces.push(Piece::Own {
+            self.pieces.push(Piece {
                 start: bound(at),
                 len: bound(added),
+                shared: None,
             });
         }
     }
 
     /// What is to be sent, in order. An end-line that was put off is not in it: [`Queue::write_tail`] comes first.
     pub(super) fn gather<'a>(&'a self, arena: &'a [u8]) -> Gather<'a> {
-        let (front, back) = self.spill.as_slices();
+        let (mut front, mut back) = self.spill.as_slices();
         let mut pieces = self.pieces.get(self.done..).unwrap_or(&[]).iter();
-        if self.skip == 0 {
-            return Gather {
-                front,
-                back,
-                pieces,
-                arena,
-            };
+        if self.skip > 0 {
+            // Nothing is spilled where a piece is partly out.
+            (front, back) = pieces.next().map(|p| p.bytes(arena)).unwrap_or_default();
+            let skip = self.skip.min(front.len());
+            (front, back) = (&front[skip..], &back[self.skip - skip..]);
         }
-        // Nothing is spilled where a piece is partly out.
-        let rest = pieces.next().and_then(|p| p.bytes(arena).get(self.skip..));
         Gather {
-            front: rest.unwrap_or(&[]),
+            front,
             back,
             pieces,
             arena,
@@ -261,7 +301,7 @@ impl Queue {
 /// What is to be sent, in order; no part is empty.
 #[derive(Debug, Default)]
 pub(super) struct Gather<'a> {
-    /// The spill, or what is left of the first piece.
+    /// The spill, or what is left of a piece.
     front: &'a [u8],
     back: &'a [u8],
     pieces: std::slice::Iter<'a, Piece>,
@@ -273,10 +313,17 @@ impl<'a> Iterator for Gather<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         if !self.front.is_empty() {
-            let next = std::mem::take(&mut self.back);
-            return Some(std::mem::replace(&mut self.front, next));
+            return Some(std::mem::take(&mut self.front));
         }
-        Some(self.pieces.next()?.bytes(self.arena))
+        if !self.back.is_empty() {
+            return Some(std::mem::take(&mut self.back));
+        }
+        let (own, shared) = self.pieces.next()?.bytes(self.arena);
+        if own.is_empty() {
+            return Some(shared);
+        }
+        self.back = shared;
+        Some(own)
     }
 }
 
@@ -338,27 +385,13 @@ impl Line {
 
 impl Piece {
     fn len(&self) -> usize {
-        match self {
-            Self::Own { len, .. } => *len as usize,
-            Self::Shared(s) => s.len(),
-        }
+        self.len as usize + self.shared.as_ref().map_or(0, |s| s.len())
     }
 
-    fn bytes<'a>(&'a self, arena: &'a [u8]) -> &'a [u8] {
-        match self {
-            Self::Own { start, len } => &arena[*start as usize..(*start + *len) as usize],
-            Self::Shared(s) => s,
-        }
+    fn bytes<'a>(&'a self, arena: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        let own = &arena[self.start as usize..(self.start + self.len) as usize];
+        (own, self.shared.as_deref().unwrap_or_default())
     }
-}
-
-/// CRLF, seven hyphens, transaction id, flag, CRLF (RFC 4975 §9); the first CRLF closes the body.
-#[must_use]
-pub fn end_line(tid: &Tid, flag: u8) -> [u8; TID_LEN + 12] {
-    let mut line = *b"\r\n-------0123456789abcdef$\r\n";
-    line[9..9 + TID_LEN].copy_from_slice(tid);
-    line[9 + TID_LEN] = flag;
-    line
 }
 
 #[expect(

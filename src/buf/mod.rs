@@ -5,10 +5,11 @@
 
 mod line;
 mod outbox;
+mod ready;
 mod slice;
 
-pub use line::end_line;
 pub use outbox::{Frame, Full, NotNow, Outbox, Owner, Stand, TID_LEN, Tid};
+pub use ready::{Ready, end_line};
 pub use slice::{Region, Slice};
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 use slotmap::SecondaryMap;
 
 use super::{
-    Slice,
-    line::{Line, Mark, OPEN, Queue, START},
+    Ready, Slice,
+    line::{Line, Mark, OPEN, Queue},
 };
 use crate::ids::ConnId;
 
@@ -37,8 +37,8 @@ pub struct Frame<'a> {
     pub owner: Owner,
     /// Its transaction id.
     pub tid: Tid,
-    /// Behind the transaction id: method and paths, CRLF included.
-    pub head: &'a [u8],
+    /// What it begins with, up to its paths.
+    pub head: &'a Ready,
     /// Received bytes that follow: the rest of the head and, from `body_at` on, the body.
     pub shared: &'a [Slice],
     /// Bytes of `shared` that are head.
@@ -125,6 +125,17 @@ impl Outbox {
     /// # Panics
     /// If a frame is open on the connection: the writer interrupts or ends it first.
     pub fn whole(&mut self, conn: ConnId, bytes: &[u8]) -> Result<(), Full> {
+        self.whole_of(conn, &[bytes])
+    }
+
+    /// As [`Outbox::whole`], of bytes that lie in several places.
+    ///
+    /// # Errors
+    /// As [`Outbox::whole`].
+    ///
+    /// # Panics
+    /// As [`Outbox::whole`].
+    pub fn whole_of(&mut self, conn: ConnId, parts: &[&[u8]]) -> Result<(), Full> {
         let Some(line) = self.lines.get(conn) else {
             return Ok(());
         };
@@ -132,10 +143,11 @@ impl Outbox {
             line.open().is_none(),
             "a frame is ended or interrupted before anything else is sent on its connection"
         );
-        if line.backlog() + bytes.len() > self.hard_limit {
+        let len = parts.iter().map(|part| part.len()).sum();
+        if line.backlog() + len > self.hard_limit {
             return Err(Full);
         }
-        self.own(conn, bytes);
+        self.add_to(conn, len, |queue, arena| queue.own(arena, parts));
         Ok(())
     }
 
@@ -150,18 +162,8 @@ impl Outbox {
         }
         let queue = queue_of(&mut line.queue, &mut self.spare);
         let start = line.put;
-        let head = START.len() + TID_LEN + frame.head.len();
-        let body = start + (head + frame.body_at) as u64;
-        queue.head(&mut self.arena, &frame.tid, frame.head);
-        let mut shared = 0;
-        for bytes in frame.shared {
-            if !bytes.is_empty() {
-                shared += bytes.len();
-                queue.shared(&mut self.arena, bytes.clone());
-            }
-        }
-        queue.end(&mut self.arena, &frame.tid, frame.flag);
-        let len = head + shared + TID_LEN + 12;
+        let body = start + (frame.head.len() + frame.body_at) as u64;
+        let len = queue.frame(&mut self.arena, frame);
         line.put += len as u64;
         if queue.spilled {
             self.spilled += len;
@@ -224,7 +226,7 @@ impl Outbox {
 
     /// Queues bytes of our own: part of the open frame.
     pub fn own(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.add_to(conn, bytes.len(), |queue, arena| queue.own(arena, bytes));
+        self.add_to(conn, bytes.len(), |queue, arena| queue.own(arena, &[bytes]));
     }
 
     /// Ends the open frame with its end-line; `flag` is `$`, `+` or `#` (RFC 4975 §7.1).

@@ -149,7 +149,7 @@ fn run(ops: Vec<Op>) {
                 let frame = super::Frame {
                     owner: u64::from(owner),
                     tid,
-                    head: b"{",
+                    head: &Ready::new(&[b"{"]),
                     shared: &shared,
                     body_at: 1,
                     flag: b'$',

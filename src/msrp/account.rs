@@ -91,9 +91,10 @@ impl Core {
         }
         s.progress = Progress::Acked;
         self.counters.deliveries_acknowledged += 1;
-        self.counters.delivery.record(now.since(m.began));
-        // Neither the first that has it nor the last: nothing comes of it.
-        let between = m.delivered && !m.keeping && !m.shares.iter().all(Share::is_final);
+        let nanos = now.as_nanos().saturating_sub(m.began.as_nanos());
+        self.counters.delivery.record_micros(nanos / 1000);
+        // Neither the first that has it nor the last: nothing comes of it. The last to have it is most often the last one.
+        let between = m.delivered && !m.keeping && !m.shares.iter().rev().all(Share::is_final);
         if !between {
             self.settle(now, message, outbox);
         }
@@ -248,12 +249,7 @@ impl Core {
         let Some(m) = self.messages.get_mut(message) else {
             return;
         };
-        let mut held = Held {
-            conn,
-            tid: arrayvec::ArrayVec::new(),
-        };
-        let _ = held.tid.try_extend_from_slice(&tid[..tid.len().min(32)]);
-        m.held = Some(held);
+        m.held = Some(Held::new(conn, tid));
         m.hop.clear();
         m.hop.extend_from_slice(hop);
         m.held_since = now;

@@ -92,7 +92,7 @@ impl Core {
         } = answered;
         let Self { sessions, sent, .. } = self;
         let mut stalled = false;
-        if let Some(l) = sessions.get_mut(session).and_then(|s| s.leg_mut(leg)) {
+        if let Some(l) = sessions.get_mut(session).and_then(|s| s.leg_as_it_is(leg)) {
             l.unanswered.remove(sent, handle, in_leg);
             stalled = l.stalled_since.is_some();
         }
@@ -127,18 +127,25 @@ impl Core {
         let (tid, rest) = bytes
             .strip_prefix(b"MSRP ")?
             .split_first_chunk::<TID_LEN>()?;
-        let handle = self.find_sent(tid)?;
-        let sent = self.sent.get(handle)?;
-        if sent.conn != conn || sent.open {
+        let Self {
+            sessions,
+            sent,
+            counters,
+            ..
+        } = self;
+        let (handle, entry) = sent.find(names::read_tid(tid)?)?;
+        if entry.tid != *tid || entry.conn != conn || entry.open {
             return None;
         }
-        let ok = &self.leg(sent.session, sent.leg)?.ok;
-        let rest = rest.strip_prefix(&ok[..]).filter(|_| !ok.is_empty())?;
+        let answered = Answered::of(handle, entry);
+        let l = sessions
+            .get_mut(answered.session)?
+            .leg_as_it_is(answered.leg)?;
+        let rest = rest.strip_prefix(&l.ok[..]).filter(|_| !l.ok.is_empty())?;
         let (again, rest) = rest.split_first_chunk::<TID_LEN>()?;
         let rest = rest.strip_prefix(b"$\r\n").filter(|_| again == tid)?;
         let len = bytes.len() - rest.len();
-        let answered = Answered::of(handle, sent);
-        self.counters.responses_in[code_place(200)] += 1;
+        counters.responses_in[code_place(200)] += 1;
         self.taken(now, &answered, outbox);
         Some(len)
     }
@@ -317,10 +324,11 @@ impl Core {
             }
             let asked = range.unwrap_or(whole);
             let end = asked.end.unwrap_or(done.total).min(done.total);
-            let Some((start, stop)) = done.reported.missing(asked.start, end + 1) else {
+            let reported = done.reported.get_or_insert_default();
+            let Some((start, stop)) = reported.missing(asked.start, end + 1) else {
                 return;
             };
-            if done.reported.add(start, stop).is_err() {
+            if reported.add(start, stop).is_err() {
                 return;
             }
             let range = ByteRange {

@@ -347,7 +347,13 @@ impl Core {
     }
 
     /// Answers the SEND that makes its message whole (settled.md R1).
-    fn answer_last(&mut self, now: Instant, conn: ConnId, frame: &mut Frame, outbox: &mut Outbox) {
+    pub(super) fn answer_last(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        frame: &mut Frame,
+        outbox: &mut Outbox,
+    ) {
         let message = frame.message;
         let Some(m) = self.messages.get_mut(message) else {
             self.answer_receipt(now, conn, frame, outbox);

@@ -27,10 +27,9 @@ impl Core {
         let mut shares = std::mem::take(&mut m.shares);
         if let Some(s) = sessions.get_mut(session) {
             let paused = s.is_paused(from);
-            let own = |l: &Leg| (from == LegId::ORIGINATOR) != (l.id == LegId::ORIGINATOR);
             let legs = s.legs.iter_mut().filter_map(|l| l.as_deref_mut());
             shares.extend(
-                legs.filter(|l| own(l))
+                legs.filter(|l| is_across(from, l.id))
                     .filter_map(|l| share_of(m, l, paused)),
             );
         }
@@ -92,43 +91,49 @@ impl Core {
     }
 }
 
+/// Whether what `from` sends is meant for `to`: the originator writes to the devices, a device to the originator.
+pub(super) fn is_across(from: LegId, to: LegId) -> bool {
+    (from == LegId::ORIGINATOR) != (to == LegId::ORIGINATOR)
+}
+
 /// What a message is to a leg; `paused`: its sender is not read just now.
 fn share_of(m: &Message, l: &mut Leg, paused: bool) -> Option<Share> {
-    let progress = match l.state {
-        State::Started | State::Failed | State::Offered
-            if l.id == LegId::ORIGINATOR || l.takes_part() =>
-        {
-            if m.kind == Some(Verdict::Chat) && !l.direction().peer_receives {
-                Progress::Failed(403)
-            } else if l.peer.is_some() && !l.takes(&m.type_key) {
-                Progress::Failed(415)
-            } else if m.total.is_some_and(|t| {
-                l.peer
-                    .as_ref()
-                    .and_then(|p| p.max_size)
-                    .is_some_and(|x| t > x)
-            }) {
-                Progress::Failed(413)
-            } else if l.stalled_since.is_some() && l.refusing && !paused {
-                // settled.md R3: reading cannot stop, so what is new is refused.
-                Progress::Failed(408)
-            } else if l.conn.is_none() || l.peer.is_none() || l.waiting > 0 {
-                Progress::Waiting
-            } else {
-                Progress::Sending
-            }
+    let progress = progress_on(l, m.kind, &m.type_key, m.total, paused)?;
+    Some(Share::new(l.id, progress))
+}
+
+/// How a message of this kind, type and size begins on a leg. `None`: the leg takes no part.
+pub(super) fn progress_on(
+    l: &mut Leg,
+    kind: Option<Verdict>,
+    type_key: &[u8],
+    total: Option<u64>,
+    paused: bool,
+) -> Option<Progress> {
+    let may_take = match l.state {
+        State::Started | State::Failed | State::Offered => {
+            l.id == LegId::ORIGINATOR || l.takes_part()
         }
-        State::Started | State::Failed | State::Offered | State::Aborted | State::Ended => {
-            return None;
-        }
+        State::Aborted | State::Ended => false,
     };
-    Some(Share {
-        leg: l.id,
-        progress,
-        open: Handle::NONE,
-        outstanding: 0,
-        begun: false,
-        position: 1,
-        put: 0,
-    })
+    if !may_take {
+        return None;
+    }
+    let max = l.peer.as_ref().and_then(|p| p.max_size);
+    Some(
+        if kind == Some(Verdict::Chat) && !l.direction().peer_receives {
+            Progress::Failed(403)
+        } else if l.peer.is_some() && !l.takes(type_key) {
+            Progress::Failed(415)
+        } else if max.is_some_and(|max| total.is_some_and(|total| total > max)) {
+            Progress::Failed(413)
+        } else if l.stalled_since.is_some() && l.refusing && !paused {
+            // settled.md R3: reading cannot stop, so what is new is refused.
+            Progress::Failed(408)
+        } else if l.conn.is_none() || l.peer.is_none() || l.waiting > 0 {
+            Progress::Waiting
+        } else {
+            Progress::Sending
+        },
+    )
 }

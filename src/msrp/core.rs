@@ -176,6 +176,23 @@ impl Core {
         self.scratch = bytes;
     }
 
+    /// Puts a 200 out of which all but the transaction id is ready made.
+    pub(super) fn reply(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        tid: &[u8],
+        reply: &[u8],
+        outbox: &mut Outbox,
+    ) {
+        self.counters.responses_out[code_place(200)] += 1;
+        self.interrupt(now, conn, outbox);
+        let parts = [b"MSRP ", tid, reply, tid, b"$\r\n"];
+        if outbox.whole_of(conn, &parts).is_err() {
+            self.deferred.push_back(Deferred::Broken { conn });
+        }
+    }
+
     /// As [`Core::respond`], in the name of a leg.
     #[expect(clippy::too_many_arguments, reason = "a response has as many parts")]
     pub(super) fn respond_as(
@@ -354,7 +371,7 @@ impl Core {
                 failure_report: m.failure_report,
                 total: m.received.end() - 1,
                 acked,
-                reported: m.reported.clone(),
+                reported: (!m.reported.is_empty()).then(|| Box::new(m.reported.clone())),
             }
         });
         self.young.remove(&mut self.messages, message, in_young);

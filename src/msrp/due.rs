@@ -314,6 +314,12 @@ impl Core {
         };
         m.accepted = code == 200;
         let Some(held) = m.held.take() else { return };
+        if code == 200
+            && let Some(reply) = &held.reply
+        {
+            self.reply(now, held.conn, &held.tid, reply, outbox);
+            return;
+        }
         let (session, from) = (m.session, m.from);
         let hop = std::mem::take(&mut m.hop);
         self.respond_as(

@@ -87,7 +87,7 @@ impl Core {
         m.forwarded = chunk.start + chunk.len;
         let count = m.shares.len();
         let Some(range) = chunk.range(m.total) else {
-            self.forward_whole(now, message, chunk, parts, outbox);
+            self.forward_whole(now, message, chunk, parts, None, outbox);
             return;
         };
         let mut line = RangeLine::new();
@@ -204,7 +204,12 @@ impl Core {
         if expects == Expects::Response {
             share.outstanding += 1;
         }
-        outbox.begin(conn, owner(session, leg), tid, &[b"MSRP ", &tid, &l.head]);
+        outbox.begin(
+            conn,
+            owner(session, leg),
+            tid,
+            &[b"MSRP ", &tid, l.head.behind_id()],
+        );
         put_rest(conn, rest, line, outbox);
         outbox.body(conn);
         counters.chunks_out += 1;

@@ -1,13 +1,17 @@
 //! A leg: the MSRP session with one peer, as our SDP and its SDP say it.
 
+use std::cell::Cell;
+
 use arrayvec::ArrayVec;
 
 use super::{Direction, LegOffer, LegPeer, Matching, accept, slab::List};
 use crate::{
+    buf::Ready,
     ids::{ConnId, LegId, SessionId},
     time::Instant,
     wire::{
         cpim::{self, Verdict},
+        msrp::media_type,
         uri::msrp::{Uri, uris},
     },
 };
@@ -56,15 +60,39 @@ pub(super) struct Seen {
     /// The media type of the content, without parameters.
     pub(super) inner: Vec<u8>,
     pub(super) kind: Option<Verdict>,
+    /// Where the MIME headers began in the last one.
+    mime_at: Cell<usize>,
 }
 
 impl Seen {
     /// What a message of this type that begins with `first` carries, if it is the same.
     pub(super) fn kind_of(&self, content_type: &[u8], first: &[u8]) -> Option<Verdict> {
-        let same = self.content_type == content_type
-            && (self.mime.is_empty()
-                || cpim::mime_at(first).is_some_and(|at| first[at..].starts_with(&self.mime)));
+        let same = self.content_type == content_type && self.holds_for(first);
         self.kind.filter(|_| same)
+    }
+
+    /// Whether what begins with `first` wraps the same, if it wraps at all.
+    pub(super) fn holds_for(&self, first: &[u8]) -> bool {
+        if self.mime.is_empty() {
+            return true;
+        }
+        let last = self.mime_at.get();
+        let at = if cpim::is_mime_at(first, last) {
+            last
+        } else if let Some(at) = cpim::mime_at(first) {
+            self.mime_at.set(at);
+            at
+        } else {
+            return false;
+        };
+        first[at..].starts_with(&self.mime)
+    }
+
+    /// Appends what legs remember such a message by: media type, NUL, wrapped type.
+    pub(super) fn put_key(&self, key: &mut Vec<u8>) {
+        key.extend_from_slice(media_type(&self.content_type));
+        key.push(0);
+        key.extend_from_slice(&self.inner);
     }
 }
 
@@ -76,7 +104,7 @@ pub(super) struct Leg {
     pub(super) offer: LegOffer,
     pub(super) peer: Option<LegPeer>,
     /// ` SEND`, To-Path and From-Path: the ready-made part of each SEND to it, behind the transaction id.
-    pub(super) head: Vec<u8>,
+    pub(super) head: Ready,
     /// What stands between the two transaction ids of a 200 from it, as nearly all write it.
     pub(super) ok: Vec<u8>,
     pub(super) conn: Option<ConnId>,
@@ -120,7 +148,7 @@ impl Leg {
             state: State::Offered,
             offer,
             peer: None,
-            head: Vec::new(),
+            head: Ready::new(&[]),
             ok: Vec::new(),
             conn: None,
             connecting: false,
@@ -146,16 +174,13 @@ impl Leg {
 
     /// The peer's half, and what is made ready from it.
     pub(super) fn set_peer(&mut self, peer: LegPeer) {
-        self.head.clear();
-        for part in [
+        self.head = Ready::new(&[
             b" SEND\r\nTo-Path: ",
-            &peer.path[..],
+            &peer.path,
             b"\r\nFrom-Path: ",
             &self.offer.own_uri,
             b"\r\n",
-        ] {
-            self.head.extend_from_slice(part);
-        }
+        ]);
         self.ok.clear();
         for part in [
             b" 200 OK\r\nTo-Path: ",

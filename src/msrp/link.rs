@@ -1,6 +1,6 @@
 //! A connection: where the reading of its bytes stands, and which legs are bound to it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, rc::Rc};
 
 use arrayvec::ArrayVec;
 
@@ -187,6 +187,10 @@ pub(super) struct Link {
     pub(super) memo_leg: Option<(SessionId, LegId)>,
     /// The head of the last SEND: the next is most often like it.
     pub(super) layout: Option<Box<Layout>>,
+    /// Whose SENDs have that head, once all was looked at that speaks for or against them.
+    pub(super) sender: Option<(SessionId, LegId)>,
+    /// What a 200 to them says between its two transaction ids.
+    pub(super) reply: Option<Rc<[u8]>>,
     /// A head that has not ended, and how far it was searched.
     pub(super) head: Vec<u8>,
     pub(super) scanned: usize,
@@ -212,6 +216,8 @@ impl Link {
             memo: Vec::new(),
             memo_leg: None,
             layout: None,
+            sender: None,
+            reply: None,
             head: Vec::new(),
             scanned: 0,
             in_body: false,
@@ -225,6 +231,7 @@ impl Link {
 
     /// The next SEND is held against this one.
     pub(super) fn learn(&mut self, layout: Layout) {
+        self.sender = None;
         match &mut self.layout {
             Some(known) => **known = layout,
             None => self.layout = Some(Box::new(layout)),

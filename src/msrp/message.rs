@@ -1,5 +1,7 @@
 //! A message under way: what has come of it, and how far each leg that it goes to has it.
 
+use std::rc::Rc;
+
 use arrayvec::ArrayVec;
 
 use super::{
@@ -74,6 +76,19 @@ pub(super) struct Share {
 }
 
 impl Share {
+    /// Nothing of it is put out yet.
+    pub(super) const fn new(leg: LegId, progress: Progress) -> Self {
+        Self {
+            leg,
+            progress,
+            open: Handle::NONE,
+            outstanding: 0,
+            begun: false,
+            position: 1,
+            put: 0,
+        }
+    }
+
     pub(super) fn is_final(&self) -> bool {
         match self.progress {
             Progress::Acked | Progress::Failed(_) => true,
@@ -87,6 +102,22 @@ impl Share {
 pub(super) struct Held {
     pub(super) conn: ConnId,
     pub(super) tid: ArrayVec<u8, 32>,
+    /// What a 200 says between its two transaction ids, if it is ready made.
+    pub(super) reply: Option<Rc<[u8]>>,
+}
+
+impl Held {
+    /// The response to the SEND `tid` that came on `conn`.
+    pub(super) fn new(conn: ConnId, tid: &[u8]) -> Self {
+        let mut held = Self {
+            conn,
+            tid: ArrayVec::new(),
+            reply: None,
+        };
+        // At most 32 characters: [`crate::wire::msrp`] sees to it.
+        let _ = held.tid.try_extend_from_slice(&tid[..tid.len().min(32)]);
+        held
+    }
 }
 
 /// A message of one leg, under way to others.

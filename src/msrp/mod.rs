@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! link, receive   a connection's bytes -> heads -> whom they are for
+//! plain           a message like the one before: all of it in one step
 //! begin, learn    the message that a SEND belongs to; what it carries; what is kept of it
 //! body            a body: counted, held for a moment or passed on
 //! choose, fan     which legs a message goes to, and its chunks on each
@@ -43,6 +44,7 @@ mod leg;
 mod link;
 mod message;
 mod names;
+mod plain;
 mod plane;
 mod ranges;
 mod receive;

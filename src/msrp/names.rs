@@ -107,21 +107,32 @@ pub(super) const NO_PLACE: u32 = TID_PLACES - 1;
 
 /// Makes a transaction id that names `place` in the table of unanswered SENDs, with 64 bits of chance. `[MSRP-FRAME-04]`
 pub(super) fn tid(place: u32, rng: &mut impl Rng) -> Tid {
+    let chance = rng.next_u64();
+    let place = u64::from(place);
+    // Five bits of the place in the first character, which is a letter so; 24 in the next four; then the chance, 18 bits of it
+    // in this half and 46 in the other.
+    let first = (place & 31) | (place >> 5 & 0xff_ffff) << 6 | (chance & 0x3_ffff) << 30;
     let mut id = [0u8; TID_LEN];
-    let mut bits = place;
-    id[0] = IDENT64[(bits & 31) as usize];
-    bits >>= 5;
-    for c in &mut id[1..5] {
-        *c = IDENT64[(bits & 63) as usize];
-        bits >>= 6;
-    }
-    let mut chance = rng.next_u64();
-    // Ten characters use 60 bits; the last has four.
-    for c in &mut id[5..] {
-        *c = IDENT64[(chance & 63) as usize];
-        chance >>= 6;
-    }
+    let (half, other) = id.split_at_mut(TID_LEN / 2);
+    half.copy_from_slice(&eight(first));
+    other.copy_from_slice(&eight(chance >> 18));
     id
+}
+
+/// The characters of [`IDENT64`] for eight groups of six bits, the lowest first: all at once, each in a byte of its own.
+fn eight(bits: u64) -> [u8; 8] {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // 48 bits apart: into two halves of 24 bits, four of 12, eight of 6.
+    let x = (bits & 0xff_ffff) | (bits & 0xffff_ff00_0000) << 8;
+    let x = (x & 0x0000_0fff_0000_0fff) | (x & 0x00ff_f000_00ff_f000) << 4;
+    let x = (x & 0x003f_003f_003f_003f) | (x & 0x0fc0_0fc0_0fc0_0fc0) << 2;
+    // 1 in each byte that is `from` or more: bytes are below 64, so none carries into its neighbour.
+    let above = |from: u64| (x + EACH * (128 - from)) >> 7 & EACH;
+    // A to Z, then a to z, 0 to 9, a dot and a plus: each begins so far from where the last would have gone on.
+    let c = x + EACH * u64::from(b'A') + above(26) * u64::from(b'a' - b'Z' - 1);
+    let c = c - above(52) * u64::from(b'z' + 1 - b'0');
+    let c = c - above(62) * u64::from(b'9' + 1 - b'.') - above(63) * u64::from(b'.' + 1 - b'+');
+    c.to_le_bytes()
 }
 
 /// As [`tid`], other than those in `avoid`: they stand in the body as if they ended it. [MSRP-FRAME-05]
@@ -211,6 +222,25 @@ mod tests {
             b"2s93i9ek2a",
         ] {
             assert_eq!(read_session_id(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn eight_characters_at_once_are_those_of_the_alphabet() {
+        let mut rng = ChaCha12Rng::seed_from_u64(5);
+        for i in 0..100_000u64 {
+            let bits = if i < 64 {
+                i * 0x0410_4104_1041
+            } else {
+                rng.next_u64()
+            };
+            for (at, c) in eight(bits).into_iter().enumerate() {
+                assert_eq!(
+                    c,
+                    IDENT64[(bits >> (6 * at) & 63) as usize],
+                    "{bits:x} {at}"
+                );
+            }
         }
     }
 

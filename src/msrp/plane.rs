@@ -113,6 +113,7 @@ impl Plane {
                     for link in self.links.values_mut() {
                         if link.memo_leg == Some((session, leg)) {
                             link.memo_leg = None;
+                            link.sender = None;
                         }
                     }
                 }

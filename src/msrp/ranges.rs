@@ -18,6 +18,10 @@ impl Ranges {
         self.0.clear();
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Adds the positions from `start` up to, not including, `end`.
     pub(super) fn add(&mut self, start: u64, end: u64) -> Result<(), TooManyGaps> {
         if start >= end {

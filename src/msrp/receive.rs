@@ -72,7 +72,11 @@ impl Core {
                 return at + len;
             }
             if let Some((head, len)) = link.layout.as_ref().and_then(|l| l.read(window)) {
-                return self.on_whole_head(now, conn, link, (&head, len), bytes, at, outbox);
+                // The head borrows from what came, not from the layout.
+                return match self.plain(now, conn, link, (&head, len), bytes, at, outbox) {
+                    Some(next) => next,
+                    None => self.on_whole_head(now, conn, link, (&head, len), bytes, at, outbox),
+                };
             }
             return match parse(window, 0) {
                 Ok(Parse::Complete { head, len }) => {
@@ -304,6 +308,20 @@ impl Core {
         }
     }
 
+    /// The leg whose SENDs a head is one of: named, bound to this connection, and with that peer.
+    pub(super) fn sender_of(
+        &self,
+        conn: ConnId,
+        link: &mut Link,
+        head: &Head<'_>,
+    ) -> Option<(SessionId, LegId)> {
+        let Whom::Leg(session, leg) = self.whom(link, head.to_path) else {
+            return None;
+        };
+        let l = self.leg(session, leg)?;
+        (l.conn == Some(conn) && l.is_peer(head.from_path)).then_some((session, leg))
+    }
+
     /// Whom a To-Path names. The last one of a connection is compared byte for byte; any other is parsed, and found by what
     /// its session-id says.
     fn whom(&self, link: &mut Link, to_path: &[u8]) -> Whom {
@@ -383,7 +401,7 @@ impl Core {
 }
 
 /// Where Byte-Range stands in what follows From-Path, its whole line.
-fn range_in_rest(head: &Head<'_>) -> Option<(usize, usize)> {
+pub(super) fn range_in_rest(head: &Head<'_>) -> Option<(usize, usize)> {
     head.range_at
         .map(|at| (at.line - head.rest.start, at.end + 2 - head.rest.start))
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::{
     leg::{Leg, State},
+    plain::Plan,
     ranges::Ranges,
     set::LegSet,
     slab::{Handle, List},
@@ -31,7 +32,8 @@ pub(super) struct Done {
     pub(super) failure_report: FailureReport,
     pub(super) total: u64,
     pub(super) acked: LegSet,
-    pub(super) reported: Ranges,
+    /// What success REPORTs were passed on for, if any were.
+    pub(super) reported: Option<Box<Ranges>>,
 }
 
 /// See the module.
@@ -48,6 +50,8 @@ pub(super) struct Session {
     pub(super) timer: Option<(TimerId, Instant)>,
     /// Connections of it whose reading is stopped.
     pub(super) paused: Vec<ConnId>,
+    /// Where messages like the last one go, as long as no leg changes.
+    pub(super) plan: Plan,
 }
 
 impl Session {
@@ -55,7 +59,14 @@ impl Session {
         self.legs.get(usize::from(leg.0))?.as_deref()
     }
 
+    /// A leg that may change: what was planned no longer holds.
     pub(super) fn leg_mut(&mut self, leg: LegId) -> Option<&mut Leg> {
+        self.plan.stands = false;
+        self.leg_as_it_is(leg)
+    }
+
+    /// A leg of which nothing changes that a plan is made of: its counts, and the list of its unanswered SENDs.
+    pub(super) fn leg_as_it_is(&mut self, leg: LegId) -> Option<&mut Leg> {
         self.legs.get_mut(usize::from(leg.0))?.as_deref_mut()
     }
 
@@ -75,6 +86,7 @@ impl Session {
 
     /// Puts a leg into its place; a place that is taken keeps its leg.
     pub(super) fn insert(&mut self, leg: Leg) {
+        self.plan.stands = false;
         let place = usize::from(leg.id.0);
         if self.legs.len() <= place {
             self.legs.resize_with(place + 1, || None);

@@ -60,40 +60,52 @@ impl<T: Reset> Slab<T> {
     /// # Panics
     /// With 2^29 places taken: every table that feeds this one is bounded far below.
     pub(super) fn take(&mut self) -> Handle {
-        self.len += 1;
+        self.take_mut().0
+    }
+
+    /// As [`Slab::take`], with what lies there.
+    pub(super) fn take_mut(&mut self) -> (Handle, &mut T) {
         if self.free == NIL {
-            let place = u32::try_from(self.slots.len()).unwrap_or(NIL);
-            assert!(
-                place < super::names::NO_PLACE,
-                "fewer than 2^29 places a shard"
-            );
-            self.slots.push(Slot {
-                value: T::default(),
-                generation: 0,
-                next: NIL,
-                live: true,
-            });
-            return Handle {
-                place,
-                generation: 0,
-            };
+            self.grow();
         }
+        self.len += 1;
         let place = self.free;
         let slot = &mut self.slots[place as usize];
         self.free = slot.next;
         slot.live = true;
-        Handle {
+        let handle = Handle {
             place,
             generation: slot.generation,
-        }
+        };
+        (handle, &mut slot.value)
+    }
+
+    /// A further free place.
+    #[cold]
+    fn grow(&mut self) {
+        let place = u32::try_from(self.slots.len()).unwrap_or(NIL);
+        assert!(
+            place < super::names::NO_PLACE,
+            "fewer than 2^29 places a shard"
+        );
+        self.slots.push(Slot {
+            value: T::default(),
+            generation: 0,
+            next: NIL,
+            live: false,
+        });
+        self.free = place;
     }
 
     /// Gives a place back. A stale handle gives nothing back.
     pub(super) fn release(&mut self, handle: Handle) {
-        if self.get(handle).is_none() {
+        let Some(slot) = self
+            .slots
+            .get_mut(handle.place as usize)
+            .filter(|slot| slot.live && slot.generation == handle.generation)
+        else {
             return;
-        }
-        let slot = &mut self.slots[handle.place as usize];
+        };
         slot.value.reset();
         slot.generation = slot.generation.wrapping_add(1);
         slot.live = false;
@@ -114,11 +126,22 @@ impl<T: Reset> Slab<T> {
 
     /// The handle of what lies at `place` now.
     pub(super) fn at(&self, place: u32) -> Option<Handle> {
+        Some(self.find(place)?.0)
+    }
+
+    /// What lies at `place` now, and its handle.
+    pub(super) fn find(&self, place: u32) -> Option<(Handle, &T)> {
         let slot = self.slots.get(place as usize)?;
-        slot.live.then_some(Handle {
+        let handle = Handle {
             place,
             generation: slot.generation,
-        })
+        };
+        slot.live.then_some((handle, &slot.value))
+    }
+
+    /// What lies at a place that a list names: it is live, or there is none.
+    fn listed_mut(&mut self, place: u32) -> Option<&mut T> {
+        self.slots.get_mut(place as usize).map(|s| &mut s.value)
     }
 }
 
@@ -214,7 +237,7 @@ impl List {
             next: NIL,
             on: true,
         };
-        if let Some(before) = slab.at(tail).and_then(|h| slab.get_mut(h)) {
+        if let Some(before) = slab.listed_mut(tail) {
             pick(before).next = handle.place;
         } else {
             self.head = handle.place;
@@ -233,11 +256,11 @@ impl List {
             return;
         }
         let Hook { prev, next, .. } = std::mem::take(hook);
-        match slab.at(prev).and_then(|h| slab.get_mut(h)) {
+        match slab.listed_mut(prev) {
             Some(before) => pick(before).next = next,
             None => self.head = next,
         }
-        match slab.at(next).and_then(|h| slab.get_mut(h)) {
+        match slab.listed_mut(next) {
             Some(behind) => pick(behind).prev = prev,
             None => self.tail = prev,
         }

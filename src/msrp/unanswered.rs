@@ -2,7 +2,7 @@
 
 use super::slab::{Handle, Hook, Reset};
 use crate::{
-    buf::{TID_LEN, Tid},
+    buf::Tid,
     ids::{ConnId, LegId, SessionId},
     time::Instant,
     wire::msrp::FailureReport,
@@ -53,7 +53,7 @@ pub(super) struct Sent {
 
 impl Reset for Sent {
     fn reset(&mut self) {
-        self.tid = [0; TID_LEN];
+        // What stays is written before the place is found again.
         self.message = None;
         self.expects = Expects::Response;
         self.open = false;

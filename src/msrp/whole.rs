@@ -19,19 +19,21 @@ use crate::{
 };
 
 impl Core {
-    /// Puts a chunk out on every leg that is sending its message.
+    /// Puts a chunk out on every leg that is sending its message. `all`: it is all of the message, of that many bytes. Whether
+    /// nothing is left to be looked at: each leg took it at once and is within its bounds.
     pub(super) fn forward_whole(
         &mut self,
         now: Instant,
         message: Handle,
         chunk: &Chunk<'_>,
         parts: &[Slice],
+        all: Option<u64>,
         outbox: &mut Outbox,
-    ) {
+    ) -> bool {
         let mut shared = std::mem::take(&mut self.shared);
         let mut others = std::mem::take(&mut self.others);
         line_up(&mut shared, &chunk.rest.bytes, parts);
-        let over = self.put_on_legs(now, message, chunk, &shared, &mut others, outbox);
+        let over = self.put_on_legs(now, message, chunk, &shared, all, &mut others, outbox);
         // A slice that is held longer than needed pins its receive buffer.
         shared.clear();
         self.shared = shared;
@@ -45,15 +47,18 @@ impl Core {
         if over {
             self.check_bounds(now, message, outbox);
         }
+        !over
     }
 
     /// The one pass. `others`: the shares that go the long way. Whether a leg is over its bounds.
+    #[expect(clippy::too_many_arguments, reason = "a chunk and what comes of it")]
     fn put_on_legs(
         &mut self,
         now: Instant,
         message: Handle,
         chunk: &Chunk<'_>,
         shared: &[Slice],
+        all: Option<u64>,
         others: &mut Vec<usize>,
         outbox: &mut Outbox,
     ) -> bool {
@@ -77,25 +82,28 @@ impl Core {
         let last = chunk.start + chunk.len - 1;
         let (mut awaited, mut over) = (false, false);
         let paused = !s.paused.is_empty();
+        let hard = (settings.outbox_bytes, settings.unanswered_max);
         for (place, share) in m.shares.iter_mut().enumerate() {
             if share.progress != Progress::Sending {
                 continue;
             }
-            let Some(l) = s.leg_mut(share.leg) else {
+            let Some(l) = s.leg_as_it_is(share.leg) else {
                 continue;
             };
             let Some(conn) = l.conn else { continue };
-            let too_large = l
-                .peer
-                .as_ref()
-                .and_then(|p| p.max_size)
-                .is_some_and(|max| last > max);
-            if too_large || paused {
+            // What is all of a message is known to be none of these.
+            if all.is_none()
+                && (paused
+                    || l.peer
+                        .as_ref()
+                        .and_then(|p| p.max_size)
+                        .is_some_and(|max| last > max))
+            {
                 others.push(place);
                 continue;
             }
-            let handle = (expects != Expects::Nothing).then(|| sent.take());
-            let number = handle.map_or(names::NO_PLACE, |h| h.place);
+            let mut taken = (expects != Expects::Nothing).then(|| sent.take_mut());
+            let number = taken.as_ref().map_or(names::NO_PLACE, |(h, _)| h.place);
             let tid = names::tid_beside(number, rng, chunk.avoid);
             let frame = Frame {
                 owner: owner(session, share.leg),
@@ -108,7 +116,8 @@ impl Core {
             let stand = match outbox.frame(conn, &frame) {
                 Ok(stand) => stand,
                 Err(why) => {
-                    if let Some(handle) = handle {
+                    over = true;
+                    if let Some((handle, _)) = taken {
                         sent.release(handle);
                     }
                     if why == NotNow::Open {
@@ -118,11 +127,14 @@ impl Core {
                 }
             };
             share.begun = true;
+            if let Some(bytes) = all {
+                share.progress = Progress::Sent;
+                l.to.count(bytes);
+            }
             counters.chunks_out += 1;
             counters.bytes_out += chunk.len;
-            if let Some(handle) = handle
-                && let Some(entry) = sent.get_mut(handle)
-            {
+            over |= stand.backlog > hard.0;
+            if let Some((handle, entry)) = &mut taken {
                 entry.tid = tid;
                 entry.conn = conn;
                 entry.session = session;
@@ -132,12 +144,12 @@ impl Core {
                 entry.expects = expects;
                 entry.at = now;
                 entry.put = stand.put;
+                let handle = *handle;
                 l.unanswered.push(sent, handle, in_leg);
                 share.outstanding += u32::from(expects == Expects::Response);
+                over |= l.unanswered.len() > hard.1;
                 awaited = true;
             }
-            over |= stand.backlog > settings.outbox_bytes
-                || l.unanswered.len() > settings.unanswered_max;
         }
         if awaited {
             self.arm(session, now + super::due::RESPONSE);

@@ -1,0 +1,277 @@
+//! A message like the one before: in one SEND that is there as a whole, with the head, the types and the legs of the last.
+//!
+//! The long way ([`super::receive`], [`super::begin`], [`super::body`], [`super::choose`]) takes a message as it comes, in any
+//! pieces, and asks everything anew. Nearly every message in a chat is short, comes at once and goes where the last one went:
+//! then what was asked once holds as long as no leg changes ([`Plan`]), and the message is taken in one step. What it does on
+//! the wire and in the tables is the same; what it cannot do the same, it leaves to the long way before anything has changed.
+
+use std::rc::Rc;
+
+use super::{
+    Ack,
+    choose::{is_across, progress_on},
+    core::Core,
+    fan::{Chunk, INTERRUPTIBLE},
+    leg::State,
+    link::{Link, Mode},
+    message::{Held, MESSAGE_BYTES, Progress, Rest, Share, in_held, in_session, in_young},
+    receive::range_in_rest,
+    session::Session,
+};
+use crate::{
+    buf::{Outbox, Slice},
+    ids::{ConnId, LegId, SessionId},
+    time::Instant,
+    wire::{
+        cpim::Verdict,
+        msrp::{ByteRange, FailureReport, Head, ends_at, write},
+    },
+};
+
+/// Where the messages of one leg go, and what they carry. Made when one came that goes to all of its legs at once.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// No leg has changed since it was made.
+    pub(super) stands: bool,
+    from: LegId,
+    conn: ConnId,
+    kind: Option<Verdict>,
+    /// What legs remember as accepted ([`super::leg::Leg::takes`]).
+    type_key: Vec<u8>,
+    to: Vec<LegId>,
+    /// The largest message that all of them take.
+    max: u64,
+}
+
+impl Core {
+    /// Takes the message whose head lies at `at`, if it is like the one before. Returns where reading goes on; `None`: nothing
+    /// was done.
+    #[expect(clippy::too_many_arguments, reason = "a head and where it lies")]
+    pub(super) fn plain(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        link: &mut Link,
+        (head, len): (&Head<'_>, usize),
+        bytes: &Slice,
+        at: usize,
+        outbox: &mut Outbox,
+    ) -> Option<usize> {
+        let size = whole_size(head)?;
+        let body_at = at + len;
+        let end_len = ends_at(&bytes[body_at..], size, head.tid)?;
+        let body = &bytes[body_at..body_at + size];
+        let (session, leg) = self.planned(conn, link, head, body)?;
+        let reply = link.reply.clone()?;
+
+        let Self {
+            sessions,
+            messages,
+            settings,
+            counters,
+            ..
+        } = self;
+        let s = sessions.get_mut(session)?;
+        let (wide, cost) = (size as u64, MESSAGE_BYTES + head.rest.len());
+        let room = settings
+            .kept_bytes_max
+            .checked_sub(self.kept_bytes + self.cost_bytes);
+        let may_begin = s.paused.is_empty()
+            && s.incomplete.is_empty()
+            && wide <= s.plan.max.min(settings.max_message_bytes)
+            && room.is_some_and(|room| cost + size <= room);
+        if !may_begin {
+            return None;
+        }
+
+        let rest = Rest {
+            bytes: bytes.part(at + head.rest.start, body_at),
+            range: range_in_rest(head),
+        };
+        let piece = bytes.part(body_at, body_at + size);
+        let (message, m) = messages.take_mut();
+        (m.session, m.from) = (session, leg);
+        // At most 32 characters: [`crate::wire::msrp`] sees to it.
+        let _ = m.id.try_extend_from_slice(head.message_id?);
+        m.success_report = head.success_report;
+        m.failure_report = FailureReport::Yes;
+        m.content_type.extend_from_slice(head.content_type?);
+        m.type_key.extend_from_slice(&s.plan.type_key);
+        m.kind = s.plan.kind;
+        m.total = Some(wide);
+        // One range of an empty set: it always fits.
+        let _ = m.received.add(1, wide + 1);
+        m.ended = true;
+        m.chosen = true;
+        m.forwarded = 1 + wide;
+        m.keeping = true;
+        m.kept.add(1, piece.clone());
+        m.rest = Some(rest.clone());
+        m.cost = cost;
+        (m.began, m.touched, m.young_since) = (now, now, now);
+        m.shares.extend(
+            s.plan
+                .to
+                .iter()
+                .map(|&to| Share::new(to, Progress::Sending)),
+        );
+
+        counters.chunks_in += 1;
+        counters.messages_in += 1;
+        counters.messages_out += m.shares.len() as u64;
+        self.cost_bytes += cost;
+        self.kept_bytes += size;
+        s.messages.push(messages, message, in_session);
+        self.young.push(messages, message, in_young);
+
+        let chunk = Chunk {
+            start: 1,
+            len: wide,
+            declared: head.byte_range,
+            rest: &rest,
+            flag: b'$',
+            avoid: &[],
+        };
+        let done = self.forward_whole(now, message, &chunk, &[piece], Some(wide), outbox);
+        self.arm(session, now + super::due::PATIENCE);
+        if done {
+            self.taken_whole(now, conn, message, head.tid, reply, outbox);
+        } else {
+            let frame = link.frame_mut();
+            frame.begin(head.tid, head.previous_hop(), Mode::Discard);
+            (frame.session, frame.leg, frame.message) = (session, leg, message);
+            self.completed(now, message, outbox);
+            self.answer_last(now, conn, frame, outbox);
+            frame.clear();
+        }
+        Some(body_at + size + end_len)
+    }
+
+    /// All of a message is there, and put out on each of its legs: its SEND is answered, now or once somebody has it
+    /// (settled.md R1).
+    fn taken_whole(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        message: super::slab::Handle,
+        tid: &[u8],
+        reply: Rc<[u8]>,
+        outbox: &mut Outbox,
+    ) {
+        let Self {
+            sessions, messages, ..
+        } = self;
+        let Some(m) = messages.get_mut(message) else {
+            return;
+        };
+        m.complete = true;
+        if let Some(l) = sessions
+            .get_mut(m.session)
+            .and_then(|s| s.leg_as_it_is(m.from))
+        {
+            l.from.count(m.received.end() - 1);
+        }
+        if m.from == LegId::ORIGINATOR && self.settings.ack == Ack::Held {
+            let mut held = Held::new(conn, tid);
+            held.reply = Some(reply);
+            m.held = Some(held);
+            m.held_since = now;
+            self.held.push(messages, message, in_held);
+        } else {
+            m.accepted = true;
+            self.reply(now, conn, tid, &reply, outbox);
+        }
+    }
+
+    /// Whose message it is, if the plan of its session holds for it: the one that stands, or one that is made now.
+    fn planned(
+        &mut self,
+        conn: ConnId,
+        link: &mut Link,
+        head: &Head<'_>,
+        body: &[u8],
+    ) -> Option<(SessionId, LegId)> {
+        if let Some((session, leg)) = link.sender
+            && let Some(s) = self.sessions.get(session)
+            && s.plan.stands
+            && (s.plan.from, s.plan.conn) == (leg, conn)
+        {
+            let seen = s.leg(leg)?.seen.as_ref()?;
+            let same = seen.holds_for(body) && seen.kind == s.plan.kind;
+            return same.then_some((session, leg));
+        }
+        link.sender = None;
+        let (session, leg) = self.sender_of(conn, link, head)?;
+        self.make_plan(conn, session, leg, head, body)?;
+        let own = &self.leg(session, leg)?.offer.own_uri;
+        link.sender = Some((session, leg));
+        link.reply = Some(write::between_ids(200, head.previous_hop(), own).into());
+        Some((session, leg))
+    }
+
+    /// Plans where messages like this one go. `None`: not to all legs at once, or it may not be sent, or means more than itself.
+    fn make_plan(
+        &mut self,
+        conn: ConnId,
+        session: SessionId,
+        from: LegId,
+        head: &Head<'_>,
+        body: &[u8],
+    ) -> Option<()> {
+        let s = self.sessions.get_mut(session)?;
+        let Session { plan, legs, .. } = &mut **s;
+        let own = legs.get(usize::from(from.0))?.as_deref()?;
+        let seen = own.seen.as_ref()?;
+        if own.restored
+            || Some(&seen.content_type[..]) != head.content_type
+            || !seen.holds_for(body)
+        {
+            return None;
+        }
+        let kind = seen.kind?;
+        let speaks = own.direction().peer_sends || kind != Verdict::Chat;
+        // The first activity of a device settles the session.
+        let told = from == LegId::ORIGINATOR
+            || own.active
+            || !matches!(kind, Verdict::Chat | Verdict::IsComposing);
+        if !speaks || !told || !matches!(own.state, State::Offered | State::Started) {
+            return None;
+        }
+        plan.type_key.clear();
+        seen.put_key(&mut plan.type_key);
+        plan.to.clear();
+        plan.max = u64::MAX;
+        for l in legs.iter_mut().filter_map(|l| l.as_deref_mut()) {
+            if !is_across(from, l.id) {
+                continue;
+            }
+            match progress_on(l, Some(kind), &plan.type_key, None, false) {
+                None => {}
+                Some(Progress::Sending) => {
+                    let max = l.peer.as_ref().and_then(|p| p.max_size);
+                    plan.max = plan.max.min(max.unwrap_or(u64::MAX));
+                    plan.to.push(l.id);
+                }
+                Some(_) => return None,
+            }
+        }
+        (plan.from, plan.conn, plan.kind) = (from, conn, Some(kind));
+        plan.stands = !plan.to.is_empty();
+        plan.stands.then_some(())
+    }
+}
+
+/// The size of a message that is in one SEND with nothing to be written anew, if the head says so.
+fn whole_size(head: &Head<'_>) -> Option<usize> {
+    let ByteRange {
+        start: 1,
+        end: Some(end),
+        total: Some(total),
+    } = head.byte_range?
+    else {
+        return None;
+    };
+    let whole = end == total && (1..=INTERRUPTIBLE).contains(&end);
+    let whole = whole && head.failure_report == FailureReport::Yes;
+    usize::try_from(end).ok().filter(|_| whole)
+}
