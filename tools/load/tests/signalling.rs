@@ -7,20 +7,14 @@
     reason = "a test double with blocking threads"
 )]
 
+#[allow(dead_code, reason = "what it does wrong is for other tests")]
 mod double;
 
 use std::{process::Command, sync::atomic::Ordering};
 
-use double::{Double, Manner};
+use double::{Double, Manner, WELL};
 use ringfork::wire::sdp::Setup;
 use serde_json::Value;
-
-const WELL: Manner = Manner {
-    answer: Setup::Passive,
-    forgets_a_bye: false,
-    deaf_at_first: false,
-    refuses: None,
-};
 
 fn run(double: &Double, scenario: &str) -> (Option<i32>, Value) {
     let out = Command::new(env!("CARGO_BIN_EXE_ringfork-load"))

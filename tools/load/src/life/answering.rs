@@ -79,7 +79,8 @@ pub(crate) async fn run(
             .collect::<Result<_, Trouble>>()?;
         cast::all(&courses, |course| {
             let at = times[(course.call - base) as usize];
-            async move { course.settle(at).await }
+            let patience = traffic.patience;
+            async move { course.settle(at, patience).await }
         })
         .await?;
         scene.watch_until(start + length).await;

@@ -236,7 +236,7 @@ impl Life {
             .iter()
             .find(|(_, deed)| matches!(deed, super::act::Deed::Say(Role::Device(_), _)));
         if let Some((after, _)) = answer {
-            self.course.settle(stands + after).await?;
+            self.course.settle(stands + after, self.patience).await?;
         }
         self.scene.until(stands + self.hold).await?;
         self.course.be_quiet(self.patience).await?;

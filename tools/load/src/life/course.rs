@@ -6,7 +6,8 @@ use std::{rc::Rc, time::Duration};
 use super::{board::Entry, scene::Scene};
 use crate::{clock::Nanos, plane::Command, trouble::Trouble};
 
-/// How long all legs of a call may take until their connections are there, and how long devices may wait for their BYEs.
+/// How long all legs of a call may take until their connections are there, and how long devices may wait for their BYEs
+/// when the caller has hung up.
 const LEGS_UP: Duration = Duration::from_secs(15);
 const BYES: Duration = Duration::from_secs(8);
 
@@ -91,16 +92,17 @@ impl Course {
         false
     }
 
-    /// Waits until a device has spoken, at `at` or a little later, and all others have got their BYEs.
-    pub(crate) async fn settle(&self, at: Nanos) -> Result<(), Trouble> {
+    /// Waits until a device has spoken, at `at` or a little later, and all others have got their BYEs, as long as `patience`
+    /// lasts.
+    pub(crate) async fn settle(&self, at: Nanos, patience: Duration) -> Result<(), Trouble> {
         let (scene, call) = (&self.scene, self.call);
         scene.until(at).await?;
-        if !scene.when(call, BYES, |e| e.active.is_some()).await {
+        if !scene.when(call, patience, |e| e.active.is_some()).await {
             return Ok(());
         }
         let others = usize::from(scene.devices) - 1;
         // What is missing after this time is counted when the call ends.
-        scene.when(call, BYES, |e| e.byes.len() >= others).await;
+        scene.when(call, patience, |e| e.byes.len() >= others).await;
         Ok(())
     }
 

@@ -1,37 +1,60 @@
 //! The double's MSRP side: one thread a connection, whole frames.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, HashSet},
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
 use ringfork::wire::{
-    msrp::{self, EndScan, Parse, Scan, write},
+    msrp::{self, EndScan, Head, Kind, Method, Parse, Scan, write},
     sdp::{Origin, Setup, Writer},
     uri,
 };
 
+use super::Harm;
+
 #[derive(Default)]
 struct Call {
     caller_path: String,
+    caller: Option<TcpStream>,
     /// Path and connection of each device.
-    devices: HashMap<usize, (String, Option<TcpStream>)>,
+    devices: BTreeMap<usize, (String, Option<TcpStream>)>,
+    /// The device that has answered.
+    kept: Option<usize>,
+    /// Messages that a success REPORT has passed for.
+    reported: HashSet<Vec<u8>>,
 }
+
+/// Who is told of a call's first activity: call, device.
+type OnActivity = Box<dyn Fn(usize, usize) + Send + Sync>;
 
 pub(crate) struct Media {
     at: SocketAddr,
     calls: Mutex<HashMap<usize, Call>>,
+    harm: Harm,
+    /// Messages of callers so far, of which every so many are harmed.
+    messages: Mutex<u64>,
+    /// Harm that was done: messages dropped, doubled, altered, crossed, leaked.
+    done: AtomicU64,
+    on_activity: OnceLock<OnActivity>,
 }
 
 impl Media {
-    pub(crate) fn start() -> Arc<Self> {
+    pub(crate) fn start(harm: Harm) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let media = Arc::new(Self {
             at: listener.local_addr().unwrap(),
             calls: Mutex::default(),
+            harm,
+            messages: Mutex::default(),
+            done: AtomicU64::new(0),
+            on_activity: OnceLock::new(),
         });
         let m = Arc::clone(&media);
         thread::spawn(move || {
@@ -40,6 +63,15 @@ impl Media {
             }
         });
         media
+    }
+
+    /// How much harm has been done so far.
+    pub(crate) fn harm_done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn on_activity(&self, tell: OnActivity) {
+        assert!(self.on_activity.set(tell).is_ok());
     }
 
     fn path(&self, id: &str) -> String {
@@ -90,7 +122,9 @@ impl Media {
 
     pub(crate) fn connect_to_caller(self: &Arc<Self>, call: usize) {
         let path = self.calls.lock().unwrap()[&call].caller_path.clone();
-        self.dial(&path, &format!("s{call}"));
+        let stream = self.dial(&path, &format!("s{call}"));
+        let mut calls = self.calls.lock().unwrap();
+        calls.entry(call).or_default().caller = Some(stream);
     }
 
     /// Connects, and binds with a bodiless SEND.
@@ -131,6 +165,8 @@ impl Media {
                 }
                 have.drain(..taken);
             }
+            // Others may hold it too: it ends for all.
+            let _ = stream.shutdown(Shutdown::Both);
         });
     }
 
@@ -146,8 +182,29 @@ impl Media {
                 Scan::None { .. } => return None,
             },
         };
-        if !head.is_send() {
+        let Kind::Request { method } = head.kind else {
             return Some(whole);
+        };
+        let u = uri::msrp::Uri::parse(head.to_path).unwrap();
+        let id = std::str::from_utf8(u.session_id.unwrap()).unwrap();
+        let id = id.strip_prefix('s').unwrap();
+        let (call, device) = match id.split_once('d') {
+            Some((call, j)) => (call.parse().unwrap(), Some(j.parse().unwrap())),
+            None => (id.parse().unwrap(), None),
+        };
+        if method == Method::Report {
+            self.report(call, &head);
+            return Some(whole);
+        }
+        if head.content_type.is_none() {
+            // Known before it is answered: who has its answer may be sent messages.
+            let mut calls = self.calls.lock().unwrap();
+            let entry = calls.entry(call).or_default();
+            let stream = Some(stream.try_clone().unwrap());
+            match device {
+                Some(j) => entry.devices.entry(j).or_default().1 = stream,
+                None => entry.caller = stream,
+            }
         }
         let mut answer = Vec::new();
         write::response(
@@ -160,35 +217,148 @@ impl Media {
         let mut stream = stream;
         // The generator may have gone.
         let _ = stream.write_all(&answer);
-        let u = uri::msrp::Uri::parse(head.to_path).unwrap();
-        let id = std::str::from_utf8(u.session_id.unwrap()).unwrap();
-        let id = id.strip_prefix('s').unwrap();
-        let mut calls = self.calls.lock().unwrap();
-        if let Some((call, j)) = id.split_once('d') {
-            let call = calls.entry(call.parse().unwrap()).or_default();
-            let device = call.devices.entry(j.parse().unwrap()).or_default();
-            device.1 = Some(stream.try_clone().unwrap());
-        } else if head.content_type.is_some() {
-            let number: usize = id.parse().unwrap();
-            let end = whole - (head.tid.len() + b"$\r\n".len());
-            for (j, (path, stream)) in &calls[&number].devices {
-                let tid = [head.tid, b"x", &[b'a' + u8::try_from(*j).unwrap()]].concat();
-                let mut out = Vec::new();
-                write::request(
-                    &mut out,
-                    &tid,
-                    b"SEND",
-                    path.as_bytes(),
-                    self.path(&format!("s{number}d{j}")).as_bytes(),
-                );
-                out.extend_from_slice(&bytes[head.rest.start..end]);
-                out.extend_from_slice(&tid);
-                out.extend_from_slice(b"$\r\n");
-                if let Some(mut stream) = stream.as_ref() {
-                    let _ = stream.write_all(&out);
-                }
-            }
+        // From behind the paths to the last transaction id.
+        let rest = &bytes[head.rest.start..whole - (head.tid.len() + b"$\r\n".len())];
+        match device {
+            _ if head.content_type.is_none() => {}
+            Some(j) => self.device_says(call, j, &head, rest),
+            None => self.caller_says(call, &head, rest),
         }
         Some(whole)
+    }
+
+    /// A success REPORT passes, the first for each message.
+    fn report(&self, call: usize, head: &Head<'_>) {
+        let mut calls = self.calls.lock().unwrap();
+        let call_entry = calls.entry(call).or_default();
+        let message_id = head.message_id.unwrap();
+        if !call_entry.reported.insert(message_id.to_vec()) || self.harm == Harm::EatReports {
+            return;
+        }
+        let mut out = Vec::new();
+        write::report(
+            &mut out,
+            head.tid,
+            call_entry.caller_path.as_bytes(),
+            self.path(&format!("s{call}")).as_bytes(),
+            &write::Report {
+                message_id,
+                byte_range: head.byte_range,
+                code: 200,
+            },
+        );
+        if let Some(mut caller) = call_entry.caller.as_ref() {
+            let _ = caller.write_all(&out);
+        }
+    }
+
+    /// The device stays, whoever else says something is heard too.
+    fn device_says(&self, call: usize, j: usize, head: &Head<'_>, rest: &[u8]) {
+        let first = {
+            let mut calls = self.calls.lock().unwrap();
+            let entry = calls.entry(call).or_default();
+            let first = entry.kept.is_none();
+            entry.kept.get_or_insert(j);
+            if let (Some(mut caller), true) = (entry.caller.as_ref(), self.harm != Harm::EatReplies)
+            {
+                let to = (entry.caller_path.as_str(), format!("s{call}"));
+                let _ = caller.write_all(&self.copy(head.tid, b"y", to, rest));
+            }
+            first
+        };
+        if first && let Some(tell) = self.on_activity.get() {
+            tell(call, j);
+        }
+    }
+
+    /// Every device gets it; once one has answered, that one.
+    fn caller_says(&self, call: usize, head: &Head<'_>, rest: &[u8]) {
+        let calls = self.calls.lock().unwrap();
+        let entry = &calls[&call];
+        let last = entry.kept.or(entry.devices.keys().copied().max());
+        let leaks = entry.kept.is_some() && matches!(self.harm, Harm::Leak(_));
+        // A leak can be of a message behind the activity alone: those are counted.
+        let harmed = (leaks || !matches!(self.harm, Harm::Leak(_))) && self.is_harmed();
+        for (j, (path, stream)) in &entry.devices {
+            let Some(mut stream) = stream.as_ref() else {
+                continue;
+            };
+            let is_last = Some(*j) == last;
+            let gets = match entry.kept {
+                Some(kept) => *j == kept || leaks && harmed,
+                None => true,
+            };
+            let letter = [b'a' + u8::try_from(*j).unwrap()];
+            let to = (path.as_str(), format!("s{call}d{j}"));
+            let mut out = self.copy(head.tid, &letter, to, rest);
+            let is_leak = entry.kept.is_some_and(|kept| kept != *j);
+            if harmed && (is_leak || is_last && !leaks) {
+                self.done.fetch_add(1, Ordering::Relaxed);
+            }
+            match self.harm {
+                Harm::Drop(_) if is_last && harmed => continue,
+                Harm::Double(_) if is_last && harmed => out.extend_from_within(..),
+                Harm::Alter(_) if is_last && harmed => {
+                    let last = out.len() - (b"\r\n-------$\r\n".len() + head.tid.len() + 2) - 1;
+                    out[last] ^= 1;
+                }
+                Harm::Cross(_) if is_last && harmed => {
+                    // The same device of some other call gets what this one should.
+                    let other = calls
+                        .iter()
+                        .filter(|(c, _)| **c != call)
+                        .find_map(|(_, e)| {
+                            let (path, stream) = e.devices.get(j)?;
+                            Some((path, stream.as_ref()?))
+                        });
+                    if let Some((_, mut stream)) = other {
+                        let _ = stream.write_all(&out);
+                        continue;
+                    }
+                }
+                Harm::None
+                | Harm::Leak(_)
+                | Harm::EatReports
+                | Harm::EatReplies
+                | Harm::Drop(_)
+                | Harm::Double(_)
+                | Harm::Alter(_)
+                | Harm::Cross(_) => {}
+            }
+            if gets {
+                let _ = stream.write_all(&out);
+            }
+        }
+    }
+
+    fn is_harmed(&self) -> bool {
+        let (Harm::Drop(every)
+        | Harm::Double(every)
+        | Harm::Alter(every)
+        | Harm::Cross(every)
+        | Harm::Leak(every)) = self.harm
+        else {
+            return false;
+        };
+        let mut messages = self.messages.lock().unwrap();
+        *messages += 1;
+        messages.is_multiple_of(every)
+    }
+
+    /// A SEND again, to another path from one of ours, with a transaction id of its own.
+    fn copy(&self, tid: &[u8], letter: &[u8], (to, from): (&str, String), rest: &[u8]) -> Vec<u8> {
+        let tid = [tid, b"x", letter].concat();
+        let mut out = Vec::new();
+        write::request(
+            &mut out,
+            &tid,
+            b"SEND",
+            to.as_bytes(),
+            self.path(&from).as_bytes(),
+        );
+        out.extend_from_slice(rest);
+        out.extend_from_slice(&tid);
+        out.extend_from_slice(b"$\r\n");
+        out
     }
 }

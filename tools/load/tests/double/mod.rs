@@ -1,6 +1,7 @@
-//! A server of a few hundred lines that does what `fanout` needs and no more: it registers, forks an INVITE to every
-//! contact, copies each SEND to every device under paths and a transaction id of its own, and hangs up. No retransmission,
-//! no timers, threads and blocking sockets: an opinion that shares nothing with the engine but the parsers.
+//! A server of a few hundred lines that does what the scenarios need and no more: it registers, forks an INVITE to every
+//! contact, copies each SEND to every device under paths and a transaction id of its own, hangs up all but the device that
+//! answers, and all in the end. No retransmission, no timers, threads and blocking sockets: an opinion that shares nothing
+//! with the engine but the parsers. It does wrong what it is told to.
 
 mod media;
 
@@ -32,14 +33,57 @@ pub(crate) struct Manner {
     pub(crate) forgets_a_bye: bool,
     /// It does not hear a datagram (but an ACK) the first time.
     pub(crate) deaf_at_first: bool,
-    /// It refuses calls with this code.
+    /// It refuses calls with this code, all or every so many.
     pub(crate) refuses: Option<u16>,
+    pub(crate) refuses_every: u32,
+    /// What it does to messages.
+    pub(crate) harm: Harm,
+    /// So many devices stay although another has answered; 0 as it should be.
+    pub(crate) stay_beside: usize,
+    /// The cause in the Reason of its BYEs after activity.
+    pub(crate) cause: u16,
+    /// It forgets every so many registrations after it has accepted them.
+    pub(crate) forgets_registrations: Option<u32>,
+    /// It does not answer every so many REGISTERs at all.
+    pub(crate) ignores_registers: Option<u32>,
+}
+
+/// A server that does everything right.
+pub(crate) const WELL: Manner = Manner {
+    answer: Setup::Passive,
+    forgets_a_bye: false,
+    deaf_at_first: false,
+    refuses: None,
+    refuses_every: 1,
+    harm: Harm::None,
+    stay_beside: 0,
+    cause: 200,
+    forgets_registrations: None,
+    ignores_registers: None,
+};
+
+/// What becomes of every so many messages of callers (or of what devices send).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Harm {
+    None,
+    Drop(u64),
+    Double(u64),
+    Alter(u64),
+    /// It goes to another call.
+    Cross(u64),
+    /// Of those behind the activity: the others get it too.
+    Leak(u64),
+    /// No success REPORT passes.
+    EatReports,
+    /// Nothing that a device says passes.
+    EatReplies,
 }
 
 /// A running double; its threads end with the test's process.
 pub(crate) struct Double {
     pub(crate) sip: SocketAddr,
     pub(crate) counts: Arc<Counts>,
+    pub(crate) media: Arc<Media>,
 }
 
 /// What happened.
@@ -80,6 +124,7 @@ struct Device {
     contact: String,
     /// To, with the device's tag, once it has answered.
     to: String,
+    ended: bool,
 }
 
 struct Call {
@@ -96,6 +141,8 @@ struct World {
     media: Arc<Media>,
     counts: Arc<Counts>,
     contacts: Mutex<HashMap<String, Vec<String>>>,
+    /// REGISTERs so far.
+    registers: Mutex<u32>,
     calls: Mutex<Vec<Call>>,
     connections: Mutex<HashMap<SocketAddr, Way>>,
     heard: Mutex<HashSet<Vec<u8>>>,
@@ -115,13 +162,21 @@ impl Double {
             manner,
             udp: Arc::new(udp),
             sip,
-            media: Media::start(),
+            media: Media::start(manner.harm),
             counts: Arc::clone(&counts),
             contacts: Mutex::default(),
+            registers: Mutex::default(),
             calls: Mutex::default(),
             connections: Mutex::default(),
             heard: Mutex::default(),
         });
+        let w = Arc::downgrade(&world);
+        world.media.on_activity(Box::new(move |call, kept| {
+            if let Some(world) = w.upgrade() {
+                world.tear_down(call, kept);
+            }
+        }));
+        let media = Arc::clone(&world.media);
         let w = Arc::clone(&world);
         thread::spawn(move || {
             let mut buf = vec![0; 65_536];
@@ -135,7 +190,7 @@ impl Double {
                 world.read(stream.unwrap());
             }
         });
-        Self { sip, counts }
+        Self { sip, counts, media }
     }
 }
 
@@ -194,30 +249,54 @@ impl World {
                 self.device_answers(&message);
             }
             Start::Response { code, .. } => {
-                assert_eq!(code, 200, "{}", String::from_utf8_lossy(bytes))
+                // A phone that has lost its call may say that it knows of none.
+                assert!(
+                    [200, 481].contains(&code),
+                    "{}",
+                    String::from_utf8_lossy(bytes)
+                );
             }
         }
     }
 
     fn register(&self, m: &Message<'_>, way: &Way) {
         let aor = String::from_utf8(m.to().unwrap().uri.to_vec()).unwrap();
-        let contact = m.contacts().next().unwrap().unwrap();
-        let uri = String::from_utf8(contact.address().unwrap().uri.to_vec()).unwrap();
+        let nth = {
+            let mut registers = self.registers.lock().unwrap();
+            *registers += 1;
+            *registers
+        };
+        let is = |every: Option<u32>| every.is_some_and(|n| nth.is_multiple_of(n));
         let mut all = self.contacts.lock().unwrap();
         let list = all.entry(aor).or_default();
+        let Some(contact) = m.contacts().next() else {
+            // Which are there?
+            return way.send(&respond_with(m, 200, list, None));
+        };
+        if is(self.manner.ignores_registers) {
+            return;
+        }
+        let contact = contact.unwrap();
+        let uri = String::from_utf8(contact.address().unwrap().uri.to_vec()).unwrap();
+        list.retain(|u| *u != uri);
         if contact.expires() == Some(0) {
-            list.retain(|u| *u != uri);
             self.counts.deregistered.fetch_add(1, Ordering::Relaxed);
         } else {
             list.push(uri);
             self.counts.registered.fetch_add(1, Ordering::Relaxed);
         }
         way.send(&respond_with(m, 200, list, None));
+        if is(self.manner.forgets_registrations) {
+            list.pop();
+        }
     }
 
     fn invite(self: &Arc<Self>, m: &Message<'_>, way: &Way) {
         self.counts.invites.fetch_add(1, Ordering::Relaxed);
-        if let Some(code) = self.manner.refuses {
+        let nth = self.counts.invites.load(Ordering::Relaxed);
+        if let Some(code) = self.manner.refuses
+            && nth.is_multiple_of(self.manner.refuses_every)
+        {
             return way.send(&respond(m, code, self.sip, None));
         }
         let aor = String::from_utf8(m.to().unwrap().uri.to_vec()).unwrap();
@@ -231,6 +310,7 @@ impl World {
                     way: self.way_to(&contact),
                     to: format!("<{aor}>"),
                     contact,
+                    ended: false,
                 })
                 .collect();
             let ways: Vec<_> = devices
@@ -270,11 +350,12 @@ impl World {
             device.contact.clone(),
             device.to.clone(),
         );
-        way.send(&self.request(Method::Ack, call, j, &way, &contact, &to, None));
         let session = Session::parse(m.body()).unwrap();
         let passive = session.media().next().unwrap().setup() == Some(Setup::Passive);
         self.media
             .device(call, j, self.peer_path(m.body()), passive);
+        // Who has its ACK may be sent messages.
+        way.send(&self.request(Method::Ack, call, j, &way, &contact, &to, None));
         if !c.answered {
             c.answered = true;
             let sdp = self.media.describe(&format!("s{call}"), self.manner.answer);
@@ -289,17 +370,41 @@ impl World {
     fn bye(&self, m: &Message<'_>, way: &Way) {
         self.counts.byes.fetch_add(1, Ordering::Relaxed);
         way.send(&respond(m, 200, self.sip, None));
-        let calls = self.calls.lock().unwrap();
+        let mut calls = self.calls.lock().unwrap();
         let id = m.call_id().unwrap();
         let call = calls
             .iter()
             .position(|c| Message::parse(&c.invite).unwrap().call_id().unwrap() == id)
             .unwrap();
-        for (j, d) in calls[call].devices.iter().enumerate() {
-            if !(self.manner.forgets_a_bye && j + 1 == calls[call].devices.len()) {
-                d.way
-                    .send(&self.request(Method::Bye, call, j, &d.way, &d.contact, &d.to, None));
+        let last = calls[call].devices.iter().rposition(|d| !d.ended);
+        for j in 0..calls[call].devices.len() {
+            if !(self.manner.forgets_a_bye && Some(j) == last) {
+                self.hang_up(&mut calls, call, j, None);
             }
+        }
+    }
+
+    /// A device has answered: the others go.
+    fn tear_down(&self, call: usize, kept: usize) {
+        let mut calls = self.calls.lock().unwrap();
+        let others: Vec<usize> = (0..calls[call].devices.len())
+            .filter(|j| *j != kept)
+            .collect();
+        for &j in &others[self.manner.stay_beside.min(others.len())..] {
+            self.hang_up(&mut calls, call, j, Some(self.manner.cause));
+        }
+    }
+
+    fn hang_up(&self, calls: &mut [Call], call: usize, j: usize, cause: Option<u16>) {
+        let d = &mut calls[call].devices[j];
+        if !std::mem::replace(&mut d.ended, true) {
+            let mut bye = self.request(Method::Bye, call, j, &d.way, &d.contact, &d.to, None);
+            if let Some(cause) = cause {
+                let end = bye.len() - b"\r\n".len();
+                let reason = format!("Reason: SIP;cause={cause};text=\"elsewhere\"\r\n");
+                bye.splice(end..end, reason.into_bytes());
+            }
+            d.way.send(&bye);
         }
     }
 

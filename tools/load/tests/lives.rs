@@ -1,0 +1,315 @@
+//! Scenarios about sessions' lives against a server that is not ours: done right, everything is found right; each wrong thing
+//! that it can do is found, with the right count, and is exit code 1.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test double with blocking threads"
+)]
+
+mod double;
+
+use std::{process::Command, sync::atomic::Ordering, thread};
+
+use double::{Double, Harm, Manner, WELL};
+use ringfork::wire::sdp::Setup;
+use serde_json::Value;
+
+/// Each scenario, made small.
+const REPLY: &str = "reply --sessions 12 --devices 3 --rate 300 --seconds 0.8 --rounds 1";
+const RACE: &str = "activity-race --sessions 20 --rate 300 --seconds 0.8 --rounds 1";
+const CHURN: &str = "churn --sessions 4 --rate 200 --seconds 1";
+const MIXED: &str = "mixed --sessions 8 --rate 300 --seconds 2";
+const REGISTER: &str = "register-storm --sessions 50";
+const RECONNECT: &str = "reconnect-storm --sessions 8 --rate 200 --seconds 0.4 --rounds 1";
+const ALL: [&str; 6] = [REPLY, RACE, CHURN, MIXED, REGISTER, RECONNECT];
+
+fn run(manner: Manner, scenario: &str) -> (Option<i32>, Value, Double) {
+    let double = Double::start(manner);
+    let out = Command::new(env!("CARGO_BIN_EXE_ringfork-load"))
+        .args(scenario.split_whitespace())
+        .args(["--target", &format!("sip:{}", double.sip)])
+        .args("--warmup 0.1 --patience 1 --seed 5 --no-pin --json".split(' '))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    let report = text.lines().last().unwrap_or_else(|| panic!("{said}"));
+    let report = serde_json::from_str(report).unwrap();
+    (out.status.code(), report, double)
+}
+
+/// Names and values of the checks that were missed; what a busy test machine misses in time is none of ours.
+fn missed(report: &Value) -> Vec<(&str, u64)> {
+    let checks = report["slo"]["checks"].as_array().unwrap();
+    checks
+        .iter()
+        .filter(|c| c["met"] == Value::Bool(false))
+        .map(|c| {
+            (
+                c["name"].as_str().unwrap(),
+                c["value"].as_u64().unwrap_or(0),
+            )
+        })
+        .filter(|(name, _)| !name.contains("_us") && !name.contains("lag"))
+        .collect()
+}
+
+/// The scenario misses exactly these checks, with these counts (0: some), and says so with exit code 1.
+#[track_caller]
+fn finds(manner: Manner, scenario: &str, expected: &[(&str, u64)]) {
+    let (exit, report, _) = run(manner, scenario);
+    assert_eq!(exit, Some(1), "{scenario}: {report}");
+    let found: Vec<(&str, u64)> = missed(&report)
+        .into_iter()
+        .zip(expected.iter().map(|(_, n)| *n).chain(std::iter::repeat(1)))
+        .map(|((name, n), of)| (name, if of == 0 { 0 } else { n }))
+        .collect();
+    assert_eq!(found, expected, "{scenario} {manner:?}: {report}");
+}
+
+#[track_caller]
+fn harmed(harm: Harm, scenario: &str, expected: &[(&str, u64)]) {
+    finds(Manner { harm, ..WELL }, scenario, expected);
+}
+
+fn count(report: &Value, field: &str) -> u64 {
+    report[field]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{field}: {report}"))
+}
+
+#[test]
+fn a_server_that_does_right_is_found_right_by_each_over_udp_and_tcp_both_ways() {
+    for (transport, answer, setup) in [
+        ("udp", Setup::Passive, "active"),
+        ("tcp", Setup::Active, "passive"),
+    ] {
+        at_once(&ALL, |scenario| {
+            let manner = Manner { answer, ..WELL };
+            let how = format!("{scenario} --transport {transport} --setup {setup}");
+            let (_, report, _) = run(manner, &how);
+            assert_eq!(missed(&report), [], "{how}: {report}");
+        });
+    }
+}
+
+/// Runs mostly wait, so they may run side by side.
+fn at_once<T: Sync>(all: &[T], check: impl Fn(&T) + Sync) {
+    thread::scope(|s| {
+        for one in all {
+            s.spawn(|| check(one));
+        }
+    });
+}
+
+#[test]
+fn what_happened_is_counted() {
+    let (_, report, double) = run(WELL, REPLY);
+    assert_eq!(count(&report, "sessions_with_activity"), 12);
+    assert_eq!(count(&report, "session_attempts"), 12);
+    assert_eq!(count(&report, "leaked_after_activity"), 0);
+    assert_eq!(count(&report, "replies"), 12);
+    assert_eq!(count(&report, "replies_heard"), 12);
+    assert!(report["teardown_us"]["p50"].as_f64().unwrap() > 0.0);
+    assert_eq!(double.counts.invites.load(Ordering::Relaxed), 12);
+    // Of each session, messages before the activity reach three devices, those behind it one.
+    let (sent, delivered) = (count(&report, "sent"), count(&report, "delivered"));
+    assert!(sent < delivered && delivered < 3 * sent, "{report}");
+
+    let (_, report, _) = run(WELL, RACE);
+    assert_eq!(count(&report, "replies"), 40);
+    assert_eq!(count(&report, "replies_heard"), 40);
+
+    let (_, report, double) = run(WELL, CHURN);
+    assert_eq!(count(&report, "session_attempts"), 110);
+    assert_eq!(double.counts.invites.load(Ordering::Relaxed), 114);
+    assert_eq!(double.counts.byes.load(Ordering::Relaxed), 114);
+    for delay in [
+        "setup_us",
+        "session_request_delay_us",
+        "session_disconnect_delay_us",
+        "delivery_us",
+        "delivery_in_new_sessions_us",
+    ] {
+        assert!(report[delay]["p99"].as_f64().unwrap() > 0.0, "{delay}");
+    }
+
+    let (_, report, _) = run(WELL, MIXED);
+    for some in [
+        "replies",
+        "reports_asked",
+        "composing",
+        "sessions_with_activity",
+    ] {
+        assert!(count(&report, some) > 0, "{some}: {report}");
+    }
+    assert_eq!(
+        count(&report, "reports_asked"),
+        count(&report, "reports_came")
+    );
+
+    let (_, report, double) = run(WELL, REGISTER);
+    assert_eq!(count(&report, "registration_attempts"), 200);
+    assert_eq!(double.counts.registered.load(Ordering::Relaxed), 200);
+    assert!(
+        report["registration_request_delay_us"]["p99"]
+            .as_f64()
+            .unwrap()
+            > 0.0
+    );
+    assert!(report.get("delivery_us").is_none(), "no message was sent");
+
+    let (_, report, double) = run(WELL, RECONNECT);
+    assert_eq!(double.counts.invites.load(Ordering::Relaxed), 16);
+    assert!(report["all_restored_us"]["max"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_message_behind_the_activity_that_reaches_another_device_is_a_leak() {
+    // Torn down as they should be, the others still get one message of so many until their connections end.
+    at_once(&[REPLY, RACE, MIXED], |scenario| {
+        let harm = Harm::Leak(1);
+        finds(
+            Manner { harm, ..WELL },
+            scenario,
+            &[("leaked_after_activity", 0)],
+        );
+    });
+    // Where nobody is torn down, every leak arrives, and each is counted.
+    let (exit, report, double) = run(
+        Manner {
+            harm: Harm::Leak(9),
+            stay_beside: usize::MAX,
+            ..WELL
+        },
+        REPLY,
+    );
+    assert_eq!(exit, Some(1));
+    let leaked = count(&report, "leaked_after_activity");
+    assert_eq!(leaked, double.media.harm_done(), "{report}");
+    assert!(missed(&report).contains(&("leaked_after_activity", leaked)));
+}
+
+#[test]
+fn two_devices_that_both_stay_are_found() {
+    let manner = Manner {
+        stay_beside: 1,
+        ..WELL
+    };
+    finds(manner, REPLY, &[("devices_that_stayed_beside", 12)]);
+    finds(manner, RACE, &[("devices_that_stayed_beside", 20)]);
+    finds(manner, MIXED, &[("devices_that_stayed_beside", 0)]);
+}
+
+#[test]
+fn a_teardown_for_another_reason_is_found() {
+    let manner = Manner { cause: 480, ..WELL };
+    finds(manner, REPLY, &[("byes_with_wrong_reason", 24)]);
+}
+
+#[test]
+fn a_session_that_is_not_torn_down_is_found() {
+    let manner = Manner {
+        forgets_a_bye: true,
+        ..WELL
+    };
+    finds(
+        manner,
+        "churn --sessions 1 --rate 50 --seconds 0.1",
+        &[("legs_without_bye", 21)],
+    );
+}
+
+#[test]
+fn a_call_that_is_refused_is_a_failed_attempt() {
+    let manner = Manner {
+        refuses: Some(503),
+        refuses_every: 50,
+        ..WELL
+    };
+    // 4 stand, then 110 come and go: of 114, the 50th and the 100th.
+    let (exit, report, _) = run(manner, CHURN);
+    assert_eq!(exit, Some(1));
+    assert_eq!(
+        missed(&report),
+        [("session_attempt_failures", 2)],
+        "{report}"
+    );
+    assert_eq!(report["failures_by_code"]["503"], 2);
+}
+
+#[test]
+fn a_lost_registration_is_found() {
+    let forgets = Manner {
+        forgets_registrations: Some(70),
+        ..WELL
+    };
+    finds(forgets, REGISTER, &[("registrations_lost", 2)]);
+    let ignores = Manner {
+        ignores_registers: Some(130),
+        ..WELL
+    };
+    // Over TCP nothing is sent again: it fails, and is not there.
+    finds(
+        ignores,
+        &format!("{REGISTER} --transport tcp"),
+        &[
+            ("registration_failures", 1),
+            ("registrations_lost", 1),
+            ("signalling_errors", 0),
+        ],
+    );
+    // Over UDP it is sent again, and is no failure.
+    let (_, report, _) = run(ignores, REGISTER);
+    assert!(
+        report["registration_request_delay_us"]["max"]
+            .as_f64()
+            .unwrap()
+            > 499_000.0
+    );
+}
+
+#[test]
+fn messages_that_are_dropped_doubled_altered_or_crossed_are_found_by_each_that_sends() {
+    let harms: [(Harm, &[&str]); 3] = [
+        (Harm::Drop(97), &["lost"]),
+        (Harm::Double(97), &["duplicated"]),
+        (Harm::Alter(97), &["lost", "corrupted"]),
+    ];
+    for scenario in [REPLY, RACE, CHURN, MIXED, RECONNECT] {
+        at_once(&harms, |(harm, expected)| {
+            let (exit, report, _) = run(
+                Manner {
+                    harm: *harm,
+                    ..WELL
+                },
+                scenario,
+            );
+            assert_eq!(exit, Some(1), "{scenario}: {report}");
+            // Where the one device that stands does not get a message, nobody reports on it.
+            let missed: Vec<&str> = missed(&report)
+                .into_iter()
+                .map(|(name, _)| name)
+                .filter(|name| *name != "reports_missing")
+                .collect();
+            assert_eq!(missed, *expected, "{scenario} {harm:?}: {report}");
+        });
+    }
+    harmed(Harm::Cross(97), RECONNECT, &[("lost", 0), ("crossed", 0)]);
+}
+
+#[test]
+fn replies_and_reports_that_do_not_pass_are_found() {
+    harmed(Harm::EatReports, MIXED, &[("reports_missing", 0)]);
+    let (exit, report, _) = run(
+        Manner {
+            harm: Harm::EatReplies,
+            ..WELL
+        },
+        REPLY,
+    );
+    assert_eq!(exit, Some(1));
+    assert!(missed(&report).contains(&("replies_lost", 12)), "{report}");
+}
