@@ -69,6 +69,7 @@ pub(crate) async fn hold(
                 patience: traffic.patience,
                 server: None,
                 apart: None,
+                at_once: 1,
             };
             rates.push(link.run(plan).await?.deliveries_per_s());
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    assembly::{Assembly, Chunk},
     body::{BodyReader, Corrupt, Mark, Padding},
     clock::Nanos,
     layout::SendLayout,
@@ -16,7 +17,8 @@ use crate::{
 /// The state of one device.
 pub(crate) struct Device {
     spec: LegSpec,
-    reader: BodyReader,
+    /// Messages that are not whole yet.
+    open: Assembly,
     order: Order,
     layout: Option<SendLayout>,
     stream: Stream,
@@ -25,8 +27,6 @@ pub(crate) struct Device {
     /// Its head, to learn from; only where the body is not in pieces.
     head: Vec<u8>,
     body_len: usize,
-    /// A message of several chunks: its id, and the position of its next byte.
-    open: Option<(Vec<u8>, u64)>,
     /// What is being read is for somebody else.
     strange: bool,
     /// Whether the connection belongs to the session by now.
@@ -55,14 +55,13 @@ impl Device {
     pub(crate) fn new(spec: &LegSpec, reader: BodyReader) -> Self {
         Self {
             spec: spec.clone(),
-            reader,
+            open: Assembly::new(reader),
             order: Order::default(),
             layout: None,
             stream: Stream::default(),
             current: None,
             head: Vec::new(),
             body_len: 0,
-            open: None,
             strange: false,
             bound: false,
             voice: None,
@@ -155,7 +154,7 @@ impl Device {
         let layout = self.layout.as_ref()?;
         let fits = layout.fits(bytes)?;
         layout.answer(&bytes[fits.tid], out);
-        let mark = self.reader.whole(&bytes[fits.body]);
+        let mark = self.open.whole(&bytes[fits.body]);
         self.arrived(mark, arrivals);
         Some(fits.len)
     }
@@ -178,14 +177,20 @@ impl Device {
                     self.head.clear();
                     self.head.extend_from_slice(text);
                     self.body_len = 0;
-                    self.begin(message_id, *start, arrivals.tally);
+                    if !self.strange {
+                        match self.open.begin(message_id, *start) {
+                            Chunk::Fits => {}
+                            Chunk::Again => arrivals.tally.duplicated += 1,
+                            Chunk::Torn => arrivals.tally.corrupted += 1,
+                        }
+                    }
                 }
                 self.current = Some(current);
                 Ok(())
             }
             Part::Body(piece) => {
                 self.body_len += piece.len();
-                self.reader.take(piece);
+                self.open.take(piece);
                 Ok(())
             }
             Part::End(flag) => {
@@ -195,22 +200,6 @@ impl Device {
         })?;
         self.stream = stream;
         Ok(taken)
-    }
-
-    /// A chunk begins: it has to be the first of a message, or the next of the one that is open.
-    fn begin(&mut self, message_id: &[u8], start: u64, tally: &mut Tally) {
-        match &self.open {
-            Some((id, next)) if id == message_id && *next == start => {}
-            None if start == 1 => {}
-            Some(_) | None => {
-                // The open one will not be finished: it is lost. A middle without its beginning is no message.
-                self.reader.abandon();
-                if start != 1 {
-                    tally.corrupted += 1;
-                }
-            }
-        }
-        self.open = Some((message_id.to_vec(), start));
     }
 
     fn end(&mut self, flag: u8, out: &mut Vec<u8>, arrivals: &mut Arrivals<'_>) {
@@ -229,22 +218,21 @@ impl Device {
                     self.spec.own_path.as_bytes(),
                     out,
                 );
+                if self.strange {
+                    arrivals.tally.crossed += 1;
+                    return;
+                }
                 match flag {
-                    b'+' => {
-                        self.open = Some((message_id, start + self.body_len as u64));
-                        return;
-                    }
-                    b'#' => self.reader.abandon(),
+                    b'+' => self.open.pause(),
+                    b'#' => self.open.abandon(),
                     _ => {
-                        let mark = self.reader.finish();
-                        if self.strange {
-                            arrivals.tally.crossed += 1;
-                        } else {
-                            self.arrived(mark, arrivals);
-                        }
-                        if wants_report && !self.strange {
+                        let Some(mark) = self.open.finish() else {
+                            return;
+                        };
+                        self.arrived(mark, arrivals);
+                        if wants_report {
                             self.report(&message_id, start, out);
-                        } else if start == 1 && mark.is_ok() && !self.strange {
+                        } else if start == 1 && mark.is_ok() {
                             self.layout = SendLayout::learn(
                                 &self.head,
                                 &ask.tid,
@@ -255,7 +243,6 @@ impl Device {
                         }
                     }
                 }
-                self.open = None;
             }
             Some(Current::Bare(ask)) if self.strange => {
                 arrivals.tally.unexpected += 1;

@@ -72,7 +72,7 @@ mod tests {
                     i.duration().as_secs(),
                     i.encoded_histogram().to_owned(),
                 )),
-                _ => None,
+                LogEntry::StartTime(_) | LogEntry::BaseTime(_) => None,
             })
             .collect();
         let head: Vec<_> = read

@@ -100,6 +100,7 @@ pub(crate) async fn run(
         Settings {
             body_bytes: body_bytes_min(),
             devices: traffic.devices,
+            chunking: None,
             seed: setting.seed,
             run: 0,
         },

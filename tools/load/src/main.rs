@@ -15,8 +15,10 @@
 //! numbers against those that were sent (`order`); a round counts it all (`tally`). That these find what they claim to is
 //! shown with a forwarder that is faulty on purpose (`fault`, `tests/faults.rs`).
 
+mod assembly;
 mod baseline;
 mod body;
+mod chunks;
 mod cli;
 mod clock;
 mod contest;

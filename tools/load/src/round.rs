@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     /// The server's process, if it is on this machine.
     pub(crate) server: Option<u32>,
     pub(crate) apart: Option<Apart>,
+    /// Open loop: messages that are sent at once. Their rate is that of all of them.
+    pub(crate) at_once: u32,
 }
 
 /// A device of each session that is counted apart from the others.
@@ -124,7 +126,7 @@ impl Round {
         let Load::Rate(rate) = self.plan.load else {
             return None;
         };
-        let at = self.start + offset(self.events, rate);
+        let at = self.start + offset(self.events, rate / f64::from(self.plan.at_once));
         (at < self.window().end && self.phase != Phase::Drain).then_some(at)
     }
 
@@ -183,6 +185,7 @@ mod tests {
             patience: Duration::from_secs(3),
             server: None,
             apart: None,
+            at_once: 1,
         }
     }
 

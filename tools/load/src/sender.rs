@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     body::{Bodies, BodyReader, Corrupt, Mark, Padding},
+    chunks::Chunker,
     clock::Nanos,
     layout::ResponseLayout,
     leg::{BIND_TID, Current, LegSpec},
@@ -21,7 +22,11 @@ pub(crate) struct Sender {
     session: u32,
     own_path: Vec<u8>,
     voice: Voice,
+    /// Writes chunks, if messages are cut.
+    chunker: Option<Box<Chunker>>,
     next: u32,
+    /// SENDs so far: as many as messages, but where these are cut.
+    requests: u32,
     /// SENDs that have no answer yet.
     outstanding: u32,
     answers: Order,
@@ -45,7 +50,9 @@ impl Sender {
             own_path: spec.own_path.as_bytes().to_vec(),
             reader: BodyReader::new(&bodies),
             voice: Voice::new(spec, b't', bodies, run),
+            chunker: None,
             next: 0,
+            requests: 0,
             outstanding: 0,
             answers: Order::default(),
             layout: None,
@@ -58,6 +65,17 @@ impl Sender {
         }
     }
 
+    /// Its messages go in chunks.
+    pub(crate) fn cut(mut self, chunker: Chunker) -> Self {
+        self.chunker = Some(Box::new(chunker));
+        self
+    }
+
+    /// SENDs that a message takes.
+    pub(crate) fn per_message(&self) -> u32 {
+        self.chunker.as_ref().map_or(1, |c| c.per_message())
+    }
+
     /// Sequence numbers given out so far.
     pub(crate) fn sent(&self) -> u32 {
         self.next
@@ -66,7 +84,7 @@ impl Sender {
     /// Begins a round: answers to what was sent before no longer count.
     pub(crate) fn begin_round(&mut self) {
         self.outstanding = 0;
-        self.answers = Order::from(self.next);
+        self.answers = Order::from(self.requests);
     }
 
     pub(crate) fn is_bound(&self) -> bool {
@@ -77,9 +95,18 @@ impl Sender {
         self.bound = true;
     }
 
-    /// Appends one SEND that was meant for `at`.
-    pub(crate) fn send(&mut self, at: Nanos, padding: &Padding, out: &mut Vec<u8>) {
-        self.say(Words::Chat, at, padding, out);
+    /// Appends one message that was meant for `at`, or as many as alternate their chunks. Returns how many.
+    pub(crate) fn send(&mut self, at: Nanos, padding: &Padding, out: &mut Vec<u8>) -> u32 {
+        let Some(chunker) = &mut self.chunker else {
+            self.say(Words::Chat, at, padding, out);
+            return 1;
+        };
+        let (messages, per_message) = (chunker.at_once(), chunker.per_message());
+        chunker.write(self.next, self.requests, at, padding, out);
+        self.next += messages;
+        self.requests += messages * per_message;
+        self.outstanding += messages * per_message;
+        messages
     }
 
     /// The same, saying something else.
@@ -89,6 +116,7 @@ impl Sender {
             self.reports_due.insert(self.next);
         }
         self.next += 1;
+        self.requests += 1;
         self.outstanding += 1;
     }
 
@@ -107,7 +135,8 @@ impl Sender {
         std::mem::take(&mut self.heard)
     }
 
-    /// Closed loop: fills the window of `window` unanswered SENDs, as long as the peer reads. Returns how many it sent.
+    /// Closed loop: fills the window of `window` messages with unanswered SENDs, as long as the peer reads. Returns how many
+    /// it sent.
     pub(crate) fn fill(
         &mut self,
         window: u32,
@@ -118,6 +147,7 @@ impl Sender {
     ) -> u32 {
         let from = self.next;
         let end = out.len() + OUT_BYTES_MAX.saturating_sub(waiting);
+        let window = window.saturating_mul(self.per_message());
         while self.outstanding < window && (out.len() < end || waiting == 0 && from == self.next) {
             self.send(at, padding, out);
         }
@@ -235,7 +265,7 @@ impl Sender {
         let fit = self
             .voice
             .number(tid)
-            .map(|n| self.answers.take(n, self.next));
+            .map(|n| self.answers.take(n, self.requests));
         match fit.unwrap_or(Fit::Never) {
             // Answers may come in any order.
             Fit::New | Fit::Late => {

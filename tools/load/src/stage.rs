@@ -94,6 +94,7 @@ impl<'a> Stage<'a> {
             Settings {
                 body_bytes: traffic.body_bytes,
                 devices: traffic.devices,
+                chunking: traffic.chunking,
                 seed: setting.seed,
                 run: setting.run,
             },
@@ -104,6 +105,10 @@ impl<'a> Stage<'a> {
         report.field("devices", json!(traffic.devices));
         report.field("sessions", json!(sessions));
         report.field("body_bytes", json!(traffic.body_bytes));
+        if let Some(c) = traffic.chunking {
+            report.field("chunk_bytes", json!(c.bytes));
+            report.field("interleaved", json!(c.interleave));
+        }
         report.field("seed", json!(setting.seed));
 
         let mut stage = Self {
@@ -221,6 +226,7 @@ impl<'a> Stage<'a> {
             patience: self.traffic.patience,
             server,
             apart: None,
+            at_once: self.traffic.chunking.map_or(1, |c| c.interleave),
         }
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct Tally {
     pub(crate) standing: u32,
     /// Messages written, warm-up included.
     pub(crate) sent: u64,
+    /// SENDs beyond one a message.
+    pub(crate) more_sends: u64,
     /// Deliveries that `sent` asks for.
     pub(crate) expected: u64,
     /// Messages that reached a device, each device counted, repeats not.
@@ -26,7 +28,7 @@ pub(crate) struct Tally {
     pub(crate) reordered: u64,
     pub(crate) corrupted: u64,
     pub(crate) crossed: u64,
-    /// Messages that were answered 200, once each.
+    /// SENDs that were answered 200, once each.
     pub(crate) answered: u64,
     /// Answers other than 200, by code.
     pub(crate) refused: BTreeMap<u16, u64>,
@@ -80,6 +82,7 @@ impl Tally {
             window,
             standing: u32::MAX,
             sent: 0,
+            more_sends: 0,
             expected: 0,
             delivered: 0,
             delivered_in_window: 0,
@@ -110,6 +113,12 @@ impl Tally {
         self.crossed += stray.crossed;
         self.unexpected += stray.unexpected;
         self.life.leaked += stray.life.leaked;
+    }
+
+    /// Messages were written, in `sends` SENDs each.
+    pub(crate) fn wrote(&mut self, messages: u32, sends: u32) {
+        self.sent += u64::from(messages);
+        self.more_sends += u64::from(messages) * u64::from(sends - 1);
     }
 
     /// A message reached a device at `now`.
@@ -198,10 +207,11 @@ impl Tally {
         self.expected - self.delivered.min(self.expected)
     }
 
-    /// Messages that were never answered at all.
+    /// SENDs that were never answered at all.
     pub(crate) fn unanswered(&self) -> u64 {
         let answers = self.answered + self.refused.values().sum::<u64>();
-        self.sent - answers.min(self.sent)
+        let sends = self.sent + self.more_sends;
+        sends - answers.min(sends)
     }
 
     /// Whether everything that was sent has come and been answered.
@@ -236,6 +246,7 @@ impl Tally {
     pub(crate) fn add(&mut self, other: &Self) {
         self.window.end += other.window.end - other.window.start;
         self.sent += other.sent;
+        self.more_sends += other.more_sends;
         self.expected += other.expected;
         self.delivered += other.delivered;
         self.delivered_in_window += other.delivered_in_window;

@@ -171,7 +171,8 @@ pub(crate) fn tid(letter: u8, session: u32, seq: u32) -> [u8; TID_LEN] {
     tid
 }
 
-fn message_id(run: u32, session: u32, seq: u32) -> Vec<u8> {
+/// `m`, run, session and number.
+pub(crate) fn message_id(run: u32, session: u32, seq: u32) -> Vec<u8> {
     [b"m", &hex8(run)[..], &hex8(session), &hex8(seq)].concat()
 }
 

@@ -102,6 +102,7 @@ impl Scene {
             Settings {
                 body_bytes: traffic.body_bytes,
                 devices: traffic.devices,
+                chunking: None,
                 seed: setting.seed,
                 run: setting.run,
             },
@@ -276,6 +277,7 @@ impl Scene {
             patience: traffic.patience,
             server: self.pid,
             apart: None,
+            at_once: 1,
         })))
     }
 

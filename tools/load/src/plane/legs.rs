@@ -7,9 +7,10 @@ use std::{
 
 use ringfork::wire::msrp::{self, Parse};
 
-use super::{CONNECT, Conn, Event, Plane, Session, Who, bodies};
+use super::{CONNECT, Conn, Event, Plane, Session, Settings, Who, bodies};
 use crate::{
-    body::BodyReader,
+    body::{Bodies, BodyReader},
+    chunks::Chunker,
     device::Device,
     epoll::Interest,
     leg::{How, LegSpec, Role},
@@ -69,15 +70,29 @@ impl Plane {
     fn who(&self, spec: &LegSpec) -> io::Result<Who> {
         let bodies = bodies(spec.session, spec.user, self.settings.body_bytes)?;
         Ok(match spec.role {
-            Role::Sender => Who::Sender(
-                spec.session,
-                Box::new(Sender::new(spec, bodies, self.settings.run)),
-            ),
+            Role::Sender => Who::Sender(spec.session, Box::new(self.sender(spec, bodies)?)),
             Role::Device(device) => Who::Device(
                 spec.session,
                 device,
                 Box::new(Device::new(spec, BodyReader::new(&bodies))),
             ),
+        })
+    }
+
+    fn sender(&self, spec: &LegSpec, bodies: Bodies) -> io::Result<Sender> {
+        let Settings {
+            run,
+            chunking,
+            body_bytes,
+            ..
+        } = self.settings;
+        let sender = Sender::new(spec, bodies, run);
+        Ok(match chunking {
+            Some(chunking) => {
+                let bodies = super::bodies(spec.session, spec.user, body_bytes)?;
+                sender.cut(Chunker::new(chunking, spec, bodies, run))
+            }
+            None => sender,
         })
     }
 

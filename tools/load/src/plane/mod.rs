@@ -28,6 +28,7 @@ use rustix::fd::OwnedFd;
 
 use crate::{
     body::{Bodies, Padding},
+    chunks::Chunking,
     clock::{Clock, Nanos},
     device::{Arrivals, Device},
     epoll::{Interest, Poller, Ready},
@@ -103,6 +104,8 @@ pub(crate) struct Settings {
     /// Devices a session: how many deliveries a message is expected to make.
     pub(crate) devices: u16,
     pub(crate) seed: u64,
+    /// Whether senders cut their messages.
+    pub(crate) chunking: Option<Chunking>,
     /// Distinguishes this run's Message-IDs from those of another.
     pub(crate) run: u32,
 }

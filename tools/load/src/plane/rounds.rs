@@ -127,10 +127,10 @@ impl Plane {
             else {
                 continue;
             };
-            s.send(at, &self.padding, out.tail());
+            let n = s.send(at, &self.padding, out.tail());
             entry.sent = s.sent();
-            self.tally.sent += 1;
-            self.tally.expected += expected;
+            self.tally.wrote(n, s.per_message());
+            self.tally.expected += u64::from(n) * expected;
             if self.tally.window.contains(&at) {
                 self.tally.lag.record(now - at);
             }
@@ -159,7 +159,7 @@ impl Plane {
             let waiting = conn.out.len();
             let n = s.fill(window, now, &self.padding, waiting, conn.out.tail());
             self.sessions[*session as usize].sent = s.sent();
-            self.tally.sent += u64::from(n);
+            self.tally.wrote(n, s.per_message());
             self.tally.expected += u64::from(n) * expected;
         }
     }

@@ -20,6 +20,7 @@ pub(crate) use objective::Objective;
 pub(crate) use walk::{Section, Walk};
 
 use crate::{
+    chunks::Chunking,
     idle::Idle,
     life::{chat::Chat, registrations::Storm},
     round::Load,
@@ -44,6 +45,7 @@ pub(crate) const BUILT_IN: &[(&str, &str)] = built_in![
     "large-frame-64k",
     "large-frame-8m",
     "slow-device",
+    "chunked",
     "idle",
     "sweep",
     "reply",
@@ -101,6 +103,8 @@ pub(crate) struct Traffic {
     pub(crate) devices: u16,
     /// Bytes of a message, CPIM headers included.
     pub(crate) body_bytes: usize,
+    /// Whether messages go in chunks.
+    pub(crate) chunking: Option<Chunking>,
     pub(crate) pace: Pace,
     /// Of each round; what is sent in it is checked, not measured.
     pub(crate) warmup: Duration,
@@ -126,6 +130,7 @@ impl Default for Traffic {
             sessions: 1,
             devices: 1,
             body_bytes: 200,
+            chunking: None,
             pace: Pace::Saturate(None),
             warmup: Duration::from_millis(500),
             steady: Duration::from_secs(3),

@@ -11,8 +11,8 @@ use super::{
     walk::{Problem, Section, Walk},
 };
 use crate::{
-    idle::Idle, media::MediaStyle, plane::body_bytes_min, sip_text::Transport, slow::SlowDevice,
-    stats::Bound, sweep::Sweep, ua::Style,
+    chunks::Chunking, idle::Idle, media::MediaStyle, plane::body_bytes_min, sip_text::Transport,
+    slow::SlowDevice, stats::Bound, sweep::Sweep, ua::Style,
 };
 
 /// The longest text that is read.
@@ -60,7 +60,8 @@ fn top<'a>(walk: &mut Walk<'a>, name: &str, table: &'a DeTable<'a>) -> Option<Sc
     let objectives = s.take("objective");
     s.close();
 
-    let traffic = section(walk, "traffic", traffic, self::traffic);
+    let may_cut = kind.is_some_and(|kind| CUTTING.contains(&KINDS[kind].0));
+    let traffic = section(walk, "traffic", traffic, |s| self::traffic(s, may_cut));
     let signalling = section(walk, "signalling", signalling, self::signalling);
     let kind = kind.map(|kind| {
         let (word, read) = KINDS[kind];
@@ -93,6 +94,9 @@ const KINDS: &[(&str, ReadKind)] = &[
     ("reconnect-storm", |_| Kind::ReconnectStorm),
 ];
 
+/// The kinds whose senders write a stream of messages, which may be cut into chunks.
+const CUTTING: &[&str] = &["fanout", "slow-device", "sweep"];
+
 type ReadKind = fn(&mut Section<'_, '_>) -> Kind;
 
 /// A table by its reader; one that is absent is read as an empty one.
@@ -113,7 +117,8 @@ fn section<'a, T>(
     it
 }
 
-fn traffic(s: &mut Section<'_, '_>) -> Traffic {
+/// `may_cut`: messages may go in chunks.
+fn traffic(s: &mut Section<'_, '_>, may_cut: bool) -> Traffic {
     let mut t = Traffic::default();
     s.number("sessions", 1..=99_999, &mut t.sessions);
     s.number("devices", 1..=64, &mut t.devices);
@@ -122,6 +127,18 @@ fn traffic(s: &mut Section<'_, '_>) -> Traffic {
         body_bytes_min() as u64..=1 << 30,
         &mut t.body_bytes,
     );
+    let mut chunking = Chunking {
+        bytes: 0,
+        interleave: 1,
+    };
+    if may_cut {
+        s.number("chunk_bytes", 1..=1 << 20, &mut chunking.bytes);
+        s.number("interleave", 1..=64, &mut chunking.interleave);
+        if s.has("interleave") && !s.has("chunk_bytes") {
+            s.problem("interleave", "there are no chunks", "with chunk_bytes");
+        }
+    }
+    t.chunking = (chunking.bytes > 0).then_some(chunking);
     let rate = s.real_if_any("rate_per_s", 0.001..=1e8);
     let mut window = 0_u32;
     s.number("window", 1..=1 << 20, &mut window);
@@ -247,6 +264,8 @@ kind = "fanout"
 sessions = 7
 devices = 3
 body_bytes = 1_024
+chunk_bytes = 300
+interleave = 3
 rate_per_s = 2500
 warmup_s = 0.25
 seconds = 2
@@ -278,6 +297,10 @@ at_least = 7_499.5
                 sessions: 7,
                 devices: 3,
                 body_bytes: 1024,
+                chunking: Some(Chunking {
+                    bytes: 300,
+                    interleave: 3
+                }),
                 pace: Pace::Rate(2500.0),
                 warmup: seconds(0.25),
                 steady: seconds(2.0),
@@ -378,6 +401,10 @@ at_most = "x"
         }
         let two = "kind = \"fanout\"\n[traffic]\nrate_per_s = 5\nwindow = 5\n";
         assert_eq!(problems(two), keys(&[(4, "traffic.window")]));
+        let cut = "kind = \"reply\"\n[traffic]\nchunk_bytes = 5\n";
+        assert_eq!(problems(cut), keys(&[(3, "traffic.chunk_bytes")]));
+        let whole = "kind = \"fanout\"\n[traffic]\ninterleave = 5\n";
+        assert_eq!(problems(whole), keys(&[(3, "traffic.interleave")]));
         assert_eq!(problems("about = \"x\""), keys(&[(1, "kind")]));
         assert_eq!(problems("kind = \"fan\""), keys(&[(1, "kind")]));
         assert_eq!(problems("\nkind = fanout\n"), keys(&[(2, "")]));
