@@ -1,7 +1,7 @@
 //! Every case in instructions under callgrind, a unit at a time, against the budgets of `perf/targets.toml`.
 //!
-//! `cargo count` counts all, `cargo count fanout` those whose name has that in it, `cargo count --rebase` makes what it counts
-//! the budgets. It needs `valgrind` and `gungraun-runner` (`.ci/run` installs both). A count repeats to the instruction on one
+//! `cargo count` counts all, `cargo count fanout` those whose name has that in it and says where their profiles are,
+//! `cargo count --rebase` makes what it counts the budgets. It needs `valgrind` and `gungraun-runner` (`.ci/run` installs both). A count repeats to the instruction on one
 //! machine: seeds are fixed, addresses are not randomised, the environment is empty. Exit code 1: a budget was missed.
 //!
 //! Under `cargo test` each case does two rounds, uncounted, and checks its answer.
@@ -117,7 +117,10 @@ fn count(filter: Option<&str>) -> Result<Vec<Count>, String> {
     let chosen: Vec<usize> = (0..cases.len())
         .filter(|&n| filter.is_none_or(|f| cases[n].name.contains(f)))
         .collect();
-    let mut counts = Vec::new();
+    if chosen.is_empty() {
+        return Err("no case has that in its name".to_owned());
+    }
+    let mut counts: Vec<Counted> = Vec::new();
     if chosen.len() == cases.len() {
         counts.extend(run(&[])?);
     } else {
@@ -125,19 +128,32 @@ fn count(filter: Option<&str>) -> Result<Vec<Count>, String> {
             counts.extend(run(&[format!("*::count::case_{n}")])?);
         }
     }
-    let one = |(at, instructions): (usize, u64)| {
-        let case = cases.get(at).ok_or("a case that is not there")?;
+    let one = |counted: Counted| {
+        let case = cases.get(counted.at).ok_or("a case that is not there")?;
+        if filter.is_some() {
+            println!("callgrind_annotate {}/*.out", counted.profile);
+        }
         Ok(Count {
             name: case.name.clone(),
             unit: case.unit,
-            instructions: instructions as f64 / (case.rounds * case.units) as f64,
+            instructions: counted.instructions as f64 / (case.rounds * case.units) as f64,
         })
     };
     counts.into_iter().map(one).collect()
 }
 
-/// Runs the harness; the place of each case, and its instructions in all rounds.
-fn run(filter: &[String]) -> Result<Vec<(usize, u64)>, String> {
+/// What the runner says of a case.
+struct Counted {
+    /// Its place among the cases.
+    at: usize,
+    /// Of all rounds.
+    instructions: u64,
+    /// The folder with callgrind's own output.
+    profile: String,
+}
+
+/// Runs the harness.
+fn run(filter: &[String]) -> Result<Vec<Counted>, String> {
     let out = env::current_exe()
         .and_then(|me| {
             Command::new(me)
@@ -158,15 +174,18 @@ fn run(filter: &[String]) -> Result<Vec<(usize, u64)>, String> {
 }
 
 /// A line of the runner: one case.
-fn read(line: &str) -> Option<(usize, u64)> {
+fn read(line: &str) -> Option<Counted> {
     let summary: serde_json::Value = serde_json::from_str(line).ok()?;
-    let at = summary["id"]
-        .as_str()?
-        .strip_prefix("case_")?
-        .parse()
-        .ok()?;
     let metrics = &summary["profiles"][0]["data"]["total"]["metrics"];
-    Some((at, metrics["Ir"]["values"]["new"].as_u64()?))
+    Some(Counted {
+        at: summary["id"]
+            .as_str()?
+            .strip_prefix("case_")?
+            .parse()
+            .ok()?,
+        instructions: metrics["Ir"]["values"]["new"].as_u64()?,
+        profile: summary["output_dir"].as_str()?.to_owned(),
+    })
 }
 
 /// Prints the table; whether all of it is within the budgets. With `rebase` the counts become the budgets.
