@@ -1,4 +1,5 @@
-//! The budgets of the instruction counts: what is over fails with its figure, what is not theirs in the file stays.
+//! What the benches are made of: a wrong answer fails a case; a count over its budget fails with its figure, and what is not
+//! the budgets' in the file stays.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,8 +8,38 @@
 
 #[path = "../benches/instructions/budgets.rs"]
 mod budgets;
+#[path = "../benches/common/case.rs"]
+#[allow(dead_code, reason = "the benches use all of it")]
+mod case;
+
+use std::{cell::Cell, rc::Rc};
 
 use budgets::{Budgets, Count};
+use case::{Meter, whole};
+
+#[test]
+fn a_case_does_the_rounds_that_it_is_asked_for() {
+    let done = Rc::new(Cell::new(0));
+    let counter = Rc::clone(&done);
+    let mut rounds = whole(move || {
+        counter.set(counter.get() + 1);
+        true
+    });
+    rounds(7, &mut Meter::default());
+    rounds(5, &mut Meter::counting());
+    assert_eq!(done.get(), 12);
+}
+
+#[test]
+#[should_panic(expected = "a round gave a wrong answer")]
+fn one_wrong_answer_fails_a_case() {
+    let mut n = 0;
+    let mut rounds = whole(move || {
+        n += 1;
+        n != 3
+    });
+    rounds(5, &mut Meter::default());
+}
 
 fn count(name: &str, instructions: f64) -> Count {
     Count {
@@ -86,7 +117,7 @@ fn a_file_without_the_table_gets_one_at_its_end() {
     budgets.rebase(&[count("head/send", 5.0)], &["head/send".to_owned()]);
     let written = budgets.written(file);
     assert!(
-        written.starts_with(file) && written.ends_with("[instructions]\n\"head/send\" = 5.0\n")
+        written.starts_with(file) && written.ends_with("[instructions]\n\"head/send\" = 5.00\n")
     );
     assert!(Budgets::read("[instructions]\n\"head/send\" = \"much\"\n").is_err());
     assert!(Budgets::read("[instructions]\n\"head/send\" = 0\n").is_err());
