@@ -56,7 +56,7 @@ pub(crate) async fn hold(
     for (kind, first) in [(Kind::Epoll, 0), (Kind::Ring, sessions)] {
         let forwarder = Forwarder::start(kind, traffic.devices, core, None)?;
         let all = first..first + sessions;
-        relay::set_up(link, &forwarder, all.clone(), traffic.devices).await?;
+        relay::set_up(link, forwarder.doors(), all.clone(), traffic.devices).await?;
         sides.push((forwarder, all, Vec::new()));
     }
     for _ in 0..ROUNDS {

@@ -50,8 +50,8 @@ impl FromStr for Fault {
 pub(crate) struct Faulty {
     fault: Fault,
     messages: u64,
-    /// The unfinished frame of each session.
-    open: Vec<Vec<u8>>,
+    /// The unfinished frame of each session, and how far its end has been looked for.
+    open: Vec<(Vec<u8>, usize)>,
     /// The frame that waits for the next one of its session.
     held: Vec<Vec<u8>>,
 }
@@ -78,13 +78,17 @@ impl Faulty {
     /// Takes what the sender of `session` wrote; whole frames come out, as the fault has them.
     pub(crate) fn take(&mut self, session: usize, bytes: &[u8]) -> Altered {
         let n = self.open.len().max(session + 1);
-        self.open.resize(n, Vec::new());
+        self.open.resize(n, (Vec::new(), 0));
         self.held.resize(n, Vec::new());
-        self.open[session].extend_from_slice(bytes);
+        self.open[session].0.extend_from_slice(bytes);
 
         let mut out = Altered::default();
-        while let Some(len) = frame_len(&self.open[session]) {
-            let frame: Vec<u8> = self.open[session].drain(..len).collect();
+        loop {
+            let (open, searched) = &mut self.open[session];
+            let Some(len) = frame_len(open, searched) else {
+                break;
+            };
+            let frame: Vec<u8> = open.drain(..len).collect();
             self.messages += 1;
             if !self.messages.is_multiple_of(self.fault.every) {
                 out.here.extend_from_slice(&frame);
@@ -110,14 +114,23 @@ impl Faulty {
     }
 }
 
-/// Length of the first frame, if it is whole.
-fn frame_len(bytes: &[u8]) -> Option<usize> {
+/// Length of the first frame, if it is whole. Its end is not before `searched`, which goes on with it.
+fn frame_len(bytes: &[u8], searched: &mut usize) -> Option<usize> {
     let end_line = end_line(bytes)?;
-    bytes
+    let found = bytes[*searched..]
         .windows(end_line.len())
-        .position(|w| w == end_line)
-        .map(|at| at + end_line.len() + b"$\r\n".len())
-        .filter(|&len| len <= bytes.len())
+        .position(|w| w == end_line);
+    let Some(at) = found else {
+        *searched = bytes.len().saturating_sub(end_line.len());
+        return None;
+    };
+    *searched += at;
+    let len = *searched + end_line.len() + b"$\r\n".len();
+    if len > bytes.len() {
+        return None;
+    }
+    *searched = 0;
+    Some(len)
 }
 
 fn end_line_len(frame: &[u8]) -> usize {

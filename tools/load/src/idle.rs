@@ -93,7 +93,9 @@ pub(crate) async fn run(
             report.target = s.command.clone();
             server.insert(Server::start(s, clock).await?).sip
         }
-        Target::Forwarder(_) => return Err(Trouble::usage("idle needs --target or --spawn")),
+        Target::Forwarder(_) | Target::Relay(_) | Target::Direct => {
+            return Err(Trouble::usage("idle needs --target or --spawn"));
+        }
     };
     let pid = server.as_ref().map(|s| s.process.pid()).or(setting.pid);
     let mut link = Link::start(

@@ -1,18 +1,47 @@
-//! Sessions without SIP: legs straight to a forwarder, which tells them apart by port and order alone.
+//! Sessions without SIP: legs straight to a forwarder, which tells them apart by port and order alone, or straight to each
+//! other.
 
-use std::{ops::Range, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    ops::Range,
+    time::Duration,
+};
 
 use crate::{
     leg::{How, LegSpec, Role},
     link::Link,
-    spawn::Forwarder,
     trouble::Trouble,
 };
+
+/// How long the legs of one call of these may take until they stand.
+const SET_UP: Duration = Duration::from_secs(30);
+/// Connections to our own listener that are under way at a time: its queue is not long.
+const AT_A_TIME: u32 = 64;
+
+/// Where a forwarder takes connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Doors {
+    pub(crate) senders: SocketAddr,
+    pub(crate) devices: SocketAddr,
+}
+
+impl Doors {
+    /// Those of a forwarder that takes senders at `at`, and devices one port higher.
+    pub(crate) fn at(at: SocketAddr) -> Result<Self, Trouble> {
+        let port = at.port().checked_add(1);
+        let port =
+            port.ok_or_else(|| Trouble::usage(format!("--relay {at}: no port is higher")))?;
+        Ok(Self {
+            senders: at,
+            devices: SocketAddr::new(at.ip(), port),
+        })
+    }
+}
 
 /// Connects the legs of `sessions` in the order that the forwarder counts them in, and waits for them.
 pub(crate) async fn set_up(
     link: &mut Link,
-    forwarder: &Forwarder,
+    doors: Doors,
     sessions: Range<u32>,
     devices: u16,
 ) -> Result<(), Trouble> {
@@ -22,8 +51,8 @@ pub(crate) async fn set_up(
         let (caller, called) = (path("caller", session), path("device", session));
         for role in std::iter::once(Role::Sender).chain((0..devices).map(Role::Device)) {
             let (to, own, peer) = match role {
-                Role::Sender => (forwarder.senders, &caller, &called),
-                Role::Device(_) => (forwarder.devices, &called, &caller),
+                Role::Sender => (doors.senders, &caller, &called),
+                Role::Device(_) => (doors.devices, &called, &caller),
             };
             link.leg(LegSpec {
                 session,
@@ -36,7 +65,45 @@ pub(crate) async fn set_up(
             legs += 1;
         }
     }
-    link.legs_up(legs, Duration::from_secs(30)).await
+    link.legs_up(legs, SET_UP).await
+}
+
+/// Connects the sender of each session to its one device, both ours: what is measured then is this tool.
+pub(crate) async fn directly(link: &mut Link, sessions: u32) -> Result<(), Trouble> {
+    let listens = link.listens();
+    let to = if listens.ip().is_unspecified() {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, listens.port()))
+    } else {
+        listens
+    };
+    let mut from = 0;
+    while from < sessions {
+        let until = sessions.min(from + AT_A_TIME);
+        for session in from..until {
+            let (caller, called) = (path("caller", session), path("device", session));
+            // Who waits has to be known before the other connects.
+            let device = (Role::Device(0), How::Passive, &called, &caller);
+            let sender = (
+                Role::Sender,
+                How::Active { to, bind: true },
+                &caller,
+                &called,
+            );
+            for (role, how, own, peer) in [device, sender] {
+                link.leg(LegSpec {
+                    session,
+                    user: session,
+                    role,
+                    how,
+                    own_path: own.clone(),
+                    peer_path: peer.clone(),
+                })?;
+            }
+        }
+        link.legs_up(2 * (until - from) as usize, SET_UP).await?;
+        from = until;
+    }
+    Ok(())
 }
 
 /// As long as the URIs that a server of ours makes, so that both carry the same number of bytes.

@@ -13,6 +13,10 @@ pub(crate) enum Target {
     Spawned(ServerOptions),
     /// The byte forwarder alone, with a fault if one is asked for.
     Forwarder(Option<String>),
+    /// A byte forwarder that runs already: where it takes senders; devices one port higher.
+    Relay(SocketAddr),
+    /// Nobody: each sender is connected to its one device.
+    Direct,
 }
 
 /// Circumstances of a run.

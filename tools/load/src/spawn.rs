@@ -16,6 +16,7 @@ use crate::{
     clock::{Clock, nanos},
     forward::Kind,
     names, pin,
+    relay::Doors,
     report::Check,
     trouble::Trouble,
 };
@@ -85,6 +86,13 @@ pub(crate) struct Forwarder {
 }
 
 impl Forwarder {
+    pub(crate) fn doors(&self) -> Doors {
+        Doors {
+            senders: self.senders,
+            devices: self.devices,
+        }
+    }
+
     /// Starts this program once more, as `forward`.
     pub(crate) fn start(
         kind: Kind,

@@ -18,7 +18,8 @@ use crate::{
     link::Link,
     metrics, pin,
     plane::{Settings, body_bytes_min},
-    proc, relay,
+    proc,
+    relay::{self, Doors},
     report::Report,
     round::{Load, Plan},
     scenario::{Scenario, Traffic},
@@ -137,6 +138,19 @@ impl<'a> Stage<'a> {
                 stage.pid = Some(forwarder.process.pid());
                 stage.forwarder = Some(forwarder);
             }
+            Target::Relay(at) => {
+                report.target = format!("byte forwarder at {at}");
+                let (doors, all) = (Doors::at(*at)?, 0..sessions);
+                relay::set_up(&mut stage.link, doors, all, traffic.devices).await?;
+            }
+            Target::Direct => {
+                if traffic.devices != 1 {
+                    let why = "--direct: with nobody between, a session has one device";
+                    return Err(Trouble::usage(why));
+                }
+                report.target = "nobody: each sender is connected to its device".to_owned();
+                relay::directly(&mut stage.link, sessions).await?;
+            }
             Target::Running(sip) => {
                 report.target = format!("sip:{sip}");
                 stage.called(scenario, setting, sessions, *sip).await?;
@@ -208,7 +222,7 @@ impl<'a> Stage<'a> {
     ) -> Result<Forwarder, Trouble> {
         let devices = self.traffic.devices;
         let forwarder = Forwarder::start(kind, devices, setting.server_core(), fault)?;
-        relay::set_up(&mut self.link, &forwarder, sessions, devices).await?;
+        relay::set_up(&mut self.link, forwarder.doors(), sessions, devices).await?;
         Ok(forwarder)
     }
 
@@ -285,8 +299,8 @@ impl<'a> Stage<'a> {
 /// Where the peers may connect to us. What we start, we start on loopback.
 fn listen(target: &Target) -> Result<SocketAddr, Trouble> {
     match target {
-        Target::Running(server) => ua::listen_for(*server),
-        Target::Spawned(_) | Target::Forwarder(_) => {
+        Target::Running(at) | Target::Relay(at) => ua::listen_for(*at),
+        Target::Spawned(_) | Target::Forwarder(_) | Target::Direct => {
             ua::listen_for(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)))
         }
     }

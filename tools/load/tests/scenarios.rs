@@ -8,6 +8,8 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
+    net::TcpListener,
     path::PathBuf,
     process::{Command, Output, Stdio},
     thread,
@@ -114,6 +116,58 @@ fn a_stall_of_the_machine_marks_its_round_and_is_no_part_of_the_tails() {
         report["sent"], 1200,
         "and still all rounds count what was sent"
     );
+}
+
+#[test]
+fn without_a_server_each_sender_has_its_device_and_all_is_counted() {
+    let traffic = "--sessions 150 --rate 1500 --rounds 1 --warmup 0 --seconds 0.4 --no-pin --json";
+    let report_of = |args: &str| report(&load(&format!("{args} {traffic}")));
+    let direct = report_of("oneway --direct");
+    assert_eq!(direct["sent"], 600);
+    assert_eq!(direct["delivered"], 600, "{direct}");
+    assert_eq!(direct["unanswered"], 0);
+    let cut = report_of("chunked --direct --devices 1 --body 5000");
+    assert_eq!(
+        (&cut["delivered"], &cut["lost"]),
+        (&cut["sent"], &Value::from(0)),
+        "{cut}"
+    );
+    let out = load(&format!("fanout-2 --direct {traffic}"));
+    assert_eq!(out.status.code(), Some(2), "a session has one device then");
+}
+
+#[test]
+fn a_forwarder_that_runs_already_is_found_by_its_address() {
+    // Devices connect one port higher: one of the first free pairs will do.
+    let mut forwarder = (0..50)
+        .find_map(|_| {
+            let port = TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port();
+            let listen = format!("forward --listen 127.0.0.1:{port} --devices 2");
+            let mut child = command(&listen).stdout(Stdio::piped()).spawn().unwrap();
+            let mut line = String::new();
+            BufReader::new(child.stdout.as_mut().unwrap())
+                .read_line(&mut line)
+                .unwrap();
+            if line.is_empty() {
+                child.wait().unwrap();
+                return None;
+            }
+            Some((child, port))
+        })
+        .unwrap();
+    let (child, port) = (&mut forwarder.0, forwarder.1);
+    let out = load(&format!(
+        "fanout-2 --relay 127.0.0.1:{port} --sessions 3 --rate 300 --rounds 1 --warmup 0 --seconds 0.4 --no-pin --json"
+    ));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let report = report(&out);
+    assert_eq!(report["sent"], 120, "{report}");
+    assert_eq!(report["delivered"], 240, "{report}");
 }
 
 #[test]

@@ -29,11 +29,17 @@ pub(crate) struct Against {
     /// Measure the byte forwarder alone: what is this generator good for here?
     #[arg(long, group = "where")]
     pub(super) forwarder: bool,
+    /// A byte forwarder that runs already (`forward --listen`), here or elsewhere: MSRP without SIP.
+    #[arg(long, value_name = "HOST:PORT", group = "where")]
+    relay: Option<String>,
+    /// No server at all: each sender is connected to its device. What is this generator good for, both ends together?
+    #[arg(long, group = "where")]
+    pub(super) direct: bool,
     /// What the byte forwarder runs on. With --baseline the faster of both, unless this is given; alone: epoll.
     #[arg(long, value_enum, value_name = "KIND")]
     forwarder_kind: Option<KindArg>,
     /// Plant a fault into the forwarder.
-    #[arg(long, value_name = "KIND:N", hide = true, conflicts_with_all = ["spawn", "target"])]
+    #[arg(long, value_name = "KIND:N", hide = true, conflicts_with_all = ["spawn", "target", "relay", "direct"])]
     fault: Option<String>,
     /// Shards of a server that is started.
     #[arg(long, default_value_t = 1)]
@@ -155,7 +161,7 @@ impl Against {
 
     fn target(&self, style: &Style) -> Result<Target, Trouble> {
         if let Some(target) = &self.target {
-            return Ok(Target::Running(address(target)?));
+            return Ok(Target::Running(address("--target", target)?));
         }
         if let Some(command) = &self.spawn {
             return Ok(Target::Spawned(ServerOptions {
@@ -166,19 +172,26 @@ impl Against {
                 cema: style.media.cema,
             }));
         }
-        Ok(Target::Forwarder(self.fault.clone()))
+        if let Some(relay) = &self.relay {
+            return Ok(Target::Relay(address("--relay", relay)?));
+        }
+        Ok(if self.direct {
+            Target::Direct
+        } else {
+            Target::Forwarder(self.fault.clone())
+        })
     }
 }
 
 /// `sip:HOST:PORT` or `HOST:PORT`, the host an address or a name of this machine's hosts file or resolver.
-fn address(target: &str) -> Result<SocketAddr, Trouble> {
+fn address(option: &str, target: &str) -> Result<SocketAddr, Trouble> {
     let place = target.strip_prefix("sip:").unwrap_or(target);
     place
         .to_socket_addrs()
         .or_else(|_| (place, 5060).to_socket_addrs())
         .ok()
         .and_then(|mut all| all.next())
-        .ok_or_else(|| Trouble::usage(format!("--target {target}: expected sip:HOST:PORT")))
+        .ok_or_else(|| Trouble::usage(format!("{option} {target}: expected HOST:PORT")))
 }
 
 /// From the system: two runs of the same command shall not meet the same identifiers in one server.
@@ -194,8 +207,8 @@ mod tests {
 
     #[test]
     fn targets_are_addresses() {
-        assert_eq!(address("sip:127.0.0.1:5070").unwrap().port(), 5070);
-        assert_eq!(address("127.0.0.1").unwrap().port(), 5060);
-        assert!(address("sip:").is_err());
+        assert_eq!(address("", "sip:127.0.0.1:5070").unwrap().port(), 5070);
+        assert_eq!(address("", "127.0.0.1").unwrap().port(), 5060);
+        assert!(address("", "sip:").is_err());
     }
 }

@@ -114,7 +114,7 @@ struct Rounds {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// Measure the byte forwarder in turn and print the ratio.
-    #[arg(long, conflicts_with = "forwarder")]
+    #[arg(long, conflicts_with_all = ["forwarder", "relay", "direct"])]
     baseline: bool,
     /// With --baseline: the ratio that has to be reached.
     #[arg(long, value_name = "RATIO", requires = "baseline")]
