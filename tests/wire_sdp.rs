@@ -12,7 +12,15 @@ use ringfork::wire::{
 };
 
 fn files() -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/sdp");
+    let files = folder("sdp");
+    assert!(files.len() > 10);
+    files
+}
+
+fn folder(name: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/corpus")
+        .join(name);
     let mut files: Vec<_> = fs::read_dir(folder)
         .expect("the corpus is there")
         .map(|entry| {
@@ -27,7 +35,6 @@ fn files() -> Vec<(String, Vec<u8>)> {
         })
         .collect();
     files.sort();
-    assert!(files.len() > 10);
     files
 }
 
@@ -414,6 +421,22 @@ fn type_lists() {
     assert!(!media.takes_wrapped(b"image/png"));
 }
 
+/// What fuzzing found, and its like: nothing of it may be read, for it would be written again.
+#[test]
+fn what_is_refused_in_the_corpus() {
+    let refused: Vec<_> = folder("sdp_bad")
+        .into_iter()
+        .map(|(name, bytes)| (name, Session::parse(&bytes).map(|s| s.media_len())))
+        .collect();
+    assert_eq!(
+        refused,
+        [
+            ("lone-cr-at-end-of-origin".to_owned(), Err(Error::Origin)),
+            ("lone-cr-in-origin".to_owned(), Err(Error::Origin)),
+        ]
+    );
+}
+
 #[test]
 fn what_is_no_description() {
     let head = "v=0\r\no=- 1 1 IN IP4 x\r\ns=-\r\n";
@@ -424,6 +447,10 @@ fn what_is_no_description() {
         ("v=0\r\ns=-\r\n".into(), Error::Origin),
         ("v=0\r\no=- 1 1 IN IP4\r\ns=-\r\n".into(), Error::Origin),
         ("v=0\r\no=- one 1 IN IP4 x\r\ns=-\r\n".into(), Error::Origin),
+        (
+            "v=0\r\no=- 1 1 IN IP4 x\0y\r\ns=-\r\n".into(),
+            Error::Origin,
+        ),
         ("v=0\r\no=- 1 1 IN IP4 x\r\nt=0 0\r\n".into(), Error::Name),
         (format!("{head}junk\r\n"), Error::Line),
         (format!("{head}\r\na=x\r\n"), Error::Line),

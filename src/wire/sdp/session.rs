@@ -23,7 +23,7 @@ pub enum Error {
     Line,
     /// The first line is not `v=0`.
     Version,
-    /// No o= line behind it, or not of six fields with numeric identifier and version.
+    /// No o= line behind it, or not of six fields with numeric identifier and version, or with a NUL or a lone CR in it.
     Origin,
     /// No s= line.
     Name,
@@ -54,6 +54,9 @@ pub struct Origin<'a> {
 
 impl<'a> Origin<'a> {
     fn parse(value: &'a [u8]) -> Option<Self> {
+        if breaks(value) {
+            return None;
+        }
         let [username, session_id, version, nettype, addrtype, address] = fields(value)?;
         let number = |d: &[u8]| d.iter().all(u8::is_ascii_digit);
         (number(session_id) && number(version)).then_some(Self {
@@ -152,7 +155,7 @@ impl<'a> Session<'a> {
             let [kind @ (b'a'..=b'z' | b'A'..=b'Z'), b'=', value @ ..] = raw else {
                 return Err(Error::Line);
             };
-            if value.iter().any(|b| matches!(b, 0 | b'\r')) {
+            if breaks(value) {
                 return Err(Error::Line);
             }
             match kind {
@@ -342,6 +345,11 @@ fn connection(mut lines: Lines<'_>) -> Option<Connection<'_>> {
 }
 
 /// Exactly `N` fields with one space between two, none of them empty. Spaces behind the last are forgiven.
+/// Whether a value has in it what no line may have (RFC 8866 §9, `byte-string`): for some readers it would be two lines.
+fn breaks(value: &[u8]) -> bool {
+    value.iter().any(|b| matches!(b, 0 | b'\r'))
+}
+
 fn fields<const N: usize>(value: &[u8]) -> Option<[&[u8]; N]> {
     let mut all = value.trim_ascii_end().split(|&b| b == b' ');
     let mut fields = [&[][..]; N];
