@@ -85,6 +85,7 @@ impl Sender {
     pub(crate) fn begin_round(&mut self) {
         self.outstanding = 0;
         self.answers = Order::from(self.requests);
+        self.reports_due.clear();
     }
 
     pub(crate) fn is_bound(&self) -> bool {

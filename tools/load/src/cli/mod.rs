@@ -1,6 +1,7 @@
 //! The command line.
 
 mod against;
+mod lives;
 mod traffic;
 
 use std::{net::SocketAddr, path::PathBuf};

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args};
 
-use super::against::Against;
+use super::{against::Against, lives::Lives};
 use crate::{
     idle,
     scenario::{Kind, Pace, Scenario, Traffic},
@@ -37,6 +37,8 @@ pub(crate) struct Play {
     /// Closed loop with this many unanswered SENDs a session.
     #[arg(long, conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..))]
     window: Option<u32>,
+    #[command(flatten)]
+    lives: Lives,
     #[command(flatten)]
     rounds: Rounds,
     /// The process of the server, for --target: its CPU and memory are measured.
@@ -147,6 +149,7 @@ impl Play {
             t.pace = pace;
         }
         self.rounds.change(t);
+        self.lives.change(&mut scenario)?;
         self.against.change(&mut scenario.signalling);
         Ok(scenario)
     }

@@ -75,34 +75,33 @@ pub(crate) async fn run(
     let courses = cast::set_up(&scene, 0, standing).await?;
     scene.census.replace(Census::new());
 
-    scene.begin(scenario, load)?;
-    let start = scene.clock.now() + LEAD;
-    let length = nanos(traffic.warmup) + nanos(traffic.steady);
     let mut dice = Dice::new(setting.seed, "day");
-    let lines = match chat.poisson {
-        true => script::day(
-            &chat.mix,
-            standing,
-            traffic.devices,
-            per_s,
-            length,
-            &mut dice,
-        ),
-        false => script::even(standing, per_s, length),
-    };
-    cast::perform(&scene, &lines, start, 0)?;
+    let answers = script::answerers(&chat.mix, standing, traffic.devices, &mut dice);
     let users = Rc::new(RefCell::new((standing..standing + pool).collect()));
-    let churner = Churner {
+    let mut churner = Churner {
         scene: Rc::clone(&scene),
         chat: *chat,
         users,
         patience: traffic.patience,
         devices: traffic.devices,
+        dice: Dice::new(setting.seed, "churn"),
+        next_call: standing,
     };
-    churner.run(start, length, standing, setting.seed).await?;
-    scene.watch_until(start + length).await;
-    cast::be_quiet(&courses, traffic.patience).await?;
-    let tally = scene.finish().await?;
+    let length = nanos(traffic.warmup) + nanos(traffic.steady);
+    let mut tallies = Vec::new();
+    for _ in 0..traffic.rounds {
+        scene.begin(scenario, load)?;
+        let start = scene.clock.now() + LEAD;
+        let lines = match chat.poisson {
+            true => script::day(&chat.mix, &answers, per_s, length, &mut dice),
+            false => script::even(standing, per_s, length),
+        };
+        cast::perform(&scene, &lines, start, 0)?;
+        churner.run(start, length).await?;
+        scene.watch_until(start + length).await;
+        cast::be_quiet(&courses, traffic.patience).await?;
+        tallies.push(scene.finish().await?);
+    }
     let mut census = scene.census.replace(Census::new());
     cast::hang_up(&courses).await?;
     census.add_faults(&scene.census.borrow());
@@ -110,7 +109,7 @@ pub(crate) async fn run(
         report.field("session_attempts_per_s", json!(chat.churn.per_s));
     }
     scene.close(&mut report).await?;
-    told::conclude(scenario, setting, vec![tally], load, &census, &mut report)?;
+    told::conclude(scenario, setting, tallies, load, &census, &mut report)?;
     Ok(report)
 }
 
@@ -133,20 +132,18 @@ struct Churner {
     users: Rc<RefCell<VecDeque<u32>>>,
     patience: Duration,
     devices: u16,
+    dice: Dice,
+    next_call: u32,
 }
 
 impl Churner {
-    async fn run(
-        &self,
-        start: Nanos,
-        length: Nanos,
-        first_call: u32,
-        seed: u64,
-    ) -> Result<(), Trouble> {
-        let churn = &self.chat.churn;
-        let mut dice = Dice::new(seed, "churn");
+    /// Lets them come for `length`, and waits until the last has gone.
+    async fn run(&mut self, start: Nanos, length: Nanos) -> Result<(), Trouble> {
+        let churn = self.chat.churn;
         let mut tasks = Vec::new();
-        for (call, after) in (first_call..).zip(attempts(churn, length, &mut dice)) {
+        for after in attempts(&churn, length, &mut self.dice) {
+            let call = self.next_call;
+            self.next_call += 1;
             let at = start + after;
             self.scene.until(at).await?;
             let late = self.scene.clock.now().saturating_sub(at);
@@ -166,7 +163,7 @@ impl Churner {
                 self.devices,
                 churn.messages,
                 nanos(churn.hold),
-                &mut dice,
+                &mut self.dice,
             );
             let life = Life {
                 course: Course::new(&self.scene, call, user),

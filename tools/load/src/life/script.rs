@@ -96,18 +96,27 @@ pub(crate) fn even(sessions: u32, per_s: f64, length: Nanos) -> Vec<Line> {
         .collect()
 }
 
-/// A day of chat: what is said comes at exponential gaps, each from a session at random.
-pub(crate) fn day(
+/// The device that answers in each session, where one does.
+pub(crate) fn answerers(
     mix: &Mix,
     sessions: u32,
     devices: u16,
+    dice: &mut Dice,
+) -> Vec<Option<u16>> {
+    (0..sessions)
+        .map(|_| answerer(mix, devices, dice))
+        .collect()
+}
+
+/// A day of chat: what is said comes at exponential gaps, each from a session at random.
+pub(crate) fn day(
+    mix: &Mix,
+    answers: &[Option<u16>],
     per_s: f64,
     length: Nanos,
     dice: &mut Dice,
 ) -> Vec<Line> {
-    let answers: Vec<Option<u16>> = (0..sessions)
-        .map(|_| answerer(mix, devices, dice))
-        .collect();
+    let sessions = u32::try_from(answers.len()).unwrap_or(u32::MAX);
     let mut lines = Vec::new();
     let mut after = dice.gap(per_s);
     while after < length {
@@ -195,14 +204,20 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_day_and_another_another() {
-        let day = |seed| day(&MIX, 10, 3, 100.0, 10 * S, &mut Dice::new(seed, "day"));
+        let day = |seed| {
+            let mut dice = Dice::new(seed, "day");
+            let answers = answerers(&MIX, 10, 3, &mut dice);
+            day(&MIX, &answers, 100.0, 10 * S, &mut dice)
+        };
         assert_eq!(day(1), day(1));
         assert_ne!(day(1), day(2));
     }
 
     #[test]
     fn a_day_has_as_much_as_its_rate_says_in_order_and_of_every_kind() {
-        let day = day(&MIX, 40, 3, 1000.0, 20 * S, &mut dice());
+        let mut dice = dice();
+        let answers = answerers(&MIX, 40, 3, &mut dice);
+        let day = day(&MIX, &answers, 1000.0, 20 * S, &mut dice);
         assert!((19_000..21_000).contains(&day.len()), "{}", day.len());
         assert!(day.is_sorted_by_key(|l| l.after));
         assert!(day.last().unwrap().after < 20 * S);
@@ -221,7 +236,9 @@ mod tests {
 
     #[test]
     fn one_device_speaks_in_a_session() {
-        let day = day(&MIX, 20, 4, 1000.0, 5 * S, &mut dice());
+        let mut dice = dice();
+        let answers = answerers(&MIX, 20, 4, &mut dice);
+        let day = day(&MIX, &answers, 1000.0, 5 * S, &mut dice);
         for session in 0..20 {
             let mut who: Vec<u16> = day
                 .iter()

@@ -32,9 +32,10 @@ impl Plane {
         let window = round.plan.load;
         self.round = Some(round);
         for session in sessions {
-            let Some(s) = self.sessions.get(session as usize) else {
+            let Some(s) = self.sessions.get_mut(session as usize) else {
                 continue;
             };
+            s.talk.is_ending = false;
             let (sender, next) = (s.sender, s.sent);
             for id in s.devices.clone() {
                 if let Some(Conn {
