@@ -117,7 +117,10 @@ impl Round {
 
     /// Whether patience is at its end.
     pub(crate) fn is_given_up(&self, now: Nanos) -> bool {
-        let since = self.last_arrival.max(self.window().end);
+        // Who is not reading has patience until he reads again.
+        let stops = self.plan.apart.as_ref().and_then(|a| a.stops.as_ref());
+        let reads = stops.map_or(0, |s| self.window().start + nanos(s.end));
+        let since = self.last_arrival.max(self.window().end).max(reads);
         now.saturating_sub(since) > nanos(self.plan.patience)
     }
 
@@ -238,6 +241,10 @@ mod tests {
         let seen = [0, s + s / 2 - 1, s + s / 2, 2 * s - 1, 2 * s].map(|t| r.stops_reading(t));
         assert_eq!(seen, [false, false, true, true, false]);
         assert!(!stops(None).stops_reading(s + s / 2));
+        // The plan's patience is 3 s, the steady state ends at 3 s.
+        let late = Duration::from_secs(4);
+        assert!(!stops(Some(half..late)).is_given_up(8 * s));
+        assert!(stops(Some(half..late)).is_given_up(8 * s + 1));
     }
 
     #[test]
