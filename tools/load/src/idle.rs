@@ -93,7 +93,7 @@ pub(crate) async fn run(
             report.target = s.command.clone();
             server.insert(Server::start(s, clock).await?).sip
         }
-        Target::Forwarder(_) | Target::Relay(_) | Target::Direct => {
+        Target::Forwarder(_) | Target::Relay(_) | Target::Direct | Target::Kamailio(_) => {
             return Err(Trouble::usage("idle needs --target or --spawn"));
         }
     };

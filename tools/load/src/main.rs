@@ -32,6 +32,7 @@ mod hiccup;
 mod hist;
 mod html;
 mod idle;
+mod kamailio;
 mod layout;
 mod leftovers;
 mod leg;
@@ -56,6 +57,7 @@ mod scenario;
 mod sender;
 mod series;
 mod setting;
+mod setups;
 mod sip_net;
 mod sip_text;
 mod slot;
@@ -106,6 +108,10 @@ fn run(cli: &Cli) -> Result<ExitCode, Trouble> {
         Some(Command::Fanout(f)) => {
             let scenario = f.scenario();
             play(&scenario, &f.setting(&scenario)?, f.json())
+        }
+        Some(Command::Setups(s)) => {
+            let report = tokio_uring::start(setups::run(&s.options()?))?;
+            tell(&report, s.against.json)
         }
         Some(Command::Page(p)) => draw(p),
         Some(Command::Suite(s)) => tokio_uring::start(suite::run(&s.options())),

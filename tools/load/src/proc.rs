@@ -2,17 +2,50 @@
 
 use std::{fs, io};
 
-/// CPU time of all threads of a process, in nanoseconds.
+/// CPU time of all threads of a process and of what it has started, in nanoseconds.
 pub(crate) fn cpu_ns(pid: u32) -> io::Result<u64> {
-    let mut sum = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread that has just ended is no error; its time is lost, which is little.
-        sum += fs::read_to_string(task?.path().join("schedstat"))
-            .ok()
-            .and_then(|s| first_number(&s))
-            .unwrap_or(0);
+    Ok(thread_times(pid)?.iter().map(|t| t.ns).sum())
+}
+
+/// CPU time of one thread of a process, or of a process that it has started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ThreadTime {
+    id: u32,
+    ns: u64,
+}
+
+impl ThreadTime {
+    /// What each thread spent between two readings, in nanoseconds.
+    pub(crate) fn spent(before: &[Self], after: &[Self]) -> Vec<u64> {
+        let earlier = |id: u32| before.iter().find(|t| t.id == id).map_or(0, |t| t.ns);
+        after
+            .iter()
+            .map(|t| t.ns.saturating_sub(earlier(t.id)))
+            .collect()
     }
-    Ok(sum)
+}
+
+/// CPU time of each thread of a process and of those that it has started.
+pub(crate) fn thread_times(pid: u32) -> io::Result<Vec<ThreadTime>> {
+    let mut all = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let path = task?.path();
+        // A thread that has just ended is no error.
+        let ns = fs::read_to_string(path.join("schedstat"))
+            .ok()
+            .and_then(|s| first_number(&s));
+        let id = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .and_then(|n| n.parse().ok());
+        if let (Some(id), Some(ns)) = (id, ns) {
+            all.push(ThreadTime { id, ns });
+        }
+    }
+    for child in children(pid) {
+        all.extend(thread_times(child).unwrap_or_default());
+    }
+    Ok(all)
 }
 
 /// CPU time of the calling thread, in nanoseconds.

@@ -1,8 +1,8 @@
-//! Sessions without SIP: legs straight to a forwarder, which tells them apart by port and order alone, or straight to each
-//! other.
+//! Sessions without SIP: legs straight to a forwarder, which tells them apart by port and order alone, straight to each
+//! other, or through an MSRP relay (RFC 4976), which goes by the path in each request.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::Range,
     time::Duration,
 };
@@ -104,6 +104,45 @@ pub(crate) async fn directly(link: &mut Link, sessions: u32) -> Result<(), Troub
         from = until;
     }
     Ok(())
+}
+
+/// Connects a sender a session to an MSRP relay, with a path of two URIs: the relay's, and that of the device, whom the
+/// relay connects to.
+pub(crate) async fn set_up_by(
+    link: &mut Link,
+    relay: SocketAddr,
+    sessions: u32,
+    devices: u16,
+) -> Result<(), Trouble> {
+    if devices != 1 {
+        return Err(Trouble::usage(
+            "a relay does not fork: one device a session",
+        ));
+    }
+    let port = link.listens().port();
+    for session in 0..sessions {
+        // An address each, as phones have one: a relay may keep one connection to an address for all that goes there.
+        let [_, a, b, c] = session.to_be_bytes();
+        let at = SocketAddr::new(IpAddr::from([127, 1 + a % 254, b, c]), port);
+        let device = format!("msrp://{at}/device{session:010};tcp");
+        let sender = path("caller", session);
+        let spec = |role, how, own: &str, peer: String| LegSpec {
+            session,
+            user: session,
+            role,
+            how,
+            own_path: own.to_owned(),
+            peer_path: peer,
+        };
+        link.leg(spec(Role::Device(0), How::Passive, &device, sender.clone()))?;
+        let by = format!("msrp://{relay}/relay;tcp {device}");
+        let how = How::Active {
+            to: relay,
+            bind: true,
+        };
+        link.leg(spec(Role::Sender, how, &sender, by))?;
+    }
+    link.legs_up(2 * sessions as usize, SET_UP).await
 }
 
 /// As long as the URIs that a server of ours makes, so that both carry the same number of bytes.

@@ -17,6 +17,8 @@ pub(crate) enum Target {
     Relay(SocketAddr),
     /// Nobody: each sender is connected to its one device.
     Direct,
+    /// Kamailio as an MSRP relay, with this configuration; without SIP.
+    Kamailio(PathBuf),
 }
 
 /// Circumstances of a run.

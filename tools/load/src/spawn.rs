@@ -6,7 +6,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -33,6 +33,20 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    pub(crate) fn of(child: Child) -> Self {
+        Self {
+            child,
+            ended: false,
+        }
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn has_ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        let status = self.child.try_wait()?;
+        self.ended = status.is_some();
+        Ok(status)
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -286,12 +300,12 @@ listen = "{admin}"
 }
 
 /// A loopback port that nobody uses at the moment.
-fn free_port() -> io::Result<SocketAddr> {
+pub(crate) fn free_port() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
 /// One that is free for UDP and TCP.
-fn free_sip_port() -> io::Result<SocketAddr> {
+pub(crate) fn free_sip_port() -> io::Result<SocketAddr> {
     loop {
         let tcp = TcpListener::bind("127.0.0.1:0")?;
         let at = tcp.local_addr()?;

@@ -14,6 +14,7 @@ use crate::{
     contest,
     forward::Kind,
     hiccup::Meter,
+    kamailio::Kamailio,
     leftovers,
     link::Link,
     metrics, pin,
@@ -62,6 +63,7 @@ pub(crate) struct Stage<'a> {
     /// None if there is no SIP.
     peers: Option<Peers>,
     server: Option<Server>,
+    kamailio: Option<Kamailio>,
     /// The process that is measured, if it is on this machine.
     pid: Option<u32>,
     /// What the server's rings had turned when the sessions stood.
@@ -120,6 +122,7 @@ impl<'a> Stage<'a> {
             meter: Meter::start(clock, setting.cores_used()?, setting.hiccup)?,
             peers: None,
             server: None,
+            kamailio: None,
             pid: setting.pid,
             turns: None,
             forwarder: None,
@@ -150,6 +153,13 @@ impl<'a> Stage<'a> {
                 }
                 report.target = "nobody: each sender is connected to its device".to_owned();
                 relay::directly(&mut stage.link, sessions).await?;
+            }
+            Target::Kamailio(config) => {
+                report.target = format!("kamailio -f {}", config.display());
+                let relay = Kamailio::start(config, setting.server_core(), clock).await?;
+                relay::set_up_by(&mut stage.link, relay.msrp, sessions, traffic.devices).await?;
+                stage.pid = Some(relay.process.pid());
+                stage.kamailio = Some(relay);
             }
             Target::Running(sip) => {
                 report.target = format!("sip:{sip}");
@@ -285,6 +295,11 @@ impl<'a> Stage<'a> {
                 .checks
                 .extend(server.process.end_well(self.clock).await);
         }
+        if let Some(kamailio) = &mut self.kamailio {
+            report
+                .checks
+                .extend(kamailio.process.end_well(self.clock).await);
+        }
         if let Some(peers) = &self.peers {
             peers.stop().await;
         }
@@ -300,7 +315,7 @@ impl<'a> Stage<'a> {
 fn listen(target: &Target) -> Result<SocketAddr, Trouble> {
     match target {
         Target::Running(at) | Target::Relay(at) => ua::listen_for(*at),
-        Target::Spawned(_) | Target::Forwarder(_) | Target::Direct => {
+        Target::Spawned(_) | Target::Forwarder(_) | Target::Direct | Target::Kamailio(_) => {
             ua::listen_for(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)))
         }
     }

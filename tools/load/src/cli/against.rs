@@ -1,6 +1,9 @@
 //! Which server, and how to speak to it: options that every scenario has.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+};
 
 use clap::{ArgGroup, Args, ValueEnum};
 use rand::TryRng;
@@ -35,6 +38,9 @@ pub(crate) struct Against {
     /// No server at all: each sender is connected to its device. What is this generator good for, both ends together?
     #[arg(long, group = "where")]
     pub(super) direct: bool,
+    /// Start Kamailio with this configuration: as a proxy for `setups`, else as an MSRP relay; see perf/kamailio.
+    #[arg(long, value_name = "FILE", group = "where")]
+    kamailio: Option<PathBuf>,
     /// What the byte forwarder runs on. With --baseline the faster of both, unless this is given; alone: epoll.
     #[arg(long, value_enum, value_name = "KIND")]
     forwarder_kind: Option<KindArg>,
@@ -71,7 +77,7 @@ pub(crate) struct Against {
     seed: Option<u64>,
     /// One JSON object on the last line of standard output.
     #[arg(long)]
-    pub(super) json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -114,7 +120,7 @@ impl KindArg {
 
 impl Against {
     /// A run against what was named, measured alone and kept nowhere; `style` is the one that it will have.
-    pub(super) fn setting(&self, style: &Style) -> Result<Setting, Trouble> {
+    pub(crate) fn setting(&self, style: &Style) -> Result<Setting, Trouble> {
         Ok(Setting {
             target: self.target(style)?,
             pid: None,
@@ -174,6 +180,9 @@ impl Against {
         }
         if let Some(relay) = &self.relay {
             return Ok(Target::Relay(address("--relay", relay)?));
+        }
+        if let Some(config) = &self.kamailio {
+            return Ok(Target::Kamailio(config.clone()));
         }
         Ok(if self.direct {
             Target::Direct

@@ -6,10 +6,11 @@ mod traffic;
 
 use std::{net::SocketAddr, path::PathBuf};
 
+pub(crate) use against::Against;
 use clap::{Args, Parser, Subcommand};
-pub(crate) use traffic::{Fanout, Idle, Play};
+pub(crate) use traffic::{Fanout, Idle, Play, seconds};
 
-use crate::{fault::Fault, forward, suite};
+use crate::{fault::Fault, forward, setups, suite};
 
 /// Load generator for SIP/MSRP servers.
 ///
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Fanout(Fanout),
     /// Sessions are set up and stand: what does that cost in memory?
     Idle(Idle),
+    /// Sessions are set up and ended by SIP alone: what does a set-up cost?
+    Setups(setups::Args),
     /// Draws the page of a record again.
     Page(Page),
     /// Every target of perf/targets.toml, measured and judged: `cargo perf`.

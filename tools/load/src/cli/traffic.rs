@@ -272,7 +272,7 @@ fn pace(rate: Option<f64>, saturate: bool, window: Option<u32>) -> Option<Pace> 
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .and_then(|s| Duration::try_from_secs_f64(s).ok())

@@ -91,7 +91,7 @@ impl Scene {
                 report.target = options.command.clone();
                 server.insert(Server::start(options, clock).await?).sip
             }
-            Target::Forwarder(_) | Target::Relay(_) | Target::Direct => {
+            Target::Forwarder(_) | Target::Relay(_) | Target::Direct | Target::Kamailio(_) => {
                 return Err(Trouble::usage(format!(
                     "{} is about sessions' lives: it needs --target or --spawn",
                     scenario.name

@@ -46,9 +46,10 @@ impl Ran {
     }
 }
 
-/// Runs this program with `words`; its record comes by way of `folder`. Ended when the clock shows `until`.
+/// Runs this program with `words` in the folder `root`; its record comes by way of `folder`. Ended when the clock shows `until`.
 pub(crate) async fn run(
     words: &[String],
+    root: &Path,
     folder: &Path,
     clock: Clock,
     until: Nanos,
@@ -62,6 +63,7 @@ pub(crate) async fn run(
     let mut child = Running(
         Command::new(std::env::current_exe()?)
             .args(words)
+            .current_dir(root)
             .arg("--record")
             .arg(&records)
             .stdin(Stdio::null())

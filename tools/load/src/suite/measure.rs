@@ -19,6 +19,8 @@ use crate::{
 pub(crate) struct Bench {
     /// `--spawn` of the server under test.
     pub(crate) spawn: String,
+    /// The folder of the tree: what commands name is looked for from there.
+    pub(crate) root: PathBuf,
     /// For files on the way.
     pub(crate) folder: PathBuf,
     pub(crate) clock: Clock,
@@ -118,6 +120,7 @@ impl<'a> Measured<'a> {
                 }
                 Ok(None)
             }
+            Way::Missing(why) => Ok(Some(Fault::NotRun(why.clone()))),
             Way::Alone => {
                 for _ in 0..rounds {
                     match self.report(&self.measure.run, false, bench).await? {
@@ -173,11 +176,7 @@ impl<'a> Measured<'a> {
                 .map(str::to_owned),
             );
         }
-        // What names its own place is measured there.
-        if !run
-            .iter()
-            .any(|w| w == "--forwarder" || w == "--target" || w == "--spawn")
-        {
+        if !names_its_place(run) {
             words.extend(["--spawn".to_owned(), bench.spawn.clone()]);
         }
         words
@@ -247,7 +246,8 @@ impl<'a> Measured<'a> {
         is_other: bool,
         bench: &Bench,
     ) -> Result<Result<Value, Fault>, Trouble> {
-        let mut ran = child::run(&words, &bench.folder, bench.clock, bench.until).await?;
+        let mut ran =
+            child::run(&words, &bench.root, &bench.folder, bench.clock, bench.until).await?;
         ran.is_other = is_other;
         let fault = fault_of(&ran);
         let record = ran.record.clone();
@@ -260,13 +260,19 @@ impl<'a> Measured<'a> {
     }
 }
 
+/// Whether a command says itself what it is measured against.
+pub(crate) fn names_its_place(run: &[String]) -> bool {
+    const PLACES: [&str; 4] = ["--forwarder", "--target", "--spawn", "--kamailio"];
+    run.iter().any(|w| PLACES.contains(&w.as_str()))
+}
+
 /// What the suite adds to a command that makes its own rounds.
 pub(crate) fn extras(way: &Way, rounds: u32) -> Vec<String> {
     let rounds = rounds.to_string();
     let words: &[&str] = match way {
         Way::Baseline => &["--baseline", "--rounds", &rounds],
         Way::HalfLoad => &["--rate", "1", "--baseline", "--rounds", &rounds],
-        Way::Against(_) | Way::Alone => &[],
+        Way::Against(_) | Way::Alone | Way::Missing(_) => &[],
     };
     words.iter().map(|w| (*w).to_owned()).collect()
 }

@@ -24,7 +24,7 @@ pub(crate) use args::Args;
 use measure::{Bench, Fault, Measured};
 use row::{End, Outcome, Row};
 use serde_json::{Value, json};
-use targets::{Target, Targets};
+use targets::{Target, Targets, Way};
 
 use crate::{
     clock::{Clock, nanos},
@@ -76,10 +76,11 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Trouble> {
     let home = Home::make("perf")?;
     let clock = Clock::start();
     // Shorter, and the same wherever the tree lies.
-    let here = std::env::current_dir()?;
-    let named = server.strip_prefix(&here).unwrap_or(&server);
+    let server = std::path::absolute(server)?;
+    let named = server.strip_prefix(&root).unwrap_or(&server);
     let bench = Bench {
         spawn: format!("{} serve --config {{config}}", named.display()),
+        root: root.clone(),
         folder: home.path().to_owned(),
         clock,
         until: clock.now() + nanos(if options.quick { QUICK } else { FULL }),
@@ -129,7 +130,7 @@ async fn one(
     let all = |fault: Fault| vec![Outcome::Without(fault); of.len()];
     let not_run = |why: String| all(Fault::NotRun(why));
     let measure = &targets.measures[name];
-    if options.quick && !measure.quick {
+    if options.quick && !measure.quick && !matches!(measure.way, Way::Missing(_)) {
         return Ok(not_run("--quick has no time for it".to_owned()));
     }
     if let Some(program) = measure.needs.iter().find(|p| !server::is_installed(p)) {

@@ -73,6 +73,8 @@ pub(crate) enum Way {
     Against(Vec<String>),
     /// One run: its figure.
     Alone,
+    /// It cannot be made yet, and why.
+    Missing(String),
 }
 
 /// Reads the file; `name` is for messages. All that is wrong with it at once, a line each.
@@ -171,7 +173,7 @@ fn target(s: &mut Section<'_, '_>, measures: &BTreeMap<String, Measure>) -> Targ
                 names.join(", "),
             );
         }
-        Some(m) if m.way != Way::Alone && !s.has("against") => {
+        Some(m) if !matches!(m.way, Way::Alone | Way::Missing(_)) && !s.has("against") => {
             s.problem("against", "is missing", "what the figure is divided by");
         }
         Some(_) | None => {}
@@ -221,14 +223,14 @@ fn measure(s: &mut Section<'_, '_>) -> Measure {
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    let by = ["baseline", "half-load", "against", "alone"].map(|word| (word, word));
+    let by = ["baseline", "half-load", "against", "alone", "missing"].map(|word| (word, word));
     let mut way = "";
     s.choice("by", &by, &mut way);
     if !s.has("by") {
         s.problem(
             "by",
             "is missing",
-            "\"baseline\", \"half-load\", \"against\", \"alone\"",
+            "\"baseline\", \"half-load\", \"against\", \"alone\", \"missing\"",
         );
     }
     let other = words(text(s, "against", "a command"));
@@ -241,7 +243,12 @@ fn measure(s: &mut Section<'_, '_>) -> Measure {
     } else if way != "against" && s.has("against") {
         s.problem("against", "belongs to by = \"against\"", "no key");
     }
-    let run = words(needed(s, "run", "a command of ringfork-load"));
+    let (run, why) = if way == "missing" {
+        (Vec::new(), needed(s, "why", "a sentence"))
+    } else {
+        let run = words(needed(s, "run", "a command of ringfork-load"));
+        (run, String::new())
+    };
     let needs = words(text(s, "needs", "names of programs"));
     let mut quick = true;
     s.flag("quick", &mut quick);
@@ -250,6 +257,7 @@ fn measure(s: &mut Section<'_, '_>) -> Measure {
             "baseline" => Way::Baseline,
             "half-load" => Way::HalfLoad,
             "against" => Way::Against(other),
+            "missing" => Way::Missing(why),
             _ => Way::Alone,
         },
         run,
@@ -383,6 +391,11 @@ figure = "delivery_us.p99"
             ("quick = false", "quick = \"no\"", &["14 measure.two.quick"]),
             ("against = \"without\"\n", "", &["25 target.against"]),
             ("[instructions]", "[instruction]", &["2 instruction"]),
+            (
+                "by = \"baseline\"",
+                "by = \"missing\"",
+                &["5 measure.many.why", "7 measure.many.run"],
+            ),
         ] {
             assert_eq!(wrong(from, to), places, "{to}");
         }
@@ -412,12 +425,16 @@ figure = "delivery_us.p99"
         let t = parse("perf/targets.toml", &text).unwrap_or_else(|p| panic!("{p}"));
         // Each command is one that this program takes.
         for m in t.measures.values() {
-            let mut commands = vec![m.run.clone()];
-            if let Way::Against(other) = &m.way {
-                commands.push(other.clone());
-            }
+            let commands = match &m.way {
+                Way::Missing(_) => Vec::new(),
+                Way::Against(other) => vec![m.run.clone(), other.clone()],
+                Way::Baseline | Way::HalfLoad | Way::Alone => vec![m.run.clone()],
+            };
             for mut words in commands {
-                words.extend(["--spawn", "x {config}", "--record", "y"].map(str::to_owned));
+                if !super::super::measure::names_its_place(&words) {
+                    words.extend(["--spawn", "x {config}"].map(str::to_owned));
+                }
+                words.extend(["--record", "y"].map(str::to_owned));
                 words.extend(super::super::measure::extras(&m.way, 7));
                 crate::cli::check(&words).unwrap_or_else(|e| panic!("{words:?}: {e}"));
             }
