@@ -25,11 +25,15 @@ struct Call {
     caller: Option<TcpStream>,
     /// Path and connection of each device.
     devices: BTreeMap<usize, (String, Option<TcpStream>)>,
-    /// The device that has answered.
+    /// The device that has answered, and whether the caller has acknowledged that he heard it.
     kept: Option<usize>,
+    heard: bool,
     /// Messages that a success REPORT has passed for.
     reported: HashSet<Vec<u8>>,
 }
+
+/// Ends the transaction ids of what devices say, as it is passed to the caller.
+const HEARD: &[u8] = b"xy";
 
 /// Who is told of a call's first activity: call, device.
 type OnActivity = Box<dyn Fn(usize, usize) + Send + Sync>;
@@ -182,15 +186,20 @@ impl Media {
                 Scan::None { .. } => return None,
             },
         };
-        let Kind::Request { method } = head.kind else {
-            return Some(whole);
-        };
         let u = uri::msrp::Uri::parse(head.to_path).unwrap();
         let id = std::str::from_utf8(u.session_id.unwrap()).unwrap();
         let id = id.strip_prefix('s').unwrap();
         let (call, device) = match id.split_once('d') {
             Some((call, j)) => (call.parse().unwrap(), Some(j.parse().unwrap())),
             None => (id.parse().unwrap(), None),
+        };
+        let Kind::Request { method } = head.kind else {
+            if device.is_none() && head.tid.ends_with(HEARD) {
+                // What the caller writes from here on he writes after he has got the activity message.
+                let mut calls = self.calls.lock().unwrap();
+                calls.entry(call).or_default().heard = true;
+            }
+            return Some(whole);
         };
         if method == Method::Report {
             self.report(call, &head);
@@ -262,7 +271,7 @@ impl Media {
             if let (Some(mut caller), true) = (entry.caller.as_ref(), self.harm != Harm::EatReplies)
             {
                 let to = (entry.caller_path.as_str(), format!("s{call}"));
-                let _ = caller.write_all(&self.copy(head.tid, b"y", to, rest));
+                let _ = caller.write_all(&self.copy(head.tid, &HEARD[1..], to, rest));
             }
             first
         };
@@ -276,7 +285,7 @@ impl Media {
         let calls = self.calls.lock().unwrap();
         let entry = &calls[&call];
         let last = entry.kept.or(entry.devices.keys().copied().max());
-        let leaks = entry.kept.is_some() && matches!(self.harm, Harm::Leak(_));
+        let leaks = entry.heard && matches!(self.harm, Harm::Leak(_));
         // A leak can be of a message behind the activity alone: those are counted.
         let harmed = (leaks || !matches!(self.harm, Harm::Leak(_))) && self.is_harmed();
         for (j, (path, stream)) in &entry.devices {
