@@ -53,6 +53,7 @@ pub(crate) const BUILT_IN: &[(&str, &str)] = built_in![
     "churn",
     "mixed",
     "register-storm",
+    "register-burst",
     "reconnect-storm"
 ];
 
