@@ -21,7 +21,7 @@ fn run(args: &str, fault: &str) -> (Option<i32>, Vec<String>) {
         .args(["--patience", patience])
         .args(
             (!fault.is_empty())
-                .then(|| ["--fault", fault])
+                .then_some(["--fault", fault])
                 .into_iter()
                 .flatten(),
         )
