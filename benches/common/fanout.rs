@@ -1,12 +1,15 @@
 //! The data plane: one chunk of 200 bytes to 1, 2, 4 and 8 legs, and the leg table with many in it.
 
 use super::{
-    case::{Case, Rounds, whole},
+    case::{Case, Meter, Rounds, whole},
     plane::{Bench, Coming},
 };
 
 const BODY: usize = 200;
 const SESSIONS: usize = 1000;
+
+/// SENDs that a shard under load reads, passes on and sees answered at once.
+const BATCH: usize = 16;
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
@@ -27,6 +30,22 @@ pub(crate) fn cases() -> Vec<Case> {
             .units(n),
         );
     }
+    all.push(
+        Case::new(
+            "fanout-200B/4-legs-in batches",
+            "delivery",
+            4 * BATCH * BODY,
+            || {
+                let mut bench = checked(4);
+                Box::new(move |rounds, meter| {
+                    for _ in 0..rounds {
+                        assert!(batch(&mut bench, meter), "not all of a batch was answered");
+                    }
+                })
+            },
+        )
+        .units(4 * BATCH),
+    );
     all.push(
         Case::new("legs/1000 sessions in turn", "delivery", BODY, || {
             let mut bench = Bench::many(SESSIONS, 1, BODY);
@@ -72,4 +91,14 @@ fn send_only(devices: u8) -> Rounds {
             assert_eq!(bench.answer(), 1, "the 200 to the sender");
         }
     })
+}
+
+/// Many SENDs come together, leave together, and are answered together.
+fn batch(bench: &mut Bench, meter: &mut Meter) -> bool {
+    let mut ids = Vec::with_capacity(4 * BATCH);
+    meter.measure(|| bench.batch_out(BATCH, |conn, id| ids.push((conn, id))));
+    let answers = bench.answers_to(&ids);
+    meter.measure(|| bench.batch_answered(answers)) == 1
+        && ids.len() == 4 * BATCH
+        && bench.plane.gauges().messages == 0
 }

@@ -224,6 +224,59 @@ impl Bench {
         sent
     }
 
+    /// So many SENDs, on every leg in one turn. `seen` gets where each went and its transaction id.
+    pub(crate) fn batch_out(&mut self, sends: usize, mut seen: impl FnMut(ConnId, [u8; 16])) {
+        self.now += Duration::from_micros(100);
+        let talk = &self.talks[self.at];
+        for _ in 0..sends {
+            self.plane
+                .handle_bytes(self.now, talk.sender, talk.send.clone(), &mut self.outbox);
+        }
+        while let Some(conn) = self.outbox.next_dirty() {
+            let mut len = 0;
+            for piece in self.outbox.gather(conn) {
+                len += piece.len();
+                // A head begins its piece, or stands behind the end-line of the frame before.
+                let head = match piece {
+                    [b'M', b'S', ..] => piece,
+                    [b'\r', b'\n', b'-', ..] => piece.get(28..).unwrap_or_default(),
+                    _ => &[],
+                };
+                if let Some(id) = head.get(5..21).and_then(|id| id.try_into().ok()) {
+                    seen(conn, id);
+                }
+            }
+            self.outbox.sent(conn, len, len);
+        }
+        self.outbox.end_turn();
+    }
+
+    /// What each device answers to the SENDs `ids`.
+    pub(crate) fn answers_to(&self, ids: &[(ConnId, [u8; 16])]) -> Vec<(ConnId, Slice)> {
+        let talk = &self.talks[self.at];
+        let devices = talk.devices.iter().zip(&talk.answers);
+        let answers = devices.map(|(&conn, (text, second))| {
+            let mut all = Vec::new();
+            for (_, id) in ids.iter().filter(|(to, _)| *to == conn) {
+                let at = all.len();
+                all.extend_from_slice(text);
+                all[at + 5..at + 21].copy_from_slice(id);
+                all[at + second..at + second + 16].copy_from_slice(id);
+            }
+            (conn, Slice::copied(&all))
+        });
+        answers.collect()
+    }
+
+    /// The devices' 200s to a batch, and ours to the sender: the number of connections that got something.
+    pub(crate) fn batch_answered(&mut self, answers: Vec<(ConnId, Slice)>) -> usize {
+        for (conn, bytes) in answers {
+            self.plane
+                .handle_bytes(self.now, conn, bytes, &mut self.outbox);
+        }
+        self.drain(|_, _| ())
+    }
+
     /// The next session has the word.
     pub(crate) fn next(&mut self) {
         self.at = (self.at + 1) % self.talks.len();
