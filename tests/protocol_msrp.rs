@@ -39,3 +39,6 @@ mod activity;
 
 #[path = "protocol/msrp_bounds.rs"]
 mod bounds;
+
+#[path = "protocol/msrp_plain.rs"]
+mod plain;

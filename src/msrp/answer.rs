@@ -1,13 +1,8 @@
 //! Responses and REPORTs: what peers say about what we sent them, and what we say about what they sent us.
 
 use super::{
-    Failure, code_place,
-    core::Core,
-    message::Progress,
-    names,
-    set::LegSet,
-    slab::Handle,
-    unanswered::{Sent, in_leg},
+    Failure, code_place, core::Core, message::Progress, names, set::LegSet, slab::Handle,
+    unanswered::in_leg,
 };
 use crate::{
     buf::{Outbox, TID_LEN},
@@ -15,28 +10,6 @@ use crate::{
     time::Instant,
     wire::msrp::{ByteRange, FailureReport, Head, Status, write},
 };
-
-/// A SEND that was answered: what is looked up once.
-#[derive(Debug)]
-struct Answered {
-    handle: Handle,
-    session: SessionId,
-    leg: LegId,
-    message: Option<Handle>,
-    share: usize,
-}
-
-impl Answered {
-    fn of(handle: Handle, sent: &Sent) -> Self {
-        Self {
-            handle,
-            session: sent.session,
-            leg: sent.leg,
-            message: sent.message,
-            share: usize::from(sent.share),
-        }
-    }
-}
 
 impl Core {
     /// A response came. One that answers nothing of ours on this connection is ignored.
@@ -59,19 +32,21 @@ impl Core {
             return;
         }
         let (session, leg) = (sent.session, sent.leg);
+        let (message, share) = (sent.message, usize::from(sent.share));
         let success = (200..300).contains(&code);
         if success && sent.open {
             // Nobody can have taken what has not ended.
             return;
         }
-        if success {
-            let answered = Answered::of(handle, sent);
-            self.taken(now, &answered, outbox);
-            return;
-        }
-        let (message, share) = (sent.message, usize::from(sent.share));
         if !sent.open {
             self.drop_sent(handle);
+        }
+        if success {
+            if let Some(message) = message {
+                self.acknowledged(now, message, share, outbox);
+            }
+            self.ease_stalled(now, session, leg, outbox);
+            return;
         }
         if let Some(message) = message {
             self.refused(now, (session, leg), message, share, code, outbox);
@@ -79,30 +54,6 @@ impl Core {
             self.leg_refused(now, session, leg, code, outbox);
         }
         self.ease_stalled(now, session, leg, outbox);
-    }
-
-    /// A SEND that has ended was answered 200.
-    fn taken(&mut self, now: Instant, answered: &Answered, outbox: &mut Outbox) {
-        let &Answered {
-            handle,
-            session,
-            leg,
-            message,
-            share,
-        } = answered;
-        let Self { sessions, sent, .. } = self;
-        let mut stalled = false;
-        if let Some(l) = sessions.get_mut(session).and_then(|s| s.leg_as_it_is(leg)) {
-            l.unanswered.remove(sent, handle, in_leg);
-            stalled = l.stalled_since.is_some();
-        }
-        sent.release(handle);
-        if let Some(message) = message {
-            self.acknowledged(now, message, share, outbox);
-        }
-        if stalled {
-            self.ease_stalled(now, session, leg, outbox);
-        }
     }
 
     /// A SEND of a leg was answered: if the leg was stalled, it may go on.
@@ -137,16 +88,23 @@ impl Core {
         if entry.tid != *tid || entry.conn != conn || entry.open {
             return None;
         }
-        let answered = Answered::of(handle, entry);
-        let l = sessions
-            .get_mut(answered.session)?
-            .leg_as_it_is(answered.leg)?;
+        let (session, leg, message) = (entry.session, entry.leg, entry.message);
+        let share = usize::from(entry.share);
+        let l = sessions.get_mut(session)?.leg_as_it_is(leg)?;
         let rest = rest.strip_prefix(&l.ok[..]).filter(|_| !l.ok.is_empty())?;
         let (again, rest) = rest.split_first_chunk::<TID_LEN>()?;
         let rest = rest.strip_prefix(b"$\r\n").filter(|_| again == tid)?;
         let len = bytes.len() - rest.len();
         counters.responses_in[code_place(200)] += 1;
-        self.taken(now, &answered, outbox);
+        l.unanswered.remove(sent, handle, in_leg);
+        sent.release(handle);
+        let stalled = l.stalled_since.is_some();
+        if let Some(message) = message {
+            self.acknowledged(now, message, share, outbox);
+        }
+        if stalled {
+            self.ease_stalled(now, session, leg, outbox);
+        }
         Some(len)
     }
 

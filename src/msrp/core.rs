@@ -176,18 +176,21 @@ impl Core {
         self.scratch = bytes;
     }
 
-    /// Puts a 200 out of which all but the transaction id is ready made.
+    /// As [`Core::respond`], with ready-made paths ([`write::paths_of_response`]).
     pub(super) fn reply(
         &mut self,
         now: Instant,
         conn: ConnId,
         tid: &[u8],
-        reply: &[u8],
+        code: u16,
+        paths: &[u8],
         outbox: &mut Outbox,
     ) {
-        self.counters.responses_out[code_place(200)] += 1;
+        self.counters.responses_out[code_place(code)] += 1;
         self.interrupt(now, conn, outbox);
-        let parts = [b"MSRP ", tid, reply, tid, b"$\r\n"];
+        self.scratch.clear();
+        write::put_status(&mut self.scratch, code);
+        let parts = [b"MSRP ", tid, &self.scratch, paths, tid, b"$\r\n"];
         if outbox.whole_of(conn, &parts).is_err() {
             self.deferred.push_back(Deferred::Broken { conn });
         }
@@ -271,7 +274,7 @@ impl Core {
         };
         let (session, leg) = (s.session, s.leg);
         let Self { sessions, sent, .. } = self;
-        if let Some(l) = sessions.get_mut(session).and_then(|s| s.leg_mut(leg)) {
+        if let Some(l) = sessions.get_mut(session).and_then(|s| s.leg_as_it_is(leg)) {
             l.unanswered.remove(sent, handle, in_leg);
         }
         self.sent.release(handle);

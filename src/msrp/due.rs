@@ -314,10 +314,8 @@ impl Core {
         };
         m.accepted = code == 200;
         let Some(held) = m.held.take() else { return };
-        if code == 200
-            && let Some(reply) = &held.reply
-        {
-            self.reply(now, held.conn, &held.tid, reply, outbox);
+        if let Some(paths) = &held.paths {
+            self.reply(now, held.conn, &held.tid, code, paths, outbox);
             return;
         }
         let (session, from) = (m.session, m.from);

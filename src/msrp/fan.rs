@@ -87,7 +87,7 @@ impl Core {
         m.forwarded = chunk.start + chunk.len;
         let count = m.shares.len();
         let Some(range) = chunk.range(m.total) else {
-            self.forward_whole(now, message, chunk, parts, None, outbox);
+            self.forward_whole(now, message, chunk, parts, outbox);
             return;
         };
         let mut line = RangeLine::new();

@@ -189,8 +189,8 @@ pub(super) struct Link {
     pub(super) layout: Option<Box<Layout>>,
     /// Whose SENDs have that head, once all was looked at that speaks for or against them.
     pub(super) sender: Option<(SessionId, LegId)>,
-    /// What a 200 to them says between its two transaction ids.
-    pub(super) reply: Option<Rc<[u8]>>,
+    /// The paths of a response to them, ready made.
+    pub(super) paths: Option<Rc<[u8]>>,
     /// A head that has not ended, and how far it was searched.
     pub(super) head: Vec<u8>,
     pub(super) scanned: usize,
@@ -217,7 +217,7 @@ impl Link {
             memo_leg: None,
             layout: None,
             sender: None,
-            reply: None,
+            paths: None,
             head: Vec::new(),
             scanned: 0,
             in_body: false,

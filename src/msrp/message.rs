@@ -102,8 +102,8 @@ impl Share {
 pub(super) struct Held {
     pub(super) conn: ConnId,
     pub(super) tid: ArrayVec<u8, 32>,
-    /// What a 200 says between its two transaction ids, if it is ready made.
-    pub(super) reply: Option<Rc<[u8]>>,
+    /// Its paths, if they are ready made.
+    pub(super) paths: Option<Rc<[u8]>>,
 }
 
 impl Held {
@@ -112,7 +112,7 @@ impl Held {
         let mut held = Self {
             conn,
             tid: ArrayVec::new(),
-            reply: None,
+            paths: None,
         };
         // At most 32 characters: [`crate::wire::msrp`] sees to it.
         let _ = held.tid.try_extend_from_slice(&tid[..tid.len().min(32)]);

@@ -62,7 +62,7 @@ impl Core {
         let end_len = ends_at(&bytes[body_at..], size, head.tid)?;
         let body = &bytes[body_at..body_at + size];
         let (session, leg) = self.planned(conn, link, head, body)?;
-        let reply = link.reply.clone()?;
+        let paths = link.paths.clone()?;
 
         let Self {
             sessions,
@@ -88,7 +88,7 @@ impl Core {
             bytes: bytes.part(at + head.rest.start, body_at),
             range: range_in_rest(head),
         };
-        let piece = bytes.part(body_at, body_at + size);
+        let shared = bytes.part(at + head.rest.start, body_at + size);
         let (message, m) = messages.take_mut();
         (m.session, m.from) = (session, leg);
         // At most 32 characters: [`crate::wire::msrp`] sees to it.
@@ -105,7 +105,7 @@ impl Core {
         m.chosen = true;
         m.forwarded = 1 + wide;
         m.keeping = true;
-        m.kept.add(1, piece.clone());
+        m.kept.add(1, bytes.part(body_at, body_at + size));
         m.rest = Some(rest.clone());
         m.cost = cost;
         (m.began, m.touched, m.young_since) = (now, now, now);
@@ -132,10 +132,26 @@ impl Core {
             flag: b'$',
             avoid: &[],
         };
-        let done = self.forward_whole(now, message, &chunk, &[piece], Some(wide), outbox);
+        let mut others = std::mem::take(&mut self.others);
+        let shared = [shared];
+        let over = self.put_on_legs(
+            now,
+            message,
+            &chunk,
+            &shared,
+            Some(wide),
+            &mut others,
+            outbox,
+        );
+        if over {
+            let parts = [bytes.part(body_at, body_at + size)];
+            self.put_on_others(now, message, &chunk, &parts, over, others, outbox);
+        } else {
+            self.others = others;
+        }
         self.arm(session, now + super::due::PATIENCE);
-        if done {
-            self.taken_whole(now, conn, message, head.tid, reply, outbox);
+        if !over {
+            self.taken_whole(now, conn, message, head.tid, paths, outbox);
         } else {
             let frame = link.frame_mut();
             frame.begin(head.tid, head.previous_hop(), Mode::Discard);
@@ -155,7 +171,7 @@ impl Core {
         conn: ConnId,
         message: super::slab::Handle,
         tid: &[u8],
-        reply: Rc<[u8]>,
+        paths: Rc<[u8]>,
         outbox: &mut Outbox,
     ) {
         let Self {
@@ -173,13 +189,13 @@ impl Core {
         }
         if m.from == LegId::ORIGINATOR && self.settings.ack == Ack::Held {
             let mut held = Held::new(conn, tid);
-            held.reply = Some(reply);
+            held.paths = Some(paths);
             m.held = Some(held);
             m.held_since = now;
             self.held.push(messages, message, in_held);
         } else {
             m.accepted = true;
-            self.reply(now, conn, tid, &reply, outbox);
+            self.reply(now, conn, tid, 200, &paths, outbox);
         }
     }
 
@@ -205,7 +221,7 @@ impl Core {
         self.make_plan(conn, session, leg, head, body)?;
         let own = &self.leg(session, leg)?.offer.own_uri;
         link.sender = Some((session, leg));
-        link.reply = Some(write::between_ids(200, head.previous_hop(), own).into());
+        link.paths = Some(write::paths_of_response(head.previous_hop(), own).into());
         Some((session, leg))
     }
 

@@ -19,24 +19,37 @@ use crate::{
 };
 
 impl Core {
-    /// Puts a chunk out on every leg that is sending its message. `all`: it is all of the message, of that many bytes. Whether
-    /// nothing is left to be looked at: each leg took it at once and is within its bounds.
+    /// Puts a chunk out on every leg that is sending its message.
     pub(super) fn forward_whole(
         &mut self,
         now: Instant,
         message: Handle,
         chunk: &Chunk<'_>,
         parts: &[Slice],
-        all: Option<u64>,
         outbox: &mut Outbox,
-    ) -> bool {
+    ) {
         let mut shared = std::mem::take(&mut self.shared);
         let mut others = std::mem::take(&mut self.others);
         line_up(&mut shared, &chunk.rest.bytes, parts);
-        let over = self.put_on_legs(now, message, chunk, &shared, all, &mut others, outbox);
+        let over = self.put_on_legs(now, message, chunk, &shared, None, &mut others, outbox);
         // A slice that is held longer than needed pins its receive buffer.
         shared.clear();
         self.shared = shared;
+        self.put_on_others(now, message, chunk, parts, over, others, outbox);
+    }
+
+    /// The long way for the shares that need it, and what is to be done about legs that may be over their bounds.
+    #[expect(clippy::too_many_arguments, reason = "a chunk and what came of it")]
+    pub(super) fn put_on_others(
+        &mut self,
+        now: Instant,
+        message: Handle,
+        chunk: &Chunk<'_>,
+        parts: &[Slice],
+        over: bool,
+        mut others: Vec<usize>,
+        outbox: &mut Outbox,
+    ) {
         for &share in &others {
             self.forward_to(now, message, share, chunk, &[], parts, outbox);
         }
@@ -47,12 +60,12 @@ impl Core {
         if over {
             self.check_bounds(now, message, outbox);
         }
-        !over
     }
 
-    /// The one pass. `others`: the shares that go the long way. Whether a leg is over its bounds.
+    /// The one pass. `shared`: what follows the paths, head and body. `all`: it is all of the message, of that many bytes, and
+    /// each leg is known to take it. `others`: the shares that go the long way. Whether something is left to be looked at.
     #[expect(clippy::too_many_arguments, reason = "a chunk and what comes of it")]
-    fn put_on_legs(
+    pub(super) fn put_on_legs(
         &mut self,
         now: Instant,
         message: Handle,

@@ -99,22 +99,27 @@ pub fn report(
 /// whole From-Path of any other request. `[MSRP-RSP-01]`
 pub fn response(out: &mut Vec<u8>, tid: &[u8], status: u16, to_path: &[u8], from_path: &[u8]) {
     join(out, &[b"MSRP ", tid]);
-    put_between_ids(out, status, to_path, from_path);
+    put_status(out, status);
+    put_paths(out, to_path, from_path);
     join(out, &[tid, b"$\r\n"]);
 }
 
-/// What a [`response`] says between its two transaction ids.
-#[must_use]
-pub fn between_ids(status: u16, to_path: &[u8], from_path: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + to_path.len() + from_path.len());
-    put_between_ids(&mut out, status, to_path, from_path);
-    out
-}
-
-fn put_between_ids(out: &mut Vec<u8>, status: u16, to_path: &[u8], from_path: &[u8]) {
+/// What a [`response`] says between its first transaction id and its paths.
+pub fn put_status(out: &mut Vec<u8>, status: u16) {
     out.push(b' ');
     code(out, status);
     comment(out, status);
+}
+
+/// What a [`response`] says between its status and its second transaction id.
+#[must_use]
+pub fn paths_of_response(to_path: &[u8], from_path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + to_path.len() + from_path.len());
+    put_paths(&mut out, to_path, from_path);
+    out
+}
+
+fn put_paths(out: &mut Vec<u8>, to_path: &[u8], from_path: &[u8]) {
     join(
         out,
         &[
