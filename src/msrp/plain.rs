@@ -57,6 +57,7 @@ impl Core {
         at: usize,
         outbox: &mut Outbox,
     ) -> Option<usize> {
+        let (id, content_type) = (head.message_id?, head.content_type?);
         let size = whole_size(head)?;
         let body_at = at + len;
         let end_len = ends_at(&bytes[body_at..], size, head.tid)?;
@@ -92,10 +93,10 @@ impl Core {
         let (message, m) = messages.take_mut();
         (m.session, m.from) = (session, leg);
         // At most 32 characters: [`crate::wire::msrp`] sees to it.
-        let _ = m.id.try_extend_from_slice(head.message_id?);
+        let _ = m.id.try_extend_from_slice(id);
         m.success_report = head.success_report;
         m.failure_report = FailureReport::Yes;
-        m.content_type.extend_from_slice(head.content_type?);
+        m.content_type.extend_from_slice(content_type);
         m.type_key.extend_from_slice(&s.plan.type_key);
         m.kind = s.plan.kind;
         m.total = Some(wide);
@@ -253,6 +254,7 @@ impl Core {
         if !speaks || !told || !matches!(own.state, State::Offered | State::Started) {
             return None;
         }
+        plan.stands = false;
         plan.type_key.clear();
         seen.put_key(&mut plan.type_key);
         plan.to.clear();
