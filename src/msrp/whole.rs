@@ -95,7 +95,7 @@ impl Core {
         let last = chunk.start + chunk.len - 1;
         let (mut awaited, mut over) = (false, false);
         let paused = !s.paused.is_empty();
-        let hard = (settings.outbox_bytes, settings.unanswered_max);
+        let (bytes_max, sends_max) = (settings.outbox_bytes, settings.unanswered_max);
         for (place, share) in m.shares.iter_mut().enumerate() {
             if share.progress != Progress::Sending {
                 continue;
@@ -146,7 +146,7 @@ impl Core {
             }
             counters.chunks_out += 1;
             counters.bytes_out += chunk.len;
-            over |= stand.backlog > hard.0;
+            over |= stand.backlog > bytes_max;
             if let Some((handle, entry)) = &mut taken {
                 entry.tid = tid;
                 entry.conn = conn;
@@ -160,7 +160,7 @@ impl Core {
                 let handle = *handle;
                 l.unanswered.push(sent, handle, in_leg);
                 share.outstanding += u32::from(expects == Expects::Response);
-                over |= l.unanswered.len() > hard.1;
+                over |= l.unanswered.len() > sends_max;
                 awaited = true;
             }
         }

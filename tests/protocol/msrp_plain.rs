@@ -266,7 +266,7 @@ fn draw(rng: &mut ChaCha12Rng, legs: usize) -> Step {
 
 #[test]
 fn a_message_taken_in_one_step_is_taken_as_any_other() {
-    let mut short = 0;
+    let mut under_way = 0;
     for seed in 0..80 {
         let mut rng = ChaCha12Rng::seed_from_u64(seed);
         let settings = Settings {
@@ -292,11 +292,11 @@ fn a_message_taken_in_one_step_is_taken_as_any_other() {
             assert_eq!(one, other, "seed {seed}: {step:?}");
             let [one, other] = sides.each_ref().map(|side| side.world.plane.gauges());
             assert_eq!(one, other, "seed {seed}: {step:?}");
-            short += one.messages;
+            under_way += one.messages;
         }
         for side in &mut sides {
             side.world.end(side.legs[0].session);
         }
     }
-    assert!(short > 0, "messages were under way");
+    assert!(under_way > 0, "messages were under way");
 }

@@ -344,12 +344,12 @@ fn connection(mut lines: Lines<'_>) -> Option<Connection<'_>> {
     Connection::parse(lines.find(|line| line.kind == b'c')?.value)
 }
 
-/// Exactly `N` fields with one space between two, none of them empty. Spaces behind the last are forgiven.
 /// Whether a value has in it what no line may have (RFC 8866 §9, `byte-string`): for some readers it would be two lines.
 fn breaks(value: &[u8]) -> bool {
     value.iter().any(|b| matches!(b, 0 | b'\r'))
 }
 
+/// Exactly `N` fields with one space between two, none of them empty. Spaces behind the last are forgiven.
 fn fields<const N: usize>(value: &[u8]) -> Option<[&[u8]; N]> {
     let mut all = value.trim_ascii_end().split(|&b| b == b' ');
     let mut fields = [&[][..]; N];
