@@ -10,6 +10,8 @@
 
 #[path = "shard/bad_input.rs"]
 mod bad_input;
+#[path = "shard/idle.rs"]
+mod idle;
 #[path = "shard/lab.rs"]
 mod lab;
 #[path = "shard/limits.rs"]

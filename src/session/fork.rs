@@ -53,6 +53,7 @@ impl Function {
             return;
         };
         let common = Common::of(turn, &invite, session.trusted);
+        session.devices.reserve_exact(devices.len());
         for device in devices {
             session.invite_device(turn, &invite, &common, device);
         }

@@ -82,7 +82,7 @@ impl Session {
         }
         let before = usage.theirs.clone().unwrap_or_default();
         let change = sdp::change(&before, &offer);
-        usage.asked = Some(asked);
+        usage.asked = Some(Box::new(asked));
         match change {
             Change::Nothing | Change::Transport => self.agree_alone(turn, leg, change),
             Change::Media => self.ask_far_end(turn, leg, &offer),
@@ -230,7 +230,9 @@ impl Session {
         if asking.invite {
             let (ack, target) = usage.dialog.ack(of.cseq);
             let tag = usage.dialog.remote_tag().to_vec();
-            usage.acks.keep(&tag, of.cseq, ack.clone());
+            usage
+                .acks
+                .keep((turn.now, turn.settings.t1), &tag, of.cseq, ack.clone());
             turn.send(target, ack);
         }
         if asking.offers {

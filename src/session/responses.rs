@@ -177,7 +177,9 @@ impl Session {
             | DeviceState::Ended) => {
                 device.state = other;
                 if let Some(ack) = stray::end_stray(turn, of, flow, response, b"") {
-                    device.acks.keep(tag, of.cseq, ack);
+                    device
+                        .acks
+                        .keep((turn.now, turn.settings.t1), tag, of.cseq, ack);
                 }
             }
         }
@@ -439,7 +441,12 @@ impl Device {
     /// Acknowledges its 2xx and keeps the ACK for when the 2xx comes again.
     fn acknowledge(&mut self, turn: &mut Turn, usage: &Usage, cseq: u32) {
         let (ack, target) = usage.dialog.ack(cseq);
-        self.acks.keep(usage.dialog.remote_tag(), cseq, ack.clone());
+        self.acks.keep(
+            (turn.now, turn.settings.t1),
+            usage.dialog.remote_tag(),
+            cseq,
+            ack.clone(),
+        );
         turn.send(target, ack);
     }
 }

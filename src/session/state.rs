@@ -362,12 +362,13 @@ impl Device {
     }
 
     fn at(&self) -> Option<Instant> {
-        match &self.state {
+        let state = match &self.state {
             DeviceState::Inviting(invitation) => Some(invitation.give_up.min(invitation.timer_c)),
             DeviceState::Cancelling(_, _, until) => Some(*until),
             DeviceState::Accepted(usage) => usage.at(),
             DeviceState::Ending(_) | DeviceState::Ended => None,
-        }
+        };
+        state.into_iter().chain(self.acks.at()).min()
     }
 
     fn state_name(&self, settled: Option<LegId>) -> &'static str {

@@ -91,6 +91,7 @@ impl Session {
         let Some(device) = self.device(leg) else {
             return;
         };
+        device.acks.forget(turn.now);
         match &mut device.state {
             DeviceState::Inviting(invitation) => {
                 if invitation.give_up <= turn.now || invitation.timer_c <= turn.now {
@@ -131,6 +132,7 @@ impl Session {
 impl Usage {
     /// Does what is due in the leg itself; what it needs of the session.
     fn on_time(&mut self, turn: &mut Turn) -> Need {
+        self.acks.forget(turn.now);
         if self.repeat_success(turn) {
             return Need::End(NO_ACK, "nobody acknowledged our 200");
         }

@@ -37,13 +37,13 @@ pub(super) struct Usage {
     pub(super) we_offered: bool,
     pub(super) timer: Option<SessionTimer>,
     /// A 2xx of ours that waits for its ACK.
-    pub(super) unacked: Option<Unacked>,
+    pub(super) unacked: Option<Box<Unacked>>,
     /// The INVITE whose 2xx we acknowledge only when the originator's answer has come (a late offer).
     pub(super) ack_held: Option<u32>,
     /// A re-INVITE or UPDATE of ours without final response.
     pub(super) asking: Option<Asking>,
     /// A re-INVITE or UPDATE of theirs that we have not answered.
-    pub(super) asked: Option<Asked>,
+    pub(super) asked: Option<Box<Asked>>,
     /// When to ask again, after a 491.
     pub(super) again: Option<(Instant, Purpose)>,
     pub(super) wish: Wish,
@@ -242,13 +242,13 @@ impl Usage {
         reply: Reply,
         offers: bool,
     ) {
-        self.unacked = Some(Unacked {
+        self.unacked = Some(Box::new(Unacked {
             txn,
             reply: reply.clone(),
             repeat: Repeat::success(turn.now, turn.settings.t1),
             cseq,
             offers,
-        });
+        }));
         turn.respond(txn, reply);
     }
 
@@ -294,6 +294,7 @@ impl Usage {
             self.repeat_at(),
             self.asked.as_ref().map(|a| a.until),
             self.again.as_ref().map(|(at, _)| *at),
+            self.acks.at(),
         ]
         .into_iter()
         .flatten()

@@ -69,11 +69,16 @@ impl Repeat {
 
 /// The ACKs that we have sent, to be sent again for each 2xx that comes again (RFC 3261 §13.2.2.4). [SIP-TXN-05]
 ///
-/// One entry a dialog and INVITE; the oldest of a dialog goes when a newer INVITE is acknowledged.
+/// One entry a dialog and INVITE; the oldest of a dialog goes when a newer INVITE is acknowledged. All go 64·T1 after the last:
+/// no 2xx is repeated for longer, and a leg that stands holds nothing of how it came about.
 #[derive(Clone, Debug, Default)]
 pub struct Acks {
-    acks: arrayvec::ArrayVec<Ack, 8>,
+    acks: Vec<Ack>,
+    until: Option<Instant>,
 }
+
+/// Dialogs of one INVITE whose ACKs are kept.
+const ACKS_MAX: usize = 8;
 
 #[derive(Clone, Debug)]
 struct Ack {
@@ -83,9 +88,16 @@ struct Ack {
 }
 
 impl Acks {
-    /// Keeps the ACK of the INVITE `cseq` in the dialog with `remote_tag`. Of eight dialogs of one INVITE the first eight are
-    /// kept; a further one is acknowledged once.
-    pub fn keep(&mut self, remote_tag: &[u8], cseq: u32, message: Vec<u8>) {
+    /// Keeps the ACK of the INVITE `cseq` in the dialog with `remote_tag`, which was first sent `now`. Of the dialogs of one INVITE
+    /// the first eight are kept; a further one is acknowledged once.
+    pub fn keep(
+        &mut self,
+        (now, t1): (Instant, Duration),
+        remote_tag: &[u8],
+        cseq: u32,
+        message: Vec<u8>,
+    ) {
+        self.until = Some(now + t1 * 64);
         self.acks
             .retain(|a| a.remote_tag != remote_tag || a.cseq == cseq);
         if self.find(remote_tag, cseq).is_none() {
@@ -95,7 +107,22 @@ impl Acks {
                 message,
             };
             // Full: that 2xx's repeats go unanswered, and its sender ends the dialog.
-            let _ = self.acks.try_push(ack);
+            if self.acks.len() < ACKS_MAX {
+                self.acks.push(ack);
+            }
+        }
+    }
+
+    /// When they are forgotten.
+    #[must_use]
+    pub const fn at(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// Forgets them if it is time.
+    pub fn forget(&mut self, now: Instant) {
+        if self.until.is_some_and(|until| until <= now) {
+            *self = Self::default();
         }
     }
 
@@ -158,16 +185,30 @@ mod tests {
     #[test]
     fn acks_by_dialog_and_number() {
         let mut acks = Acks::default();
-        acks.keep(b"a", 1, b"one".to_vec());
-        acks.keep(b"b", 1, b"two".to_vec());
+        let now = (Instant::START, T1);
+        acks.keep(now, b"a", 1, b"one".to_vec());
+        acks.keep(now, b"b", 1, b"two".to_vec());
         assert_eq!(acks.find(b"a", 1), Some(&b"one"[..]));
         assert_eq!(acks.find(b"b", 1), Some(&b"two"[..]));
-        acks.keep(b"a", 2, b"three".to_vec());
+        acks.keep(now, b"a", 2, b"three".to_vec());
         assert_eq!(acks.find(b"a", 1), None);
         assert_eq!(acks.find(b"a", 2), Some(&b"three"[..]));
         for tag in 0..20u8 {
-            acks.keep(&[tag], 1, Vec::new());
+            acks.keep(now, &[tag], 1, Vec::new());
         }
         assert_eq!(acks.acks.len(), 8, "bounded");
+    }
+
+    /// [SIP-TXN-05] a 2xx is repeated for 64·T1; after that its ACK is not held.
+    #[test]
+    fn acks_are_forgotten_when_no_2xx_comes_again() {
+        let mut acks = Acks::default();
+        acks.keep((Instant::START, T1), b"a", 1, b"one".to_vec());
+        let last = Instant::START + T1 * 64;
+        assert_eq!(acks.at(), Some(last));
+        acks.forget(Instant::from_nanos(last.as_nanos() - 1));
+        assert!(acks.find(b"a", 1).is_some());
+        acks.forget(last);
+        assert!(acks.find(b"a", 1).is_none() && acks.at().is_none());
     }
 }

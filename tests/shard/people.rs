@@ -331,7 +331,11 @@ pub(crate) fn session_of(lab: &mut Lab, user: &str, n: u8) -> (Alice, Vec<Device
     established(lab, Alice::calling(user, n), vec![device])
 }
 
-fn established(lab: &mut Lab, mut alice: Alice, mut devices: Vec<Device>) -> (Alice, Vec<Device>) {
+pub(crate) fn established(
+    lab: &mut Lab,
+    mut alice: Alice,
+    mut devices: Vec<Device>,
+) -> (Alice, Vec<Device>) {
     alice.invite(lab);
     for d in &mut devices {
         d.invited(lab);
