@@ -91,7 +91,7 @@ impl Core {
         let (session, leg, message) = (entry.session, entry.leg, entry.message);
         let share = usize::from(entry.share);
         let l = sessions.get_mut(session)?.leg_as_it_is(leg)?;
-        let rest = rest.strip_prefix(&l.ok[..]).filter(|_| !l.ok.is_empty())?;
+        let rest = rest.strip_prefix(l.ok())?;
         let (again, rest) = rest.split_first_chunk::<TID_LEN>()?;
         let rest = rest.strip_prefix(b"$\r\n").filter(|_| again == tid)?;
         let len = bytes.len() - rest.len();

@@ -44,7 +44,7 @@ impl Core {
         };
         self.counters.chunks_in += 1;
         let range = declared_or_whole(head.byte_range);
-        let frame = link.frame_mut();
+        let frame = self.frame(link);
         frame.session = session;
         frame.leg = leg;
         frame.declared = head.byte_range;

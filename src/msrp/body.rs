@@ -58,7 +58,7 @@ impl Core {
         at: usize,
         outbox: &mut Outbox,
     ) -> usize {
-        let frame = link.frame_mut();
+        let frame = self.frame(link);
         let mut held = [0u8; HELD_MAX];
         let held_len = frame.scan.held().len();
         held[..held_len].copy_from_slice(frame.scan.held());
@@ -106,7 +106,7 @@ impl Core {
         }
         let through = frame.mode == Mode::Through;
         if flag.is_some() {
-            frame.clear();
+            self.end_frame_of(link);
             link.in_body = false;
         } else if through
             && link

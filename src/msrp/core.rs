@@ -13,6 +13,7 @@ use slotmap::SecondaryMap;
 use super::{
     Counters, Event, Failure, Output, Settings, code_place, failure_place,
     leg::{Leg, owner},
+    link::Frames,
     message::{Message, in_session, in_young},
     names,
     session::{Done, Session},
@@ -82,6 +83,7 @@ pub(super) struct Core {
     pub(super) cost_bytes: usize,
     /// Bytes that are put together here before they are queued.
     pub(super) scratch: Vec<u8>,
+    pub(super) frames: Frames,
     pub(super) prefix: Vec<u8>,
     /// What a chunk puts on each leg, and the shares that go the long way: lists that are used again.
     pub(super) shared: Vec<Slice>,
@@ -109,6 +111,7 @@ impl Core {
             kept_bytes: 0,
             cost_bytes: 0,
             scratch: Vec::with_capacity(1024),
+            frames: Frames::default(),
             prefix: Vec::with_capacity(crate::wire::cpim::HEADERS_MAX),
             shared: Vec::new(),
             others: Vec::new(),

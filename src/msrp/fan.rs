@@ -208,7 +208,7 @@ impl Core {
             conn,
             owner(session, leg),
             tid,
-            &[b"MSRP ", &tid, l.head.behind_id()],
+            &[b"MSRP ", &tid, l.head().behind_id()],
         );
         put_rest(conn, rest, line, outbox);
         outbox.body(conn);

@@ -1,8 +1,6 @@
 //! A leg: the MSRP session with one peer, as our SDP and its SDP say it.
 
-use std::cell::Cell;
-
-use arrayvec::ArrayVec;
+use std::cell::{Cell, OnceCell};
 
 use super::{Direction, LegOffer, LegPeer, Matching, accept, slab::List};
 use crate::{
@@ -103,10 +101,9 @@ pub(super) struct Leg {
     pub(super) state: State,
     pub(super) offer: LegOffer,
     pub(super) peer: Option<LegPeer>,
-    /// ` SEND`, To-Path and From-Path: the ready-made part of each SEND to it, behind the transaction id.
-    pub(super) head: Ready,
-    /// What stands between the two transaction ids of a 200 from it, as nearly all write it.
-    pub(super) ok: Vec<u8>,
+    /// [`Leg::head`] and [`Leg::ok`], once there was a message.
+    head: OnceCell<Ready>,
+    ok: OnceCell<Box<[u8]>>,
     pub(super) conn: Option<ConnId>,
     /// A connection is being opened for it.
     pub(super) connecting: bool,
@@ -138,7 +135,7 @@ pub(super) struct Leg {
     pub(super) seen: Option<Box<Seen>>,
     accepted: Vec<u8>,
     accepted_says: bool,
-    refused: ArrayVec<Vec<u8>, REFUSED_MAX>,
+    refused: Vec<Box<[u8]>>,
 }
 
 impl Leg {
@@ -148,8 +145,8 @@ impl Leg {
             state: State::Offered,
             offer,
             peer: None,
-            head: Ready::new(&[]),
-            ok: Vec::new(),
+            head: OnceCell::new(),
+            ok: OnceCell::new(),
             conn: None,
             connecting: false,
             unanswered: List::default(),
@@ -168,29 +165,47 @@ impl Leg {
             seen: None,
             accepted: Vec::new(),
             accepted_says: false,
-            refused: ArrayVec::new(),
+            refused: Vec::new(),
         }
     }
 
-    /// The peer's half, and what is made ready from it.
+    /// ` SEND`, To-Path and From-Path: the ready-made part of each SEND to it, behind the transaction id. Made for the first
+    /// message: a leg that nobody writes to needs none.
+    pub(super) fn head(&self) -> &Ready {
+        self.head.get_or_init(|| {
+            Ready::new(&[
+                b" SEND\r\nTo-Path: ",
+                self.peer_path(),
+                b"\r\nFrom-Path: ",
+                &self.offer.own_uri,
+                b"\r\n",
+            ])
+        })
+    }
+
+    /// What stands between the two transaction ids of a 200 from it, as nearly all write it. Made for the first.
+    pub(super) fn ok(&self) -> &[u8] {
+        self.ok.get_or_init(|| {
+            [
+                b" 200 OK\r\nTo-Path: ",
+                &self.offer.own_uri[..],
+                b"\r\nFrom-Path: ",
+                self.peer_path(),
+                b"\r\n-------",
+            ]
+            .concat()
+            .into()
+        })
+    }
+
+    fn peer_path(&self) -> &[u8] {
+        self.peer.as_ref().map_or(&[], |p| &p.path)
+    }
+
+    /// The peer's half; what was made ready from the last one goes.
     pub(super) fn set_peer(&mut self, peer: LegPeer) {
-        self.head = Ready::new(&[
-            b" SEND\r\nTo-Path: ",
-            &peer.path,
-            b"\r\nFrom-Path: ",
-            &self.offer.own_uri,
-            b"\r\n",
-        ]);
-        self.ok.clear();
-        for part in [
-            b" 200 OK\r\nTo-Path: ",
-            &self.offer.own_uri[..],
-            b"\r\nFrom-Path: ",
-            &peer.path,
-            b"\r\n-------",
-        ] {
-            self.ok.extend_from_slice(part);
-        }
+        self.head.take();
+        self.ok.take();
         self.seen = None;
         self.accepted.clear();
         self.refused.clear();
@@ -244,7 +259,7 @@ impl Leg {
         let Some(peer) = &self.peer else {
             return false;
         };
-        let says = !self.refused.iter().any(|r| r == key)
+        let says = !self.refused.iter().any(|r| **r == *key)
             && accept::key(key, &peer.accept_types, &peer.accept_wrapped_types);
         self.accepted.clear();
         self.accepted.extend_from_slice(key);
@@ -254,10 +269,10 @@ impl Leg {
 
     /// The peer answered 415: nothing of this type is sent to it again. With too many types the oldest is forgotten.
     pub(super) fn refuse_type(&mut self, key: &[u8]) {
-        if self.refused.is_full() {
+        if self.refused.len() == REFUSED_MAX {
             self.refused.remove(0);
         }
-        self.refused.push(key.to_vec());
+        self.refused.push(key.into());
         self.accepted.clear();
     }
 

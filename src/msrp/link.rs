@@ -72,8 +72,8 @@ pub(super) struct Frame {
     pub(super) again: bool,
 }
 
-impl Frame {
-    fn new() -> Self {
+impl Default for Frame {
+    fn default() -> Self {
         Self {
             tid: ArrayVec::new(),
             hop: Vec::new(),
@@ -93,7 +93,30 @@ impl Frame {
             again: false,
         }
     }
+}
 
+/// Frames that nobody reads into: a connection has one only while it is in the middle of a message with a body.
+#[derive(Debug, Default)]
+pub(super) struct Frames(Vec<Box<Frame>>);
+
+/// As many connections may alternate between messages without an allocation.
+const SPARE_MAX: usize = 1024;
+
+impl Frames {
+    pub(super) fn take(&mut self) -> Box<Frame> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    /// Takes one back; nothing of what it held stays.
+    pub(super) fn put_by(&mut self, mut frame: Box<Frame>) {
+        if self.0.len() < SPARE_MAX {
+            frame.clear();
+            self.0.push(frame);
+        }
+    }
+}
+
+impl Frame {
     /// Makes ready for the next frame; nothing of the last one is held.
     pub(super) fn begin(&mut self, tid: &[u8], hop: &[u8], mode: Mode) {
         self.clear();
@@ -182,7 +205,7 @@ pub(super) struct Link {
     pub(super) settled: bool,
     /// It carries sessions of other shards too, which say when they are done with it.
     pub(super) lent: bool,
-    /// The last To-Path and the leg that it names.
+    /// The leg that the last To-Path names, and that To-Path unless it is the very URI that we gave out for the leg.
     pub(super) memo: Vec<u8>,
     pub(super) memo_leg: Option<(SessionId, LegId)>,
     /// The head of the last SEND: the next is most often like it.
@@ -196,7 +219,8 @@ pub(super) struct Link {
     pub(super) scanned: usize,
     /// A body is being read.
     pub(super) in_body: bool,
-    pub(super) frame: Frame,
+    /// While one is being read; see [`Frames`].
+    pub(super) frame: Option<Box<Frame>>,
     /// Since when no session uses it.
     pub(super) unused_since: Option<Instant>,
     pub(super) input_at: Instant,
@@ -221,7 +245,7 @@ impl Link {
             head: Vec::new(),
             scanned: 0,
             in_body: false,
-            frame: Frame::new(),
+            frame: None,
             unused_since: Some(now),
             input_at: now,
             timer: None,
@@ -241,6 +265,8 @@ impl Link {
     /// A leg is bound to it.
     pub(super) fn bind(&mut self, session: SessionId, leg: LegId) {
         if !self.bound.contains(&(session, leg)) {
+            // One is what nearly all carry.
+            self.bound.reserve_exact(1);
             self.bound.push((session, leg));
         }
         self.settled = true;

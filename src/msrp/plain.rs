@@ -154,12 +154,13 @@ impl Core {
         if !over {
             self.taken_whole(now, conn, message, head.tid, paths, outbox);
         } else {
-            let frame = link.frame_mut();
+            let mut taken = self.frames.take();
+            let frame = &mut *taken;
             frame.begin(head.tid, head.previous_hop(), Mode::Discard);
             (frame.session, frame.leg, frame.message) = (session, leg, message);
             self.completed(now, message, outbox);
             self.answer_last(now, conn, frame, outbox);
-            frame.clear();
+            self.frames.put_by(taken);
         }
         Some(body_at + size + end_len)
     }

@@ -263,7 +263,9 @@ impl Plane {
     pub fn relieve(&mut self, now: Instant) {
         self.core.age(now, true, None);
         for link in self.links.values_mut() {
-            link.frame.copy_out();
+            if let Some(frame) = &mut link.frame {
+                frame.copy_out();
+            }
         }
     }
 
@@ -575,10 +577,10 @@ impl Plane {
             }
             next = Some(by);
         }
-        if link.in_body && link.frame.mode == Mode::Through {
+        if let Some(frame) = link.frame.as_ref().filter(|f| f.mode == Mode::Through) {
             let by = link.input_at + super::due::QUIET;
             if by <= now {
-                let message = link.frame.message;
+                let message = frame.message;
                 self.core.interrupt_message(now, message, outbox);
             } else {
                 next = Some(next.map_or(by, |n: Instant| n.min(by)));

@@ -190,7 +190,7 @@ impl Core {
                 self.deferred.push_back(Deferred::Malformed { conn });
             }
             Reach::Chunk if error.end_flag.is_none() => {
-                link.frame.begin(tid, &[], Mode::Discard);
+                self.frame(link).begin(tid, &[], Mode::Discard);
                 link.in_body = true;
             }
             Reach::Chunk => {}
@@ -217,9 +217,9 @@ impl Core {
             return;
         }
         if has_body {
-            link.frame
-                .begin(head.tid, head.previous_hop(), Mode::Discard);
-            link.frame.failure_report = head.failure_report;
+            let frame = self.frame(link);
+            frame.begin(head.tid, head.previous_hop(), Mode::Discard);
+            frame.failure_report = head.failure_report;
         }
         let method = match head.kind {
             Kind::Response { code, .. } => {
@@ -304,7 +304,7 @@ impl Core {
             bytes: raw.to_vec(),
         });
         if head.end_flag.is_none() {
-            link.frame.begin(head.tid, &[], Mode::Foreign(to));
+            self.frame(link).begin(head.tid, &[], Mode::Foreign(to));
         }
     }
 
@@ -325,10 +325,16 @@ impl Core {
     /// Whom a To-Path names. The last one of a connection is compared byte for byte; any other is parsed, and found by what
     /// its session-id says.
     fn whom(&self, link: &mut Link, to_path: &[u8]) -> Whom {
-        if let Some((session, leg)) = link.memo_leg
-            && link.memo == to_path
-        {
-            return self.named(session, leg);
+        if let Some((session, leg)) = link.memo_leg {
+            let same = if link.memo.is_empty() {
+                self.leg(session, leg)
+                    .is_some_and(|l| l.offer.own_uri == to_path)
+            } else {
+                link.memo == to_path
+            };
+            if same {
+                return self.named(session, leg);
+            }
         }
         let Some(uri) = single(to_path) else {
             return Whom::Nobody;
@@ -343,14 +349,16 @@ impl Core {
                 Whom::Nobody
             };
         }
-        if !self
+        let Some(l) = self
             .leg(named.session, named.leg)
-            .is_some_and(|l| l.is_named_by(&uri))
-        {
+            .filter(|l| l.is_named_by(&uri))
+        else {
             return Whom::Nobody;
-        }
+        };
         link.memo.clear();
-        link.memo.extend_from_slice(to_path);
+        if l.offer.own_uri != to_path {
+            link.memo.extend_from_slice(to_path);
+        }
         link.memo_leg = Some((named.session, named.leg));
         self.named(named.session, named.leg)
     }
@@ -411,9 +419,16 @@ pub(super) fn declared_or_whole(range: Option<ByteRange>) -> ByteRange {
     range.unwrap_or(ByteRange::WHOLE)
 }
 
-impl Link {
-    /// The frame that is being read, where its pieces go.
-    pub(super) fn frame_mut(&mut self) -> &mut Frame {
-        &mut self.frame
+impl Core {
+    /// The frame that is being read, or begins to be.
+    pub(super) fn frame<'a>(&mut self, link: &'a mut Link) -> &'a mut Frame {
+        link.frame.get_or_insert_with(|| self.frames.take())
+    }
+
+    /// No frame is being read any more.
+    pub(super) fn end_frame_of(&mut self, link: &mut Link) {
+        if let Some(frame) = link.frame.take() {
+            self.frames.put_by(frame);
+        }
     }
 }

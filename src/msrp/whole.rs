@@ -121,7 +121,7 @@ impl Core {
             let frame = Frame {
                 owner: owner(session, share.leg),
                 tid,
-                head: &l.head,
+                head: l.head(),
                 shared,
                 body_at: chunk.rest.bytes.len(),
                 flag: chunk.flag,
