@@ -20,7 +20,7 @@ use crate::{
     clock::{Clock, nanos},
     leg::LegSpec,
     pin,
-    plane::{self, Command, Event, Plane, Settings},
+    plane::{self, Command, Event, Plane, Settings, Wake},
     progress::{Progress, Pulse},
     round::Plan,
     tally::Tally,
@@ -35,7 +35,7 @@ const LOOK_RARELY: Duration = Duration::from_millis(20);
 /// Asks the data plane. Cheap to clone.
 pub(crate) struct Asker {
     commands: Sender<Command>,
-    wake: OwnedFd,
+    wake: Arc<Wake>,
 }
 
 impl Asker {
@@ -43,7 +43,7 @@ impl Asker {
     pub(crate) fn ask(&self, command: Command) -> Result<(), Trouble> {
         let gone = |_| Trouble::failed("the data plane has ended");
         self.commands.send(command).map_err(|_| gone(()))?;
-        plane::wake(&self.wake)?;
+        self.wake.ring()?;
         Ok(())
     }
 
@@ -74,9 +74,8 @@ impl Link {
     ) -> Result<Self, Trouble> {
         let listener = plane::listen(listen)?;
         let listens = listener.local_addr()?;
-        let wake =
-            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io::Error::from)?;
-        let theirs = wake.try_clone()?;
+        let wake = Arc::new(Wake::new()?);
+        let theirs = Arc::clone(&wake);
         // Read by an operation that waits: so it must not refuse to.
         let bell = eventfd(0, EventfdFlags::CLOEXEC).map_err(io::Error::from)?;
         let rings = bell.try_clone()?;
@@ -245,7 +244,7 @@ impl Link {
         match &self.asker {
             Some(a) => Ok(Asker {
                 commands: a.commands.clone(),
-                wake: a.wake.try_clone()?,
+                wake: Arc::clone(&a.wake),
             }),
             None => Err(Trouble::failed("the data plane has ended")),
         }
@@ -258,7 +257,7 @@ impl Drop for Link {
             drop(asker.commands);
             // With nobody left to ask, waking it ends it. A clone of the asker that is still alive would keep it: then the
             // end of the process does.
-            let _ = plane::wake(&asker.wake);
+            let _ = asker.wake.ring();
         }
     }
 }

@@ -153,15 +153,25 @@ impl Round {
         };
         let next = self.next_event().into_iter().chain(act).min();
         let until = next.map_or(phase_end, |at| at.min(phase_end));
-        sleep(until, now).min(Duration::from_nanos(LONGEST))
+        let sleep = match self.plan.load {
+            Load::Rate(_) | Load::Saturate { .. } => sleep_alone(until, now),
+            Load::Script { .. } => sleep_beside(until, now),
+        };
+        sleep.min(Duration::from_nanos(LONGEST))
     }
 }
 
-/// How long to sleep at `now` for what is due at `until`. A sleep may end half a millisecond late, more on a virtual machine:
-/// what is due sooner is waited for awake. The core is ours.
-pub(crate) fn sleep(until: Nanos, now: Nanos) -> Duration {
+/// How long to sleep at `now` for what is due at `until`, where nobody else needs the core: a sleep may end half a millisecond
+/// late, more on a virtual machine, so what is due sooner is waited for awake.
+fn sleep_alone(until: Nanos, now: Nanos) -> Duration {
     const AWAKE: Nanos = 1_000_000;
     Duration::from_nanos(until.saturating_sub(now).saturating_sub(AWAKE))
+}
+
+/// The same beside signalling, which works on the same core all the time: who waits awake takes the core from it, and what he
+/// took counts against him when he has something to do. The thread's timers are exact ([`crate::plane::Plane`]).
+pub(crate) fn sleep_beside(until: Nanos, now: Nanos) -> Duration {
+    Duration::from_nanos(until.saturating_sub(now))
 }
 
 /// When event `n` is meant to be, counted from the start. From the count, not from the event before: errors do not add up.

@@ -84,6 +84,8 @@ impl Udp {
                 // An error is an ICMP message about an earlier datagram of ours: that one is sent again, or times out.
                 if let Ok((n, from)) = result {
                     handler(&buf[..n], &r.towards(from));
+                    // A burst of them shall not keep the data plane, on the same core, from what is due.
+                    rustix::thread::sched_yield();
                 }
                 buf.clear();
             }

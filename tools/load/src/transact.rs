@@ -1,7 +1,12 @@
 //! Transactions as far as a generator needs them (RFC 3261 §17): a request is sent again over UDP until it is answered, and
 //! a request that comes again gets the answer that it had.
 
-use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+    time::Duration,
+};
 
 use ringfork::wire::sip::{Message, Start};
 
@@ -23,16 +28,46 @@ struct Pending {
     provisional: bool,
 }
 
-/// When it was given, and what it was.
-type Served = (Nanos, Vec<u8>);
+/// Branch, sent-by and method of a request.
+type Key = Rc<[u8]>;
+
+/// What requests were answered, as long as they may come again.
+#[derive(Default)]
+struct Served {
+    answers: HashMap<Key, Vec<u8>>,
+    /// When each was given, oldest first.
+    given: VecDeque<(Nanos, Key)>,
+}
+
+impl Served {
+    /// Forgotten at a time: more than come, and so few that nobody waits for it.
+    const FORGET: usize = 4;
+
+    fn keep(&mut self, now: Nanos, key: Key, answer: &[u8]) {
+        for _ in 0..Self::FORGET {
+            let old = self
+                .given
+                .pop_front_if(|(at, _)| now - *at >= nanos(GIVE_UP));
+            let Some((_, old)) = old else { break };
+            self.answers.remove(&old);
+        }
+        if self
+            .answers
+            .insert(Rc::clone(&key), answer.to_vec())
+            .is_none()
+        {
+            self.given.push_back((now, key));
+        }
+    }
+}
 
 /// All transactions of the run, both directions.
 pub(crate) struct Transactions {
     clock: Clock,
     /// After which a request that has no answer has failed: 64·T1, unless a scenario waits less long.
     give_up: Duration,
-    pending: RefCell<BTreeMap<Vec<u8>, Pending>>,
-    served: RefCell<BTreeMap<Vec<u8>, Served>>,
+    pending: RefCell<HashMap<Vec<u8>, Pending>>,
+    served: RefCell<Served>,
 }
 
 impl Transactions {
@@ -40,8 +75,8 @@ impl Transactions {
         Self {
             clock,
             give_up: give_up.unwrap_or(GIVE_UP),
-            pending: RefCell::new(BTreeMap::new()),
-            served: RefCell::new(BTreeMap::new()),
+            pending: RefCell::default(),
+            served: RefCell::default(),
         }
     }
 
@@ -131,30 +166,22 @@ impl Transactions {
     /// The answer that a request had when it came before.
     pub(crate) fn served(&self, request: &Message<'_>) -> Option<Vec<u8>> {
         let served = self.served.borrow();
-        served
-            .get(&served_key(request)?)
-            .map(|(_, answer)| answer.clone())
+        served.answers.get(&served_key(request)?).cloned()
     }
 
     /// Keeps the answer to a request.
     pub(crate) fn serve(&self, request: &Message<'_>, answer: &[u8]) {
-        /// How many may gather before the old ones are looked through.
-        const LOOK: usize = 4096;
-        let Some(key) = served_key(request) else {
-            return;
-        };
-        let now = self.clock.now();
-        let mut served = self.served.borrow_mut();
-        if served.len() % LOOK == LOOK - 1 {
-            served.retain(|_, (at, _)| now - *at < nanos(GIVE_UP));
+        if let Some(key) = served_key(request) {
+            let now = self.clock.now();
+            self.served.borrow_mut().keep(now, key, answer);
         }
-        served.insert(key, (now, answer.to_vec()));
     }
 }
 
 /// Branch and method (RFC 3261 §17.2.3; what we talk to has the magic cookie).
-fn served_key(request: &Message<'_>) -> Option<Vec<u8>> {
+fn served_key(request: &Message<'_>) -> Option<Key> {
     let via = request.via().ok()?;
     let method = request.method()?;
-    Some([via.branch()?, b" ", via.sent_by, b" ", method.as_bytes()].concat())
+    let key = [via.branch()?, b" ", via.sent_by, b" ", method.as_bytes()].concat();
+    Some(key.into())
 }

@@ -2,10 +2,14 @@
 
 use std::{
     io::{self, ErrorKind},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
 };
 
 use ringfork::wire::msrp::{self, Parse};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType},
+};
 
 use super::{CONNECT, Conn, Event, Plane, Session, Settings, Who, bodies};
 use crate::{
@@ -30,7 +34,10 @@ impl Plane {
     fn try_set_up(&mut self, spec: LegSpec) -> io::Result<()> {
         match spec.how {
             How::Active { to, bind } => {
-                let tcp = TcpStream::connect_timeout(&to, CONNECT)?;
+                let tcp = match bind {
+                    true => connecting(to)?,
+                    false => connected(to)?,
+                };
                 let mut who = self.who(&spec)?;
                 let mut out = Out::default();
                 if bind {
@@ -97,7 +104,6 @@ impl Plane {
     }
 
     fn open(&mut self, tcp: TcpStream, who: Who, out: Out) -> io::Result<usize> {
-        tcp.set_nonblocking(true)?;
         tcp.set_nodelay(true)?;
         let id = self.free.pop().unwrap_or_else(|| {
             self.conns.push(None);
@@ -136,6 +142,7 @@ impl Plane {
         loop {
             match self.listener.accept() {
                 Ok((tcp, _)) => {
+                    tcp.set_nonblocking(true)?;
                     self.open(tcp, Who::Unclaimed(Vec::new()), Out::default())?;
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -169,6 +176,28 @@ impl Plane {
         self.receive(id, &said);
         Ok(())
     }
+}
+
+/// A connection on its way: what is written before it is there waits, and so does nobody. Who binds learns by the answer that
+/// it came up, and by its end that it did not.
+fn connecting(to: SocketAddr) -> io::Result<TcpStream> {
+    let family = match to {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    match rustix::net::connect(&socket, &to) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket.into()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// A connection that is there.
+fn connected(to: SocketAddr) -> io::Result<TcpStream> {
+    let tcp = TcpStream::connect_timeout(&to, CONNECT)?;
+    tcp.set_nonblocking(true)?;
+    Ok(tcp)
 }
 
 /// To-Path of the first message, once its head is there.

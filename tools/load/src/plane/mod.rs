@@ -10,12 +10,14 @@ mod apart;
 mod legs;
 mod lives;
 mod rounds;
+mod wake;
 
 use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet},
     io::{self, ErrorKind, Read},
     net::{SocketAddr, TcpListener, TcpStream},
+    num::NonZeroU64,
     sync::{
         Arc,
         mpsc::{Receiver, Sender as Queue},
@@ -25,6 +27,7 @@ use std::{
 
 use apart::ApartTally;
 use rustix::fd::OwnedFd;
+pub(crate) use wake::Wake;
 
 use crate::{
     body::{Bodies, Padding},
@@ -166,7 +169,7 @@ pub(crate) struct Plane {
     clock: Clock,
     poller: Poller,
     listener: TcpListener,
-    wake: OwnedFd,
+    wake: Arc<Wake>,
     commands: Receiver<Command>,
     events: Queue<Event>,
     /// An eventfd that says that there are events, and whether it has to.
@@ -194,19 +197,21 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    /// `wake` and `bell` are eventfds: one says that there are commands, the other that there are events.
+    /// `wake` says that there are commands; `bell` is an eventfd and says that there are events.
     pub(crate) fn new(
         settings: Settings,
         clock: Clock,
         pulse: Arc<Pulse>,
         listener: TcpListener,
-        (wake, commands): (OwnedFd, Receiver<Command>),
+        (wake, commands): (Arc<Wake>, Receiver<Command>),
         (bell, events): (OwnedFd, Queue<Event>),
     ) -> io::Result<Self> {
+        // A sleep shall end when it was asked to, not up to 50 µs later, as the kernel may else have it.
+        rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
         let poller = Poller::new()?;
         listener.set_nonblocking(true)?;
         poller.add(&listener, LISTENER, Interest::READ)?;
-        poller.add(&wake, WAKE, Interest::READ)?;
+        poller.add(wake.fd(), WAKE, Interest::READ)?;
         let padding_len = bodies(0, 0, settings.body_bytes)?.padding_len();
         let padding = Padding::new(padding_len, settings.seed);
         Ok(Self {
@@ -258,7 +263,7 @@ impl Plane {
             }
             self.keep_time();
             if self.told.take() {
-                wake(&self.bell)?;
+                ring(&self.bell)?;
             }
         }
     }
@@ -268,14 +273,13 @@ impl Plane {
         let (now, act) = (self.clock.now(), self.acts.next());
         match &self.round {
             Some(round) => Some(round.timeout(now, act)),
-            None => act.map(|at| round::sleep(at, now)),
+            None => act.map(|at| round::sleep_beside(at, now)),
         }
     }
 
     /// Carries out what has been asked for; false once nobody can ask any more.
     fn obey(&mut self) -> io::Result<bool> {
-        let mut count = [0; 8];
-        rustix::io::read(&self.wake, &mut count)?;
+        self.wake.heard()?;
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Leg(spec)) => self.set_up(*spec),
@@ -485,8 +489,8 @@ pub(crate) fn body_bytes_min() -> usize {
         .unwrap_or(0)
 }
 
-/// An eventfd and what it is for: between control and data plane.
-pub(crate) fn wake(fd: &OwnedFd) -> io::Result<()> {
+/// Counts an eventfd up.
+fn ring(fd: &OwnedFd) -> io::Result<()> {
     rustix::io::write(fd, &1_u64.to_ne_bytes())?;
     Ok(())
 }
