@@ -13,9 +13,7 @@ use crate::{ids::LegId, wire::sip::Message};
 impl Session {
     /// A device has accepted, with an offer of its own.
     pub(super) fn join_late(&mut self, turn: &mut Turn, leg: LegId, response: &Message<'_>) {
-        let far = self
-            .device(leg)
-            .and_then(|d| d.state.usage()?.theirs.clone());
+        let far = self.device(leg).and_then(|d| d.state.usage()?.theirs());
         if let Originator::Inviting(waiting) = self.up.take_if_inviting() {
             let Waiting { txn, mut usage, .. } = *waiting;
             let cema = turn.settings.cema;
@@ -32,7 +30,7 @@ impl Session {
         }
         // Before the originator's ACK there is no answer to give; with it, everyone who waits gets his.
         let answer = self.up.usage().filter(|u| u.unacked.is_none());
-        if let Some(answer) = answer.and_then(|u| u.theirs.clone()) {
+        if let Some(answer) = answer.and_then(|u| u.theirs()) {
             self.answer_device(turn, leg, &answer);
         }
     }
@@ -42,12 +40,12 @@ impl Session {
         let Originator::Up(usage) = &mut self.up else {
             return;
         };
-        usage.theirs = answer;
+        usage.theirs = answer.map(Into::into);
         if !usage.start_media(turn) {
             self.end_all(turn, 500, NO_MEDIA.as_bytes(), "the ACK brought no answer");
             return;
         }
-        let answer = usage.theirs.clone().unwrap_or_default();
+        let answer = usage.theirs().unwrap_or_default();
         let waiting: Vec<LegId> = self.accepted().collect();
         for leg in waiting {
             self.answer_device(turn, leg, &answer);
@@ -63,7 +61,7 @@ impl Session {
         let Some(usage) = device.state.usage() else {
             return;
         };
-        let (Some(cseq), Some(offer)) = (usage.ack_held.take(), usage.theirs.clone()) else {
+        let (Some(cseq), Some(offer)) = (usage.ack_held.take(), usage.theirs()) else {
             return;
         };
         match usage.own.answer(&offer, from, terms) {

@@ -15,6 +15,7 @@ mod fork;
 mod function;
 mod headers;
 mod invitation;
+mod kept;
 mod late_offer;
 mod media;
 mod outcome;

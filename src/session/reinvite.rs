@@ -80,7 +80,7 @@ impl Session {
             turn.respond_with(txn, 488, warning);
             return;
         }
-        let before = usage.theirs.clone().unwrap_or_default();
+        let before = usage.theirs().unwrap_or_default();
         let change = sdp::change(&before, &offer);
         usage.asked = Some(Box::new(asked));
         match change {
@@ -94,7 +94,7 @@ impl Session {
         let Some(usage) = self.usage(leg) else {
             return;
         };
-        let said = usage.own.last().unwrap_or_default().to_vec();
+        let said = usage.own.last().unwrap_or_default().into_owned();
         usage.agree(turn, &said, change != Change::Nothing);
     }
 
@@ -155,7 +155,7 @@ impl Session {
             usage.again = Some((turn.now + std::time::Duration::from_secs(1), purpose));
             return;
         }
-        let said = usage.own.last().unwrap_or_default().to_vec();
+        let said = usage.own.last().unwrap_or_default().into_owned();
         let cema = turn.settings.cema && !usage.plain;
         if let Ok(offer) = usage.own.offer(&said, cema, terms) {
             usage.ask(turn, purpose, Some(offer));
@@ -171,7 +171,7 @@ impl Session {
         if usage.allows_update && usage.pending().may_update(false) {
             usage.ask(turn, Purpose::Refresh, None);
         } else if usage.may_ask() {
-            let said = usage.own.last().unwrap_or_default().to_vec();
+            let said = usage.own.last().unwrap_or_default().into_owned();
             let cema = turn.settings.cema && !usage.plain;
             if let Ok(offer) = usage.own.offer(&said, cema, terms) {
                 usage.ask(turn, Purpose::Refresh, Some(offer));
@@ -236,12 +236,12 @@ impl Session {
             turn.send(target, ack);
         }
         if asking.offers {
-            let before = usage.theirs.clone().unwrap_or_default();
+            let before = usage.theirs().unwrap_or_default();
             let changed = answer
                 .as_ref()
                 .is_some_and(|a| sdp::change(&before, a) != Change::Nothing);
             if let Some(answer) = &answer {
-                usage.theirs = Some(answer.clone());
+                usage.theirs = Some(answer.clone().into());
                 usage.we_offered = true;
             }
             match asking.purpose {
@@ -256,7 +256,7 @@ impl Session {
         if let Purpose::Through(asker) = asking.purpose
             && let Some(usage) = self.usage(asker)
         {
-            let from = answer.unwrap_or_else(|| usage.own.last().unwrap_or_default().to_vec());
+            let from = answer.unwrap_or_else(|| usage.own.last().unwrap_or_default().into_owned());
             usage.agree(turn, &from, true);
         }
     }
@@ -426,7 +426,7 @@ impl Usage {
             turn.respond_code(asked.txn, 488);
             return;
         };
-        self.theirs = Some(asked.offer.clone());
+        self.theirs = Some(asked.offer.clone().into());
         self.we_offered = false;
         let headers = self.agreed_headers(turn, &asked);
         if changed {
@@ -458,7 +458,7 @@ impl Usage {
             turn.respond(asked.txn, reply);
             return;
         }
-        let said = self.own.last().unwrap_or_default().to_vec();
+        let said = self.own.last().unwrap_or_default().into_owned();
         let cema = turn.settings.cema && !self.plain;
         match self.own.offer(&said, cema, turn.terms()) {
             Ok(offer) => {
@@ -472,7 +472,7 @@ impl Usage {
     /// Contact, abilities and session timer of a 2xx within the dialog; the timer begins anew.
     fn agreed_headers(&mut self, turn: &mut Turn, asked: &Asked) -> Vec<u8> {
         let mut headers = Vec::new();
-        headers::put(&mut headers, b"Contact", &self.contact);
+        headers::put(&mut headers, b"Contact", &self.contact.text());
         headers.extend_from_slice(&turn::abilities(None));
         if let Ok(request) = Message::parse(&asked.message) {
             self.dialog.refresh_target(&request);
@@ -491,7 +491,8 @@ impl Usage {
             // RFC 3261 §13.2.1 wants one; without it everything stays as it was.
             return;
         };
-        let before = self.theirs.replace(answer.clone()).unwrap_or_default();
+        let before = self.theirs().unwrap_or_default();
+        self.theirs = Some(answer.clone().into());
         self.we_offered = true;
         if sdp::change(&before, &answer) != Change::Nothing {
             self.update_media(turn);
@@ -500,6 +501,7 @@ impl Usage {
 
     /// Tells the data plane what has changed: our half, and the peer's.
     fn update_media(&mut self, turn: &mut Turn) {
+        self.rest_later(turn);
         self.open_media(turn);
         let Some(peer) = self.peer(turn) else {
             return;

@@ -5,6 +5,7 @@
 
 use super::{
     body, headers,
+    kept::Kept,
     outcome::{self, Refusal},
     sdp,
     state::{Device, DeviceState, Invitation, Originator, Session, Waiting},
@@ -105,7 +106,7 @@ impl Session {
             return;
         };
         let mut headers = Vec::new();
-        headers::put(&mut headers, b"Contact", &waiting.usage.contact);
+        headers::put(&mut headers, b"Contact", &waiting.usage.contact.text());
         headers.extend_from_slice(&turn::abilities(None));
         if waiting.reliably {
             let cseq = Message::parse(&self.invite)
@@ -206,13 +207,16 @@ impl Session {
         };
         usage.theirs = body::description(response)
             .map(<[u8]>::to_vec)
-            .or(early_answer);
+            .or(early_answer)
+            .map(Kept::from);
         usage.we_offered = !late;
         usage.timer = wish.accepted(turn.now, response, true);
         let usable = match (&usage.theirs, late) {
             (None, _) => false,
             (Some(_), false) => usage.peer(turn).is_some(),
-            (Some(offer), true) => sdp::check_offer(offer, turn.terms(), &turn.policy).is_ok(),
+            (Some(offer), true) => {
+                sdp::check_offer(&offer.text(), turn.terms(), &turn.policy).is_ok()
+            }
         };
         let Some(device) = self.device(of.leg) else {
             return;
@@ -248,7 +252,7 @@ impl Session {
         let plain = usage
             .theirs
             .as_ref()
-            .is_some_and(|answer| sdp::needs_plain_offer(&usage.own, answer));
+            .is_some_and(|answer| sdp::needs_plain_offer(&usage.own, &answer.text()));
         device.why = explain(&usage, turn);
         device.state = DeviceState::Accepted(Box::new(usage));
         self.answer_originator(turn, of.leg, response);
@@ -260,14 +264,12 @@ impl Session {
     /// The first device has answered: the originator gets our 200 with our answer [TERM-RSP-01] to [TERM-RSP-04]. The answers
     /// of others stay with us.
     fn answer_originator(&mut self, turn: &mut Turn, leg: LegId, response: &Message<'_>) {
-        let far = self
-            .device(leg)
-            .and_then(|d| d.state.usage()?.theirs.clone());
+        let far = self.device(leg).and_then(|d| d.state.usage()?.theirs());
         let Originator::Inviting(waiting) = self.up.take_if_inviting() else {
             return;
         };
         let Waiting { txn, mut usage, .. } = *waiting;
-        let (Some(offer), Some(far)) = (usage.theirs.clone(), far) else {
+        let (Some(offer), Some(far)) = (usage.theirs(), far) else {
             return;
         };
         let Ok(answer) = usage.own.answer(&offer, &far, turn.terms()) else {
@@ -305,9 +307,9 @@ impl Session {
                     .map(|a| super::fork::without(&a.params, &[b"expires", b"q"]))
             })
             .unwrap_or_default();
-        usage.contact.extend_from_slice(&params);
+        usage.contact = [&usage.contact.text(), &params[..]].concat().into();
         let mut headers = Vec::new();
-        headers::put(&mut headers, b"Contact", &usage.contact);
+        headers::put(&mut headers, b"Contact", &usage.contact.text());
         headers.extend_from_slice(&turn::abilities(None));
         if let Some(agreed) = agreed {
             headers.extend_from_slice(agreed.headers.as_bytes());

@@ -42,7 +42,7 @@ pub(super) struct Session {
     pub(super) user: String,
     /// The originator's, as From says.
     pub(super) from: String,
-    /// The INVITE that began it.
+    /// The INVITE that began it; empty once everybody has answered.
     pub(super) invite: Rc<[u8]>,
     /// Whether we believe what its sender asserts.
     pub(super) trusted: bool,

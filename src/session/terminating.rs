@@ -125,7 +125,7 @@ impl Function {
             let wish = turn.wish();
             let mut usage = Usage::new((id, leg), dialog, contact.into_bytes(), own, wish);
             usage.learn(invite);
-            usage.theirs.clone_from(&admitted.offer);
+            usage.theirs = admitted.offer.clone().map(Into::into);
             let uri = |address: Result<NameAddr<'_>, _>| {
                 address
                     .map(|a: NameAddr<'_>| String::from_utf8_lossy(a.uri).into_owned())

@@ -1,9 +1,11 @@
 //! What is due: session timers of each leg, 2xx without ACK, devices that ring for ever, whatever waits too long
 //! [TIMER-05] [TIMER-06] [SIP-TXN-04] [SIP-TXN-08].
 
+use std::rc::Rc;
+
 use super::{
     outcome::Refusal,
-    state::{DeviceState, Originator, Session},
+    state::{Device, DeviceState, Originator, Session},
     turn::Turn,
     usage::Usage,
 };
@@ -35,6 +37,7 @@ impl Session {
                 self.device_on_time(turn, leg);
             }
         }
+        self.rest();
         if self.lost_until.is_some_and(|until| until <= turn.now) {
             let lost = "Reason: SIP;cause=503;text=\"Media connection lost\"\r\n";
             self.end_all(
@@ -43,6 +46,17 @@ impl Session {
                 lost.as_bytes(),
                 "the originator's connection did not come back",
             );
+        }
+    }
+
+    /// Once everybody has answered the INVITE, nobody asks what it said.
+    fn rest(&mut self) {
+        let inviting = |d: &Device| matches!(d.state, DeviceState::Inviting(_));
+        if matches!(self.up, Originator::Up(_))
+            && !self.invite.is_empty()
+            && !self.devices.iter().any(inviting)
+        {
+            self.invite = Rc::default();
         }
     }
 
@@ -132,7 +146,7 @@ impl Session {
 impl Usage {
     /// Does what is due in the leg itself; what it needs of the session.
     fn on_time(&mut self, turn: &mut Turn) -> Need {
-        self.acks.forget(turn.now);
+        self.rest(turn);
         if self.repeat_success(turn) {
             return Need::End(NO_ACK, "nobody acknowledged our 200");
         }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
 
-use super::{Counters, Effect, Settings, sdp};
+use super::{Counters, Effect, Settings, kept::Shapes, sdp};
 use crate::{
     ids::{LegId, ServerTxnId, SessionId},
     msrp,
@@ -35,6 +35,8 @@ pub(super) struct Turn {
     pub(super) counters: Counters,
     /// Dialogs of all sessions, as they were when each session was last left alone.
     pub(super) dialogs: usize,
+    /// What the texts of legs at rest have alike.
+    pub(super) shapes: Shapes,
 }
 
 impl Turn {
@@ -47,6 +49,7 @@ impl Turn {
             effects: VecDeque::new(),
             counters: Counters::default(),
             dialogs: 0,
+            shapes: Shapes::default(),
         }
     }
 
@@ -110,7 +113,7 @@ impl Turn {
     /// A leg's half of the descriptions, with a session-id of its own.
     pub(super) fn own_sdp(&mut self, session: SessionId, leg: LegId) -> sdp::Own {
         let id = msrp::session_id(self.settings.shard, session, leg, &mut self.rng);
-        sdp::Own::new(self.rng.next_u64(), self.settings.msrp_addr, &id)
+        sdp::Own::new(self.rng.next_u64(), self.settings.msrp_addr, id)
     }
 
     /// What offers are judged by.

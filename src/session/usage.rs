@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::{
+    kept::Kept,
     sdp,
     turn::{self, Turn},
 };
@@ -29,10 +30,10 @@ pub(super) struct Usage {
     pub(super) leg: LegId,
     pub(super) dialog: Dialog,
     /// Our Contact, the same in every request and response of the leg (ORIG-REINV-03).
-    pub(super) contact: Vec<u8>,
+    pub(super) contact: Kept,
     pub(super) own: sdp::Own,
     /// What the peer said last: its offer or its answer.
-    pub(super) theirs: Option<Vec<u8>>,
+    pub(super) theirs: Option<Kept>,
     /// Whether our last description was the offer.
     pub(super) we_offered: bool,
     pub(super) timer: Option<SessionTimer>,
@@ -56,6 +57,8 @@ pub(super) struct Usage {
     pub(super) matched: &'static str,
     /// The ACKs of re-INVITEs of ours, for 2xx that come again.
     pub(super) acks: Acks,
+    /// When it comes to rest: nothing of how it came about, or was changed, is under way any more.
+    rest_at: Option<Instant>,
 }
 
 /// A 2xx that is repeated until its ACK comes [SIP-TXN-04].
@@ -128,7 +131,7 @@ impl Usage {
             session,
             leg,
             dialog,
-            contact,
+            contact: contact.into(),
             own,
             theirs: None,
             we_offered: false,
@@ -144,6 +147,7 @@ impl Usage {
             way: None,
             matched: "",
             acks: Acks::default(),
+            rest_at: None,
         }
     }
 
@@ -175,7 +179,7 @@ impl Usage {
     ) -> u32 {
         let (mut message, target) = self.dialog.request(method);
         if matches!(method, Method::Invite | Method::Update) {
-            super::headers::put(&mut message, b"Contact", &self.contact);
+            super::headers::put(&mut message, b"Contact", &self.contact.text());
             message.extend_from_slice(&turn::abilities(Some(&turn.settings.product)));
         } else {
             let product = &turn.settings.product;
@@ -295,10 +299,35 @@ impl Usage {
             self.asked.as_ref().map(|a| a.until),
             self.again.as_ref().map(|(at, _)| *at),
             self.acks.at(),
+            self.rest_at,
         ]
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// What the peer said last.
+    pub(super) fn theirs(&self) -> Option<Vec<u8>> {
+        Some(self.theirs.as_ref()?.text().into_owned())
+    }
+
+    /// Something has changed: it comes to rest once what that needed is over.
+    pub(super) fn rest_later(&mut self, turn: &Turn) {
+        self.rest_at = Some(turn.now + turn.settings.t1 * 64);
+    }
+
+    /// Nothing is under way: what only a change needs is kept as small as it goes. A change finds it as it was.
+    pub(super) fn rest(&mut self, turn: &mut Turn) {
+        self.acks.forget(turn.now);
+        if self.rest_at.take_if(|at| *at <= turn.now).is_none() {
+            return;
+        }
+        let shapes = &mut turn.shapes;
+        self.own.rest(shapes);
+        self.contact.rest_contact(shapes);
+        if let Some(theirs) = &mut self.theirs {
+            theirs.rest_description(shapes);
+        }
     }
 
     /// What crosses what (RFC 3261 §14, RFC 3311 §5).
@@ -330,7 +359,7 @@ impl Usage {
     pub(super) fn peer(&self, turn: &Turn) -> Option<msrp::LegPeer> {
         sdp::peer(
             &self.own,
-            self.theirs.as_deref()?,
+            &self.theirs.as_ref()?.text(),
             self.we_offered,
             turn.terms(),
         )
@@ -342,8 +371,9 @@ impl Usage {
             return false;
         };
         self.way = Some((peer.path.clone(), peer.role));
-        let theirs = self.theirs.as_deref().unwrap_or_default();
-        self.matched = sdp::matched(&self.own, theirs, turn.terms());
+        let theirs = self.theirs.as_ref().map(Kept::text).unwrap_or_default();
+        self.matched = sdp::matched(&self.own, &theirs, turn.terms());
+        self.rest_later(turn);
         turn.media(Command::Start {
             session: self.session,
             leg: self.leg,

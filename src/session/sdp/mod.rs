@@ -7,14 +7,15 @@ mod compare;
 mod peer;
 mod write;
 
-use std::net::SocketAddr;
+use std::{borrow::Cow, net::SocketAddr};
 
 pub(super) use compare::{Change, change};
 pub(super) use peer::{matched, needs_plain_offer, peer};
 use write::Section;
 
+use super::kept::{Kept, Shapes};
 use crate::{
-    msrp::LegOffer,
+    msrp::{LegOffer, SessionIdText},
     policy::Policy,
     wire::sdp::{AddressMatch, Media, Session, Setup, match_address},
 };
@@ -40,11 +41,11 @@ pub(super) struct Own {
     id: u64,
     /// Its version: grows by one whenever what we say changes.
     version: u64,
-    /// Our MSRP URI.
-    pub(super) uri: Vec<u8>,
+    /// Of our MSRP URI.
+    session_id: SessionIdText,
     addr: SocketAddr,
     /// What we said last.
-    last: Option<Vec<u8>>,
+    last: Option<Kept>,
 }
 
 /// Why an offer or an answer cannot be served.
@@ -119,20 +120,32 @@ const DISCARD: u16 = 9;
 
 impl Own {
     /// A leg's half before anything was said. `id`: chance.
-    pub(super) fn new(id: u64, addr: SocketAddr, session_id: &str) -> Self {
+    pub(super) fn new(id: u64, addr: SocketAddr, session_id: SessionIdText) -> Self {
         Self {
             // Some peers read it as a signed 64-bit number.
             id: id >> 1,
             version: 0,
-            uri: format!("msrp://{addr}/{session_id};tcp").into_bytes(),
+            session_id,
             addr,
             last: None,
         }
     }
 
     /// What we said last.
-    pub(super) fn last(&self) -> Option<&[u8]> {
-        self.last.as_deref()
+    pub(super) fn last(&self) -> Option<Cow<'_, [u8]>> {
+        self.last.as_ref().map(Kept::text)
+    }
+
+    /// Keeps that as small as it goes.
+    pub(super) fn rest(&mut self, shapes: &mut Shapes) {
+        if let Some(last) = &mut self.last {
+            last.rest_description(shapes);
+        }
+    }
+
+    /// Our MSRP URI.
+    fn uri(&self) -> String {
+        format!("msrp://{}/{};tcp", self.addr, self.session_id)
     }
 
     /// An offer to this leg with what `from` (an offer of another leg, or an answer that we said on this one) says.
@@ -199,14 +212,12 @@ impl Own {
 
     /// Our half for the data plane: what the description that we said last accepts.
     pub(super) fn leg_offer(&self) -> LegOffer {
-        let said = self
-            .last
-            .as_deref()
-            .and_then(|last| Session::parse(last).ok());
+        let last = self.last();
+        let said = last.as_deref().and_then(|last| Session::parse(last).ok());
         let media = said.as_ref().and_then(ours);
         let list = |value: Option<&[u8]>| value.unwrap_or_default().to_vec();
         LegOffer {
-            own_uri: self.uri.clone(),
+            own_uri: self.uri().into_bytes(),
             accept_types: list(media.and_then(|m| m.accept_types()).map(|l| l.0)),
             accept_wrapped_types: list(media.and_then(|m| m.accept_wrapped_types()).map(|l| l.0)),
         }
@@ -215,11 +226,11 @@ impl Own {
     /// Writes a description. If it says what the last one said, it has the same o= line too [MSRP-SDP-02].
     fn say(&mut self, content: &Session<'_>, sections: &[Section<'_>], terms: Terms) -> Vec<u8> {
         let mut said = write::description(self, content, sections, terms);
-        if self.last.as_ref().is_some_and(|last| *last != said) {
+        if self.last().is_some_and(|last| *last != said) {
             self.version += 1;
             said = write::description(self, content, sections, terms);
         }
-        self.last = Some(said.clone());
+        self.last = Some(said.clone().into());
         said
     }
 }

@@ -21,7 +21,8 @@ pub(in crate::session) fn peer(
     we_offered: bool,
     terms: Terms,
 ) -> Option<LegPeer> {
-    let said = Session::parse(own.last()?).ok()?;
+    let said = own.last()?;
+    let said = Session::parse(&said).ok()?;
     let theirs = Session::parse(theirs).ok()?;
     let (ours, theirs) = (ours(&said)?, theirs.media().nth(msrp_at(&theirs).ok()?)?);
     let role = role(&ours, &theirs, we_offered);
@@ -49,7 +50,8 @@ pub(in crate::session) fn peer(
 /// How our connection with the peer is matched, for people; empty where its description has no MSRP line.
 pub(in crate::session) fn matched(own: &Own, theirs: &[u8], terms: Terms) -> &'static str {
     let cema = || {
-        let said = Session::parse(own.last()?).ok()?;
+        let said = own.last()?;
+        let said = Session::parse(&said).ok()?;
         let theirs = Session::parse(theirs).ok()?;
         let theirs = theirs.media().nth(msrp_at(&theirs).ok()?)?;
         Some(ours(&said)?.cema() && theirs.cema())
@@ -110,7 +112,8 @@ fn address(host: Host<'_>, port: u16) -> Option<SocketAddr> {
 /// it do its part [CEMA-04].
 pub(in crate::session) fn needs_plain_offer(own: &Own, answer: &[u8]) -> bool {
     let needs = || {
-        let said = Session::parse(own.last()?).ok()?;
+        let said = own.last()?;
+        let said = Session::parse(&said).ok()?;
         let theirs = Session::parse(answer).ok()?;
         let (ours, theirs) = (ours(&said)?, theirs.media().nth(msrp_at(&theirs).ok()?)?);
         let relayed = theirs.path_uris()?.count() > 1;

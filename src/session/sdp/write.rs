@@ -139,7 +139,7 @@ fn write_section(
                     .max_size()
                     .map_or(terms.max_size, |m| m.min(terms.max_size)),
             );
-            w.attribute("path", &own.uri);
+            w.attribute("path", own.uri().as_bytes());
             w.setup(setup);
             if cema {
                 w.flag("msrp-cema");
