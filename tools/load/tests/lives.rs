@@ -271,32 +271,74 @@ fn a_lost_registration_is_found() {
     );
 }
 
+/// The scenarios in which callers send messages, with 11,000 of them and more.
+const MANY: [&str; 5] = [
+    "reply --sessions 12 --devices 2 --rate 4000 --seconds 2.8 --rounds 1",
+    "activity-race --sessions 12 --devices 2 --rate 4000 --seconds 2.8 --rounds 1",
+    "churn --sessions 4 --devices 2 --rate 4000 --seconds 2.8 --churn 5",
+    "mixed --sessions 8 --devices 2 --rate 4000 --seconds 4.2 --churn 5",
+    "reconnect-storm --sessions 8 --devices 2 --rate 4000 --seconds 1.4 --rounds 1",
+];
+
 #[test]
-fn messages_that_are_dropped_doubled_altered_or_crossed_are_found_by_each_that_sends() {
-    let harms: [(Harm, &[&str]); 3] = [
-        (Harm::Drop(97), &["lost"]),
-        (Harm::Double(97), &["duplicated"]),
-        (Harm::Alter(97), &["lost", "corrupted"]),
+fn one_message_in_ten_thousand_dropped_doubled_reordered_or_altered_is_found_by_each_that_sends() {
+    let harms: [(Harm, &[(&str, u64)]); 4] = [
+        (Harm::Drop(10_000), &[("lost", 1)]),
+        (Harm::Double(10_000), &[("duplicated", 1)]),
+        (Harm::Reorder(10_000), &[("reordered", 1)]),
+        (Harm::Alter(10_000), &[("lost", 1), ("corrupted", 1)]),
     ];
-    for scenario in [REPLY, RACE, CHURN, MIXED, RECONNECT] {
-        at_once(&harms, |(harm, expected)| {
-            let (exit, report, _) = run(
-                Manner {
-                    harm: *harm,
-                    ..WELL
-                },
-                scenario,
-            );
+    for (scenario, harms) in MANY
+        .into_iter()
+        .flat_map(|s| harms.chunks(2).map(move |h| (s, h)))
+    {
+        // Two at a time: these compute.
+        at_once(harms, |(harm, expected)| {
+            let manner = Manner {
+                harm: *harm,
+                ..WELL
+            };
+            let (exit, report, double) = run(manner, scenario);
             assert_eq!(exit, Some(1), "{scenario}: {report}");
+            assert_eq!(double.media.harm_done(), 1, "{scenario} {harm:?}");
             // Where the one device that stands does not get a message, nobody reports on it.
-            let missed: Vec<&str> = missed(&report)
-                .into_iter()
-                .map(|(name, _)| name)
-                .filter(|name| *name != "reports_missing")
-                .collect();
+            let mut missed = missed(&report);
+            missed.retain(|(name, _)| *name != "reports_missing");
             assert_eq!(missed, *expected, "{scenario} {harm:?}: {report}");
         });
     }
+}
+
+#[test]
+fn one_leak_in_ten_thousand_messages_behind_the_activity_is_found() {
+    // Nobody is torn down, so that what leaks arrives. In `mixed` half of the sessions see an activity, at any time.
+    let many = [
+        (
+            "reply --sessions 12 --devices 2 --rate 4000 --seconds 4.2 --rounds 1",
+            10_000,
+        ),
+        (
+            "activity-race --sessions 12 --devices 2 --rate 4000 --seconds 4.2 --rounds 1",
+            10_000,
+        ),
+        (MANY[3], 1000),
+    ];
+    at_once(&many, |(scenario, every)| {
+        let manner = Manner {
+            harm: Harm::Leak(*every),
+            stay_beside: usize::MAX,
+            ..WELL
+        };
+        let (exit, report, double) = run(manner, scenario);
+        assert_eq!(exit, Some(1));
+        let leaked = count(&report, "leaked_after_activity");
+        assert!(leaked > 0, "{scenario}: {report}");
+        assert_eq!(leaked, double.media.harm_done(), "{scenario}: {report}");
+    });
+}
+
+#[test]
+fn a_message_that_reaches_another_call_is_found() {
     harmed(Harm::Cross(97), RECONNECT, &[("lost", 0), ("crossed", 0)]);
 }
 

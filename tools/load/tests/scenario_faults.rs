@@ -7,7 +7,7 @@
     reason = "a test's helpers"
 )]
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, thread};
 
 use serde_json::Value;
 
@@ -77,10 +77,27 @@ fn finds(scenario: &str, fault: &str, n: u32, checks: &[&str]) {
 
 /// Each fault in every `n`-th SEND is found; without one nothing is missed.
 fn finds_each(scenario: &str, n: u32, expected: [(&str, &[&str]); 5]) {
-    for (fault, checks) in expected {
-        finds(scenario, fault, n, checks);
-    }
-    finds_nothing(scenario);
+    // Runs wait for most of the time, and may do so side by side.
+    thread::scope(|s| {
+        for (fault, checks) in expected {
+            s.spawn(move || finds(scenario, fault, n, checks));
+        }
+        s.spawn(|| finds_nothing(scenario));
+    });
+}
+
+/// Each fault is found by its check, whatever else it does.
+fn finds_some(scenario: &str, expected: &[(&str, &str)]) {
+    thread::scope(|s| {
+        for (fault, check) in expected {
+            s.spawn(move || {
+                let (exit, missed) = run(scenario, &format!("{fault}:10000"));
+                assert_eq!(exit, Some(1), "{fault}");
+                assert!(missed.iter().any(|m| m == check), "{fault}: {missed:?}");
+            });
+        }
+        s.spawn(|| finds_nothing(scenario));
+    });
 }
 
 fn finds_nothing(scenario: &str) {
@@ -147,22 +164,20 @@ fn sweep_finds_one_message_in_ten_thousand() {
         std::env::temp_dir().join(format!("ringfork-load-{}-sweep.toml", std::process::id()));
     fs::write(
         &file,
-        "kind = \"sweep\"\n[sweep]\npercent = [50, 120]\n[traffic]\ndevices = 2\nsessions = 4\nrounds = 1\nwarmup_s = 0.1\nseconds = 0.6\n",
+        "kind = \"sweep\"\n[sweep]\npercent = [50, 120]\nsaturation_rounds = 1\n[traffic]\ndevices = 2\nsessions = 4\nrounds = 1\nwarmup_s = 0.1\nseconds = 0.6\n",
     )
     .unwrap();
     let scenario = file.to_str().unwrap();
-    for (fault, check) in [
-        ("drop", "lost"),
-        ("double", "duplicated"),
-        ("reorder", "reordered"),
-        ("alter", "corrupted"),
-        ("cross", "crossed"),
-    ] {
-        let (exit, missed) = run(scenario, &format!("{fault}:10000"));
-        assert_eq!(exit, Some(1), "{fault}");
-        assert!(missed.iter().any(|m| m == check), "{fault}: {missed:?}");
-    }
-    finds_nothing(scenario);
+    finds_some(
+        scenario,
+        &[
+            ("drop", "lost"),
+            ("double", "duplicated"),
+            ("reorder", "reordered"),
+            ("alter", "corrupted"),
+            ("cross", "crossed"),
+        ],
+    );
     fs::remove_file(&file).unwrap();
 }
 
@@ -171,17 +186,15 @@ fn chunked_finds_one_chunk_in_ten_thousand() {
     // 800 messages of 16 chunks.
     let scenario = "chunked --sessions 4 --rate 400 --rounds 1 --warmup 0 --seconds 2";
     // A message whose last chunk is missing is lost; one that lacks another is torn, and so corrupted, too.
-    for (fault, check) in [
-        ("drop", "lost"),
-        ("double", "duplicated"),
-        ("alter", "corrupted"),
-        ("cross", "crossed"),
-    ] {
-        let (exit, missed) = run(scenario, &format!("{fault}:10000"));
-        assert_eq!(exit, Some(1), "{fault}");
-        assert!(missed.iter().any(|m| m == check), "{fault}: {missed:?}");
-    }
-    finds_nothing(scenario);
+    finds_some(
+        scenario,
+        &[
+            ("drop", "lost"),
+            ("double", "duplicated"),
+            ("alter", "corrupted"),
+            ("cross", "crossed"),
+        ],
+    );
 }
 
 #[test]

@@ -35,6 +35,9 @@ struct Call {
 /// Ends the transaction ids of what devices say, as it is passed to the caller.
 const HEARD: &[u8] = b"xy";
 
+/// Messages from which on a call is one that goes on: those that come and go say fewer.
+const MUCH: u64 = 20;
+
 /// Who is told of a call's first activity: call, device.
 type OnActivity = Box<dyn Fn(usize, usize) + Send + Sync>;
 
@@ -44,6 +47,9 @@ pub(crate) struct Media {
     harm: Harm,
     /// Messages of callers so far, of which every so many are harmed.
     messages: Mutex<u64>,
+    /// How many each call has said, and what is held back until its next, by call and device.
+    said: Mutex<HashMap<usize, u64>>,
+    held: Mutex<HashMap<(usize, usize), Vec<u8>>>,
     /// Harm that was done: messages dropped, doubled, altered, crossed, leaked.
     done: AtomicU64,
     on_activity: OnceLock<OnActivity>,
@@ -57,6 +63,8 @@ impl Media {
             calls: Mutex::default(),
             harm,
             messages: Mutex::default(),
+            said: Mutex::default(),
+            held: Mutex::default(),
             done: AtomicU64::new(0),
             on_activity: OnceLock::new(),
         });
@@ -286,8 +294,19 @@ impl Media {
         let entry = &calls[&call];
         let last = entry.kept.or(entry.devices.keys().copied().max());
         let leaks = entry.heard && matches!(self.harm, Harm::Leak(_));
-        // A leak can be of a message behind the activity alone: those are counted.
-        let harmed = (leaks || !matches!(self.harm, Harm::Leak(_))) && self.is_harmed();
+        let said = {
+            let mut said = self.said.lock().unwrap();
+            let said = said.entry(call).or_default();
+            *said += 1;
+            *said
+        };
+        // What cannot be harmed so is not counted.
+        let may_be = match self.harm {
+            Harm::Leak(_) => leaks,
+            Harm::Reorder(_) => said > MUCH,
+            _ => true,
+        };
+        let harmed = may_be && self.is_harmed();
         for (j, (path, stream)) in &entry.devices {
             let Some(mut stream) = stream.as_ref() else {
                 continue;
@@ -301,11 +320,15 @@ impl Media {
             let to = (path.as_str(), format!("s{call}d{j}"));
             let mut out = self.copy(head.tid, &letter, to, rest);
             let is_leak = entry.kept.is_some_and(|kept| kept != *j);
-            if harmed && (is_leak || is_last && !leaks) {
+            if harmed && if leaks { is_leak } else { is_last } {
                 self.done.fetch_add(1, Ordering::Relaxed);
             }
             match self.harm {
                 Harm::Drop(_) if is_last && harmed => continue,
+                Harm::Reorder(_) if is_last && harmed => {
+                    self.held.lock().unwrap().insert((call, *j), out);
+                    continue;
+                }
                 Harm::Double(_) if is_last && harmed => out.extend_from_within(..),
                 Harm::Alter(_) if is_last && harmed => {
                     let last = out.len() - (b"\r\n-------$\r\n".len() + head.tid.len() + 2) - 1;
@@ -331,11 +354,15 @@ impl Media {
                 | Harm::EatReplies
                 | Harm::Drop(_)
                 | Harm::Double(_)
+                | Harm::Reorder(_)
                 | Harm::Alter(_)
                 | Harm::Cross(_) => {}
             }
             if gets {
                 let _ = stream.write_all(&out);
+            }
+            if let Some(late) = self.held.lock().unwrap().remove(&(call, *j)) {
+                let _ = stream.write_all(&late);
             }
         }
     }
@@ -343,6 +370,7 @@ impl Media {
     fn is_harmed(&self) -> bool {
         let (Harm::Drop(every)
         | Harm::Double(every)
+        | Harm::Reorder(every)
         | Harm::Alter(every)
         | Harm::Cross(every)
         | Harm::Leak(every)) = self.harm

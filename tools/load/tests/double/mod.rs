@@ -68,6 +68,8 @@ pub(crate) enum Harm {
     None,
     Drop(u64),
     Double(u64),
+    /// It comes behind the next of its call; of calls that have said much, so that there is a next one.
+    Reorder(u64),
     Alter(u64),
     /// It goes to another call.
     Cross(u64),
