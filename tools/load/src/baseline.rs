@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     report::{busy, round3},
-    series, slow,
+    slow,
     stats::median,
     tails,
     tally::{Tally, as_f64},
@@ -127,15 +127,14 @@ pub(crate) fn round(t: &Tally) -> Value {
     Value::Object(all)
 }
 
-/// One round, for the record: with its distribution, and its rate over time in slots of `slot_s`.
+/// One round, for the record: with its distribution, and its rate over time in slots of time.
 pub(crate) fn round_in_full(t: &Tally) -> Value {
     let mut all = round(t);
     if let Some(map) = all.as_object_mut() {
         if let Some(curve) = t.delivery.curve() {
             map.insert("curve_us".to_owned(), curve);
         }
-        map.insert("slot_s".to_owned(), round3(as_f64(series::SLOT) / 1e9));
-        map.insert("per_second".to_owned(), t.series.json());
+        map.insert("over_time".to_owned(), t.series.json());
     }
     all
 }

@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use crate::clock::Nanos;
+use crate::{clock::Nanos, tally::as_f64};
 
 /// The figures that are told of a histogram, but for its maximum.
 pub(crate) const FIGURES: [(&str, f64); 5] = [
@@ -13,6 +13,11 @@ pub(crate) const FIGURES: [(&str, f64); 5] = [
     ("p999", 0.999),
     ("max", 1.0),
 ];
+
+/// The percentiles of a curve: ten a nine, from 0 on.
+pub(crate) fn percentiles() -> impl Iterator<Item = f64> {
+    (0..90).map(|i| 100.0 * (1.0 - 10_f64.powf(-f64::from(i) / 10.0)))
+}
 
 /// A latency histogram.
 #[derive(Clone, Debug)]
@@ -70,14 +75,13 @@ impl Latency {
         })
     }
 
-    /// `[[percentile, microseconds], …]`: the whole distribution, ever finer towards its end, for a curve.
+    /// Microseconds at each of [`percentiles`] that so many samples reach, then the longest: the whole distribution, ever finer
+    /// towards its end.
     pub(crate) fn curve(&self) -> Option<Value> {
-        /// Points each time that what is left halves.
-        const POINTS: u32 = 5;
-        let point = |v: hdrhistogram::iterators::IterationValue<u64>| {
-            json!([v.percentile(), micros(v.value_iterated_to())])
-        };
-        (!self.is_empty()).then(|| self.0.iter_quantiles(POINTS).map(point).collect())
+        let reached =
+            percentiles().take_while(|p| (100.0 - p) / 100.0 * as_f64(self.0.len()) > 1.0 - 1e-6);
+        let points = reached.map(|p| self.us(p / 100.0));
+        (!self.is_empty()).then(|| points.chain([self.max_us()]).map(Value::from).collect())
     }
 
     /// For who writes it elsewhere.

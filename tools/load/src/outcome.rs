@@ -88,7 +88,7 @@ pub(crate) fn conclude(
         .iter()
         .map(|(who, t)| json!({"who": who.name(), "round": baseline::round_in_full(t)}))
         .collect();
-    let record = record::of(&report.json(), &rounds);
+    let record = record::of(&record::without_rounds(report.json()), &rounds);
     if let Some(dir) = &setting.record {
         let path = record::write(dir, &record)?;
         report.line(format!("record written to {}", path.display()));

@@ -55,10 +55,55 @@ pub(crate) fn write(dir: &Path, record: &Value) -> io::Result<PathBuf> {
         .map(|c| if c == ':' { '-' } else { c })
         .collect();
     let path = dir.join(file);
-    let mut text = serde_json::to_string_pretty(record)?;
-    text.push('\n');
-    fs::write(&path, text)?;
+    fs::write(&path, lines(record))?;
     Ok(path)
+}
+
+/// A record as text: a line each for what it has, and for each run or round of its list.
+fn lines(record: &Value) -> String {
+    let Some(map) = record.as_object() else {
+        return record.to_string();
+    };
+    let fields = map.iter().map(|(key, value)| {
+        let value = match value.as_array() {
+            Some(list) => {
+                let each: Vec<String> = list.iter().map(Value::to_string).collect();
+                format!("[\n{}\n]", each.join(",\n"))
+            }
+            None => value.to_string(),
+        };
+        format!("{}: {value}", Value::from(key.as_str()))
+    });
+    let all: Vec<String> = fields.collect();
+    format!("{{\n{}\n}}\n", all.join(",\n"))
+}
+
+/// What a record within another need not say again, since the other does, or since it follows from its rounds; and of the
+/// objectives those that were met.
+pub(crate) fn within(mut record: Value) -> Value {
+    if let Some(map) = record.as_object_mut() {
+        for key in ["machine", "kernel", "commit", "command"] {
+            map.remove(key);
+        }
+    }
+    if let Some(checks) = record
+        .pointer_mut("/report/slo/checks")
+        .and_then(Value::as_array_mut)
+    {
+        checks.retain(|c| c["met"] != Value::Bool(true));
+    }
+    record
+}
+
+/// A report without the rounds that stand beside it.
+pub(crate) fn without_rounds(mut report: Value) -> Value {
+    for side in ["server", "forwarder"] {
+        let side = report.pointer_mut(&format!("/baseline/{side}"));
+        if let Some(map) = side.and_then(Value::as_object_mut) {
+            map.remove("rounds");
+        }
+    }
+    report
 }
 
 /// The folder of this machine's records: `xeon-2.5ghz-2cores`.
@@ -148,6 +193,29 @@ fn date(unix: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_is_a_line_a_run_and_reads_as_it_was() {
+        let record =
+            json!({"date": "d", "report": {"a": [1, 2]}, "runs": [{"b": "c\n"}, {"b": 2}]});
+        let text = lines(&record);
+        assert_eq!(text.lines().count(), 8, "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), record);
+        let none = json!({"runs": []});
+        assert_eq!(serde_json::from_str::<Value>(&lines(&none)).unwrap(), none);
+    }
+
+    #[test]
+    fn what_stands_elsewhere_is_left_out() {
+        let run = json!({"kernel": "k", "date": "d", "report": {"slo": {"checks": [
+            {"name": "lost", "met": true}, {"name": "p99", "met": false},
+        ]}}, "rounds": [1]});
+        let rest = json!({"date": "d", "report": {"slo": {"checks": [{"name": "p99", "met": false}]}}, "rounds": [1]});
+        assert_eq!(within(run), rest);
+        let report = json!({"baseline": {"ratio": 1, "server": {"rounds": [1], "x": 2}}});
+        let rest = json!({"baseline": {"ratio": 1, "server": {"x": 2}}});
+        assert_eq!(without_rounds(report), rest);
+    }
 
     #[test]
     fn machines_have_folders() {

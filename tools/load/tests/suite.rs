@@ -114,7 +114,7 @@ fn a_target_that_is_met_gives_exit_code_0_a_record_and_a_page() {
         "every run is kept"
     );
     for run in record["runs"].as_array().unwrap() {
-        let command = run["record"]["command"].as_str().unwrap();
+        let command = run["command"].as_str().unwrap();
         assert!(
             command.starts_with("ringfork-load fanout --forwarder"),
             "{command}"

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::stats::median;
+use crate::{hist::percentiles, stats::median};
 
 /// Rounds of one measurement, one group in the page.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -40,7 +40,10 @@ pub(super) struct Round {
 pub(super) fn groups(record: &Value) -> Vec<Group> {
     let Some(runs) = record["runs"].as_array() else {
         let scenario = text(&record["report"]["scenario"]);
-        return vec![group(scenario, std::iter::once((record, "server")))];
+        return vec![group(
+            scenario,
+            std::iter::once((record, &record["command"], "server")),
+        )];
     };
     let mut names: Vec<&str> = Vec::new();
     for run in runs {
@@ -56,7 +59,13 @@ pub(super) fn groups(record: &Value) -> Vec<Group> {
         .into_iter()
         .map(|name| {
             let of = runs.iter().filter(|r| r["measure"] == name);
-            let of = of.map(|r| (&r["record"], r["side"].as_str().unwrap_or("server")));
+            let of = of.map(|r| {
+                (
+                    &r["record"],
+                    &r["command"],
+                    r["side"].as_str().unwrap_or("server"),
+                )
+            });
             let mut group = group(name.to_owned(), of);
             let first = targets.iter().find(|t| t["measure"] == name);
             if let Some(what) = first.and_then(|t| t["what"].as_str()) {
@@ -67,15 +76,20 @@ pub(super) fn groups(record: &Value) -> Vec<Group> {
         .collect()
 }
 
-fn group<'a>(id: String, records: impl Iterator<Item = (&'a Value, &'a str)>) -> Group {
+fn group<'a>(id: String, records: impl Iterator<Item = (&'a Value, &'a Value, &'a str)>) -> Group {
     let mut group = Group {
         title: id.clone(),
         id,
         devices: 1.0,
         ..Group::default()
     };
-    for (record, side) in records {
-        let command = text(&record["command"]);
+    for (record, command, side) in records {
+        // Until c8cce6b a run's command stood in its record.
+        let command = [command, &record["command"]]
+            .map(text)
+            .into_iter()
+            .find(|c| !c.is_empty())
+            .unwrap_or_default();
         if !command.is_empty() && !group.commands.contains(&command) {
             group.commands.push(command);
         }
@@ -91,11 +105,7 @@ fn group<'a>(id: String, records: impl Iterator<Item = (&'a Value, &'a str)>) ->
 
 fn round(entry: &Value, side: &str) -> Round {
     let r = &entry["round"];
-    let pairs = |list: &Value, of: &dyn Fn(&Value) -> Option<(f64, f64)>| {
-        let list = list.as_array().map_or(&[][..], Vec::as_slice);
-        list.iter().filter_map(of).collect::<Vec<_>>()
-    };
-    let mut curve = pairs(&r["curve_us"], &|p| Some((p[0].as_f64()?, p[1].as_f64()?)));
+    let mut curve = curve_of(&r["curve_us"]);
     if curve.is_empty() {
         let known = [(50.0, "p50"), (90.0, "p90"), (99.0, "p99"), (99.9, "p999")];
         curve = known
@@ -105,10 +115,8 @@ fn round(entry: &Value, side: &str) -> Round {
     }
     let seconds = r["seconds"].as_f64().unwrap_or(0.0);
     let deliveries_per_s = r["deliveries_per_s"].as_f64().unwrap_or(0.0);
+    let mut over_time = slots_of(r, seconds);
     let mut before = 0.0;
-    let mut over_time = pairs(&r["per_second"], &|slot| {
-        Some((slot["t"].as_f64()?, slot["deliveries"].as_f64()?))
-    });
     for (t, deliveries) in &mut over_time {
         let length = (*t - before).max(1e-3);
         before = *t;
@@ -129,6 +137,34 @@ fn round(entry: &Value, side: &str) -> Round {
         over_time,
         is_disturbed: r["hiccup"]["marked"] == Value::Bool(true),
     }
+}
+
+/// Percentile and microseconds: of microseconds at the usual percentiles and the longest, or of pairs (until c8cce6b).
+fn curve_of(list: &Value) -> Vec<(f64, f64)> {
+    let list = list.as_array().map_or(&[][..], Vec::as_slice);
+    if list.iter().any(Value::is_array) {
+        let pair = |p: &Value| Some((p[0].as_f64()?, p[1].as_f64()?));
+        return list.iter().filter_map(pair).collect();
+    }
+    let usual = percentiles().take(list.len().saturating_sub(1));
+    let us = list.iter().filter_map(Value::as_f64);
+    usual.chain([100.0]).zip(us).collect()
+}
+
+/// The end of each slot and the deliveries in it: of a number a slot, or of objects (until c8cce6b).
+fn slots_of(round: &Value, seconds: f64) -> Vec<(f64, f64)> {
+    let (now, then) = (&round["over_time"], &round["per_second"]);
+    if let Some(list) = then.as_array() {
+        let slot = |s: &Value| Some((s["t"].as_f64()?, s["deliveries"].as_f64()?));
+        return list.iter().filter_map(slot).collect();
+    }
+    let list = now["deliveries"].as_array().map_or(&[][..], Vec::as_slice);
+    let length = now["slot_s"].as_f64().unwrap_or(0.1);
+    let deliveries = list.iter().filter_map(Value::as_f64);
+    (1..)
+        .map(|i| (f64::from(i) * length).min(seconds))
+        .zip(deliveries)
+        .collect()
 }
 
 impl Group {
@@ -194,11 +230,10 @@ impl Group {
     }
 }
 
-/// The percentiles that a curve is drawn through: twenty a nine, as far as every round reaches; of rounds that have a few
+/// The percentiles that a curve is drawn through: the usual ones, as far as every round reaches; of rounds that have a few
 /// percentiles only, those.
 fn grid(rounds: &[&Round]) -> Vec<f64> {
     const FEW: usize = 8;
-    const STEP: f64 = 0.05;
     if rounds.iter().all(|r| r.curve.len() <= FEW) {
         let mut all: Vec<f64> = rounds
             .iter()
@@ -220,10 +255,7 @@ fn grid(rounds: &[&Round]) -> Vec<f64> {
         .filter_map(reach)
         .reduce(f64::min)
         .unwrap_or(0.0);
-    (0..200)
-        .map(|i| 100.0 * (1.0 - 10_f64.powf(-f64::from(i) * STEP)))
-        .take_while(|p| *p <= top)
-        .collect()
+    percentiles().take_while(|p| *p <= top).collect()
 }
 
 impl Round {
@@ -334,6 +366,28 @@ mod tests {
         let g = &groups(&old)[0];
         assert_eq!(g.rounds[0].curve, [(50.0, 1.0), (99.0, 2.0)]);
         assert_eq!(g.rounds[0].over_time, [(3.0, 7.0)]);
+    }
+
+    #[test]
+    fn what_a_round_writes_is_what_is_drawn() {
+        use crate::{baseline::round_in_full, tally::Tally};
+        const MS: u64 = 1_000_000;
+        let mut t = Tally::new(0..250 * MS);
+        for us in 1..=1000 {
+            t.delivery.record(us * 1000);
+        }
+        t.series.arrived(150 * MS, MS);
+        t.series.finish();
+        let r = round(
+            &json!({"who": "server", "round": round_in_full(&t)}),
+            "server",
+        );
+        // p0, ten a nine up to three nines, and the longest.
+        assert_eq!(r.curve.len(), 32);
+        assert!((r.at(90.0).unwrap() - 900.0).abs() < 1.0);
+        let (percentile, longest) = r.curve[31];
+        assert!((percentile - 100.0).abs() < 1e-9 && (longest - 1000.0).abs() < 1.0);
+        assert_eq!(r.over_time, [(0.1, 0.0), (0.2, 10.0)]);
     }
 
     #[test]
