@@ -116,6 +116,7 @@ pub(crate) async fn run(
             style: scenario.signalling,
             sessions: traffic.sessions,
             devices: traffic.devices,
+            first_user: 0,
             seed: setting.seed,
             msrp: link.listens(),
             give_up: None,

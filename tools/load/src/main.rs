@@ -16,7 +16,9 @@
 //! shown with a forwarder that is faulty on purpose (`fault`, `tests/faults.rs`).
 
 mod assembly;
+mod background;
 mod baseline;
+mod beside;
 mod body;
 mod chunks;
 mod cli;
@@ -53,6 +55,7 @@ mod record;
 mod relay;
 mod report;
 mod round;
+mod saturation;
 mod scenario;
 mod sender;
 mod series;
@@ -136,6 +139,7 @@ fn play(scenario: &Scenario, setting: &Setting, json: bool) -> Result<ExitCode, 
             Kind::Fanout => fanout::run(scenario, setting).await,
             Kind::SlowDevice(slow) => slow::run(scenario, slow, setting).await,
             Kind::Idle(idle) => idle::run(scenario, idle, setting).await,
+            Kind::Beside(beside) => beside::run(scenario, beside, setting).await,
             Kind::Sweep(sweep) => sweep::run(scenario, sweep, setting).await,
             Kind::Reply => answering::run(scenario, setting, First::One).await,
             Kind::ActivityRace => answering::run(scenario, setting, First::Two).await,

@@ -1,22 +1,34 @@
 //! What waits to be written on one connection. Order is kept; a short write keeps the rest.
 
 use std::{
+    collections::VecDeque,
     io::{self, ErrorKind, Write},
     net::TcpStream,
 };
 
-/// Bytes that a socket did not take yet, oldest first.
+/// Bytes that a socket did not take yet, oldest first. In pieces: beyond saturation tens of megabytes wait, and neither
+/// growing nor what has gone from the front may move them.
 #[derive(Default)]
 pub(crate) struct Out {
-    bytes: Vec<u8>,
-    /// `bytes[..taken]` have gone.
+    /// Pieces that are full, oldest first; none is empty.
+    full: VecDeque<Vec<u8>>,
+    /// Bytes in `full`.
+    full_bytes: usize,
+    /// Where is appended.
+    last: Vec<u8>,
+    /// So many bytes of the oldest piece have gone.
     taken: usize,
 }
 
 impl Out {
+    /// From here on a piece is full. A message begins and ends in the same one, however long it is.
+    const PIECE: usize = 256 * 1024;
+    /// Memory that an idle connection may keep.
+    const KEEP: usize = 64 * 1024;
+
     /// Bytes that wait.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.taken
+        self.full_bytes + self.last.len() - self.taken
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -25,7 +37,11 @@ impl Out {
 
     /// Where a writer appends; [`Out::flush`] sends it.
     pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+        if self.last.len() >= Self::PIECE {
+            self.full_bytes += self.last.len();
+            self.full.push_back(std::mem::take(&mut self.last));
+        }
+        &mut self.last
     }
 
     /// Writes `bytes` behind what waits: at once if nothing does, so that the usual case copies nothing.
@@ -38,37 +54,46 @@ impl Out {
                 }
             }
         }
-        self.bytes.extend_from_slice(bytes);
+        self.tail().extend_from_slice(bytes);
         Ok(())
     }
 
-    /// Writes until nothing waits or the socket is full.
-    pub(crate) fn flush(&mut self, stream: &TcpStream) -> io::Result<()> {
+    /// Writes until nothing waits, the socket is full, or `most` bytes and the rest of a write have gone.
+    pub(crate) fn flush(&mut self, stream: &TcpStream, most: usize) -> io::Result<()> {
+        let mut gone = 0;
         while !self.is_empty() {
-            match write_some(stream, &self.bytes[self.taken..])? {
-                0 => break,
-                n => self.taken += n,
+            let oldest = self.full.front().unwrap_or(&self.last);
+            match write_some(stream, &oldest[self.taken..])? {
+                0 => return Ok(()),
+                n => {
+                    self.taken += n;
+                    gone += n;
+                }
+            }
+            if self.taken == oldest.len() {
+                self.taken = 0;
+                match self.full.pop_front() {
+                    Some(piece) => self.full_bytes -= piece.len(),
+                    None => self.last.clear(),
+                }
+            }
+            if gone >= most && !self.is_empty() {
+                return Ok(());
             }
         }
-        if self.is_empty() {
-            self.bytes.clear();
-            self.taken = 0;
-            if self.bytes.capacity() > Self::KEEP {
-                self.bytes = Vec::new();
-            }
-        } else if self.taken > Self::KEEP {
-            self.bytes.drain(..self.taken);
-            self.taken = 0;
+        if self.last.capacity() > Self::KEEP {
+            self.last = Vec::new();
         }
         Ok(())
     }
-
-    /// Memory that an idle connection may keep, and the sent bytes at the front that are not worth moving for.
-    const KEEP: usize = 64 * 1024;
 }
+
+/// What one write may hand over. On loopback the kernel delivers it in the same call, which nothing interrupts.
+const WRITE_BYTES: usize = 256 * 1024;
 
 /// Bytes taken by the socket, 0 if it is full.
 fn write_some(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let bytes = &bytes[..bytes.len().min(WRITE_BYTES)];
     loop {
         return match stream.write(bytes) {
             Ok(n) => Ok(n),
@@ -112,7 +137,7 @@ mod tests {
         while got.len() < sent.len() {
             let n = peer.read(&mut piece).unwrap();
             got.extend_from_slice(&piece[..n]);
-            out.flush(&stream).unwrap();
+            out.flush(&stream, 1 << 20).unwrap();
         }
         assert!(got == sent, "bytes lost or out of order");
         assert!(out.is_empty());

@@ -45,6 +45,8 @@ pub(crate) struct Setting {
     pub(crate) seed: u64,
     /// Distinguishes this run's Message-IDs from those of another.
     pub(crate) run: u32,
+    /// The number of the first user: two runs against one server must not share any.
+    pub(crate) first_user: u32,
     /// Cores of the server (or forwarder) and of the generator; none: wherever the kernel puts them.
     pub(crate) cores: Option<(usize, usize)>,
 }

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::{
     clock::{Clock, nanos},
     forward::Kind,
-    names, pin,
+    names, pin, proc,
     relay::Doors,
     report::Check,
     trouble::Trouble,
@@ -85,7 +85,12 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if !self.ended {
-            // It may have ended by itself: nothing to do then.
+            // Its own children first: nobody else knows them once it has gone. Any may have ended by itself.
+            for pid in proc::children(self.child.id()) {
+                if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+            }
             let _ = self.child.kill();
             let _ = self.child.wait();
         }

@@ -62,6 +62,8 @@ pub(crate) struct Stage<'a> {
     meter: Meter,
     /// None if there is no SIP.
     peers: Option<Peers>,
+    /// Where the server takes it.
+    sip: Option<SocketAddr>,
     server: Option<Server>,
     kamailio: Option<Kamailio>,
     /// The process that is measured, if it is on this machine.
@@ -121,6 +123,7 @@ impl<'a> Stage<'a> {
             link,
             meter: Meter::start(clock, setting.cores_used()?, setting.hiccup)?,
             peers: None,
+            sip: None,
             server: None,
             kamailio: None,
             pid: setting.pid,
@@ -204,12 +207,14 @@ impl<'a> Stage<'a> {
         sessions: u32,
         sip: SocketAddr,
     ) -> Result<(), Trouble> {
+        self.sip = Some(sip);
         let peers = self.peers.insert(Peers::start(
             PeersOptions {
                 server: sip,
                 style: scenario.signalling,
                 sessions,
                 devices: self.traffic.devices,
+                first_user: setting.first_user,
                 seed: setting.seed,
                 msrp: self.link.listens(),
                 give_up: None,
@@ -252,6 +257,11 @@ impl<'a> Stage<'a> {
             apart: None,
             at_once: self.traffic.chunking.map_or(1, |c| c.interleave),
         }
+    }
+
+    /// Where the server takes SIP, if it does.
+    pub(crate) fn sip(&self) -> Option<SocketAddr> {
+        self.sip
     }
 
     /// Carries out a round over all sessions of `who`.

@@ -47,6 +47,9 @@ pub(crate) struct Against {
     /// Plant a fault into the forwarder.
     #[arg(long, value_name = "KIND:N", hide = true, conflicts_with_all = ["spawn", "target", "relay", "direct"])]
     fault: Option<String>,
+    /// The number of the first user, beside another run against the same server.
+    #[arg(long, value_name = "N", hide = true, default_value_t = 0)]
+    first_user: u32,
     /// Shards of a server that is started.
     #[arg(long, default_value_t = 1)]
     shards: u16,
@@ -133,6 +136,7 @@ impl Against {
             hiccup: hiccup::THRESHOLD,
             seed: self.seed.unwrap_or_else(chance),
             run: u32::try_from(chance() >> 32).unwrap_or(0),
+            first_user: self.first_user,
             cores: self.cores()?,
         })
     }

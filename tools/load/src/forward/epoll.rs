@@ -193,7 +193,7 @@ impl<'a> Forwarder<'a> {
             return;
         };
         let session = conn.session;
-        match conn.out.flush(&conn.stream) {
+        match conn.out.flush(&conn.stream, usize::MAX) {
             Ok(()) => self.hold_back(session),
             Err(_) => self.end(session),
         }

@@ -119,6 +119,7 @@ impl Scene {
                 style: scenario.signalling,
                 sessions: users,
                 devices: traffic.devices,
+                first_user: 0,
                 seed: setting.seed,
                 msrp: link.listens(),
                 give_up: Some(give_up),

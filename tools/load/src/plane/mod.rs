@@ -43,13 +43,16 @@ use crate::{
     names,
     out::Out,
     progress::Pulse,
-    round::{self, Plan, Round},
+    round::{self, Load, Plan, Round},
     sender::Sender,
     tally::Tally,
 };
 
 /// What one read may take: at saturation, hundreds of frames.
 const READ_BYTES: usize = 256 * 1024;
+/// What one read and one turn's writes of a connection may take in an open loop: a fraction of the time that a send may be
+/// late.
+const OPEN_LOOP_BYTES: usize = 64 * 1024;
 /// How long a connection of ours may take to come up.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Bytes that a connection may send before it has named its session.
@@ -254,7 +257,11 @@ impl Plane {
                         }
                     }
                     LISTENER => self.accept()?,
-                    _ => self.serve(ready),
+                    _ => {
+                        self.serve(ready);
+                        // A turn over connections with much to read is longer than a send may be late.
+                        self.send_due(self.clock.now());
+                    }
                 }
             }
             if n == 0 && timeout == Some(Duration::ZERO) {
@@ -337,7 +344,8 @@ impl Plane {
         let Some(Some(conn)) = self.conns.get(id) else {
             return;
         };
-        match (&conn.tcp).read(&mut self.scratch) {
+        let most = self.most(READ_BYTES);
+        match (&conn.tcp).read(&mut self.scratch[..most]) {
             Ok(0) => self.end(id, "closed by the peer"),
             Ok(n) => {
                 let scratch = std::mem::take(&mut self.scratch);
@@ -414,11 +422,22 @@ impl Plane {
         }
     }
 
+    /// So many bytes at a time, or fewer where sends are due meanwhile.
+    fn most(&self, bytes: usize) -> usize {
+        let is_open = |r: &Round| matches!(r.plan.load, Load::Rate(_));
+        if self.round.as_ref().is_some_and(is_open) {
+            bytes.min(OPEN_LOOP_BYTES)
+        } else {
+            bytes
+        }
+    }
+
     fn flush(&mut self, id: usize) {
+        let most = self.most(usize::MAX);
         let Some(Some(conn)) = self.conns.get_mut(id) else {
             return;
         };
-        if let Err(e) = conn.out.flush(&conn.tcp) {
+        if let Err(e) = conn.out.flush(&conn.tcp, most) {
             return self.end(id, &e.to_string());
         }
         let interest = Interest {

@@ -111,7 +111,7 @@ impl Plane {
         }
     }
 
-    fn send_due(&mut self, now: Nanos) {
+    pub(super) fn send_due(&mut self, now: Nanos) {
         let Some(round) = &mut self.round else {
             return;
         };
@@ -139,6 +139,9 @@ impl Plane {
                 touched.push(id);
             }
         }
+        // One write a connection, however many messages of it were due.
+        touched.sort_unstable();
+        touched.dedup();
         for id in touched {
             self.flush(id);
         }

@@ -42,6 +42,14 @@ const SLOW: &[&str] = &[
     "slow_device.legs_given_up",
 ];
 
+/// Of small messages beside large ones.
+const BESIDE: &[&str] = &[
+    "beside.p99_ratio",
+    "beside.alone.p99",
+    "beside.beside.p99",
+    "beside.large.deliveries_per_s",
+];
+
 /// Of sessions that stand.
 const IDLE: &[&str] = &[
     "server.rss_bytes",
@@ -110,6 +118,7 @@ impl Kind {
         match self {
             Self::Fanout => [MESSAGES, SIGNALLING].concat(),
             Self::SlowDevice(_) => [MESSAGES, SLOW, SIGNALLING].concat(),
+            Self::Beside(_) => [MESSAGES, BESIDE, SIGNALLING].concat(),
             Self::Idle(_) => [IDLE, SIGNALLING].concat(),
             Self::Sweep(_) => [SWEEP, SIGNALLING].concat(),
             Self::Reply | Self::ActivityRace => [MESSAGES, CALLS, ACTIVITY].concat(),

@@ -20,6 +20,7 @@ pub(crate) use objective::Objective;
 pub(crate) use walk::{Section, Walk};
 
 use crate::{
+    beside::Beside,
     chunks::Chunking,
     idle::Idle,
     life::{chat::Chat, registrations::Storm},
@@ -45,9 +46,11 @@ pub(crate) const BUILT_IN: &[(&str, &str)] = built_in![
     "large-frame-64k",
     "large-frame-8m",
     "slow-device",
+    "beside-large",
     "chunked",
     "idle",
     "sweep",
+    "goodput",
     "reply",
     "activity-race",
     "churn",
@@ -77,6 +80,8 @@ pub(crate) enum Kind {
     Fanout,
     /// One device of each session stops reading (`slow`).
     SlowDevice(SlowDevice),
+    /// One sender saturates with large messages beside them (`beside`).
+    Beside(Beside),
     /// Sessions are set up and stand (`idle`).
     Idle(Idle),
     /// Load from little to beyond saturation (`sweep`).

@@ -11,8 +11,8 @@ use super::{
     walk::{Problem, Section, Walk},
 };
 use crate::{
-    chunks::Chunking, idle::Idle, media::MediaStyle, plane::body_bytes_min, sip_text::Transport,
-    slow::SlowDevice, stats::Bound, sweep::Sweep, ua::Style,
+    beside::Beside, chunks::Chunking, idle::Idle, media::MediaStyle, plane::body_bytes_min,
+    sip_text::Transport, slow::SlowDevice, stats::Bound, sweep::Sweep, ua::Style,
 };
 
 /// The longest text that is read.
@@ -82,6 +82,7 @@ fn top<'a>(walk: &mut Walk<'a>, name: &str, table: &'a DeTable<'a>) -> Option<Sc
 const KINDS: &[(&str, ReadKind)] = &[
     ("fanout", |_| Kind::Fanout),
     ("slow-device", |s| Kind::SlowDevice(SlowDevice::read(s))),
+    ("beside", |s| Kind::Beside(Beside::read(s))),
     ("idle", |s| Kind::Idle(Idle::read(s))),
     ("sweep", |s| Kind::Sweep(Sweep::read(s))),
     ("reply", |_| Kind::Reply),

@@ -121,15 +121,36 @@ impl<'a> Measured<'a> {
                 Ok(None)
             }
             Way::Missing(why) => Ok(Some(Fault::NotRun(why.clone()))),
+            Way::List => {
+                let more = extras(&self.measure.way, rounds);
+                let words = self.words(&self.measure.run, bench, &more);
+                let record = self.run(words, false, bench).await?;
+                Ok(self.alone(record.map(|mut r| r["report"].take())))
+            }
             Way::Alone => {
                 for _ in 0..rounds {
-                    match self.report(&self.measure.run, false, bench).await? {
-                        Ok(ours) => self.pairs.push(Pair { ours, theirs: None }),
-                        Err(fault) => return Ok(Some(fault)),
+                    let report = self.report(&self.measure.run, false, bench).await?;
+                    if let Some(fault) = self.alone(report) {
+                        return Ok(Some(fault));
                     }
                 }
                 Ok(None)
             }
+            Way::Page => {
+                let report = self.report(&self.measure.run, false, bench).await?;
+                Ok(self.alone(report))
+            }
+        }
+    }
+
+    /// A report that is held against no other, or why there is none.
+    fn alone(&mut self, report: Result<Value, Fault>) -> Option<Fault> {
+        match report {
+            Ok(ours) => {
+                self.pairs.push(Pair { ours, theirs: None });
+                None
+            }
+            Err(fault) => Some(fault),
         }
     }
 
@@ -141,6 +162,13 @@ impl<'a> Measured<'a> {
                 is_disturbed(&pair.ours) || pair.theirs.as_ref().is_some_and(is_disturbed);
             if is_tail && disturbed {
                 samples.left_out += 1;
+                continue;
+            }
+            if let Some(list) = found(&pair.ours, path).and_then(Value::as_array) {
+                let numbers = list.iter().filter_map(Value::as_f64);
+                samples.left_out += list.len() - numbers.clone().count();
+                samples.judged.extend(numbers.clone());
+                samples.ours.extend(numbers);
                 continue;
             }
             let Some(ours) = figure(&pair.ours, path) else {
@@ -272,13 +300,15 @@ pub(crate) fn extras(way: &Way, rounds: u32) -> Vec<String> {
     let words: &[&str] = match way {
         Way::Baseline => &["--baseline", "--rounds", &rounds],
         Way::HalfLoad => &["--rate", "1", "--baseline", "--rounds", &rounds],
-        Way::Against(_) | Way::Alone | Way::Missing(_) => &[],
+        Way::List => &["--rounds", &rounds],
+        Way::Against(_) | Way::Alone | Way::Page | Way::Missing(_) => &[],
     };
     words.iter().map(|w| (*w).to_owned()).collect()
 }
 
 /// How objectives are named that say something of the machine, the generator or the baseline.
-const NOT_THE_SERVERS: [&str; 4] = [
+const NOT_THE_SERVERS: [&str; 5] = [
+    "carried_beyond",
     "send_lag_p99_us",
     "signalling_lag",
     "baseline_rounds_with_faults",
@@ -322,7 +352,11 @@ fn is_disturbed(round: &Value) -> bool {
 
 /// The number at a path with dots; nothing where it was not measured.
 fn figure(of: &Value, path: &str) -> Option<f64> {
-    path.split('.').try_fold(of, |v, key| v.get(key))?.as_f64()
+    found(of, path)?.as_f64()
+}
+
+fn found<'v>(of: &'v Value, path: &str) -> Option<&'v Value> {
+    path.split('.').try_fold(of, |v, key| v.get(key))
 }
 
 #[cfg(test)]
@@ -390,5 +424,23 @@ mod tests {
         assert_eq!((tail.judged, tail.left_out), (vec![1.5, 0.5], 1));
         assert_eq!(m.samples("deliveries_per_s", false).judged.len(), 3);
         assert_eq!(m.samples("setup_us.p99", true).judged, Vec::<f64>::new());
+    }
+
+    #[test]
+    fn a_list_is_a_sample_each_but_for_what_the_machine_disturbed() {
+        let measure = Measure {
+            way: Way::List,
+            run: Vec::new(),
+            needs: Vec::new(),
+            quick: true,
+        };
+        let mut m = Measured::new(&measure);
+        for list in [json!([0.5, null, 2.0]), json!([3.0])] {
+            let report = json!({"beside": {"p99_ratio_each": list}});
+            assert_eq!(m.alone(Ok(report)), None);
+        }
+        let samples = m.samples("beside.p99_ratio_each", true);
+        assert_eq!(samples.judged, [0.5, 2.0, 3.0]);
+        assert_eq!(samples.left_out, 1);
     }
 }

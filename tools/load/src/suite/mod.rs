@@ -115,6 +115,16 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Trouble> {
             });
         }
     }
+    if options.only.is_empty() && !options.quick {
+        for (name, measure) in targets.measures.iter().filter(|m| m.1.way == Way::Page) {
+            progress(&format!("{name}, for the page"));
+            let mut measured = Measured::new(measure);
+            if let Some(fault) = measured.more(1, &bench).await? {
+                eprintln!("  {name}: {}", Outcome::Without(fault).verdict());
+            }
+            keep(name, None, &measured, &mut runs);
+        }
+    }
     conclude(options, &root, &rows, &runs)
 }
 
@@ -162,16 +172,21 @@ async fn one(
             break;
         }
     }
+    keep(name, of[0].against.as_deref(), &measured, runs);
+    Ok(outcomes)
+}
+
+/// Puts the runs of a measurement into the record; `against` is what the other side is called.
+fn keep(name: &str, against: Option<&str>, measured: &Measured<'_>, runs: &mut Vec<Value>) {
     runs.extend(measured.runs.iter().map(|ran| {
         json!({
             "measure": name,
-            "side": if ran.is_other { of[0].against.as_deref() } else { Some("server") },
+            "side": if ran.is_other { against } else { Some("server") },
             "command": ran.command,
             "exit": ran.exit,
-            "record": ran.record,
+            "record": ran.record.clone().map(record::within),
         })
     }));
-    Ok(outcomes)
 }
 
 /// Tells and keeps what came of it.

@@ -73,8 +73,19 @@ pub(crate) enum Way {
     Against(Vec<String>),
     /// One run: its figure.
     Alone,
+    /// One run whose figure is a list: a sample each, none where the machine disturbed it.
+    List,
+    /// One run that no target rests on: for the page.
+    Page,
     /// It cannot be made yet, and why.
     Missing(String),
+}
+
+impl Way {
+    /// Its samples are ratios of two sides.
+    fn is_ratio(&self) -> bool {
+        matches!(self, Self::Baseline | Self::HalfLoad | Self::Against(_))
+    }
 }
 
 /// Reads the file; `name` is for messages. All that is wrong with it at once, a line each.
@@ -173,7 +184,7 @@ fn target(s: &mut Section<'_, '_>, measures: &BTreeMap<String, Measure>) -> Targ
                 names.join(", "),
             );
         }
-        Some(m) if !matches!(m.way, Way::Alone | Way::Missing(_)) && !s.has("against") => {
+        Some(m) if m.way.is_ratio() && !s.has("against") => {
             s.problem("against", "is missing", "what the figure is divided by");
         }
         Some(_) | None => {}
@@ -223,14 +234,23 @@ fn measure(s: &mut Section<'_, '_>) -> Measure {
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    let by = ["baseline", "half-load", "against", "alone", "missing"].map(|word| (word, word));
+    const WAYS: [&str; 7] = [
+        "baseline",
+        "half-load",
+        "against",
+        "alone",
+        "list",
+        "page",
+        "missing",
+    ];
+    let by = WAYS.map(|word| (word, word));
     let mut way = "";
     s.choice("by", &by, &mut way);
     if !s.has("by") {
         s.problem(
             "by",
             "is missing",
-            "\"baseline\", \"half-load\", \"against\", \"alone\", \"missing\"",
+            WAYS.map(|w| format!("{w:?}")).join(", "),
         );
     }
     let other = words(text(s, "against", "a command"));
@@ -258,6 +278,8 @@ fn measure(s: &mut Section<'_, '_>) -> Measure {
             "half-load" => Way::HalfLoad,
             "against" => Way::Against(other),
             "missing" => Way::Missing(why),
+            "list" => Way::List,
+            "page" => Way::Page,
             _ => Way::Alone,
         },
         run,
@@ -428,7 +450,9 @@ figure = "delivery_us.p99"
             let commands = match &m.way {
                 Way::Missing(_) => Vec::new(),
                 Way::Against(other) => vec![m.run.clone(), other.clone()],
-                Way::Baseline | Way::HalfLoad | Way::Alone => vec![m.run.clone()],
+                Way::Baseline | Way::HalfLoad | Way::Alone | Way::List | Way::Page => {
+                    vec![m.run.clone()]
+                }
             };
             for mut words in commands {
                 if !super::super::measure::names_its_place(&words) {

@@ -23,6 +23,7 @@ use std::{
 use place::Place;
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
 use refusal::Refusal;
+use ringfork::wire::sdp::Setup;
 
 use crate::{
     clock::{Clock, nanos},
@@ -46,6 +47,33 @@ pub(crate) struct Style {
     pub(crate) media: MediaStyle,
 }
 
+impl Style {
+    /// As options of the command line.
+    pub(crate) fn words(&self) -> [&'static str; 7] {
+        let setup = |setup| match setup {
+            Setup::Active => "active",
+            Setup::Passive => "passive",
+            Setup::ActPass => "actpass",
+        };
+        [
+            "--transport",
+            match self.transport {
+                Transport::Udp => "udp",
+                Transport::Tcp => "tcp",
+            },
+            "--offer",
+            setup(self.media.offer),
+            "--setup",
+            setup(self.media.answer),
+            if self.media.cema {
+                "--cema"
+            } else {
+                "--no-cema"
+            },
+        ]
+    }
+}
+
 /// Who there is to be.
 #[derive(Clone, Debug)]
 pub(crate) struct PeersOptions {
@@ -53,6 +81,8 @@ pub(crate) struct PeersOptions {
     pub(crate) style: Style,
     pub(crate) sessions: u32,
     pub(crate) devices: u16,
+    /// Number of the first user; the others follow.
+    pub(crate) first_user: u32,
     pub(crate) seed: u64,
     /// Where our data plane takes connections; 0.0.0.0 if the server is on loopback.
     pub(crate) msrp: SocketAddr,
@@ -185,7 +215,8 @@ impl Peers {
             let world = Rc::clone(world);
             async move {
                 let device = u16::try_from(n % devices).unwrap_or(u16::MAX);
-                Ok(world.register(n / devices, device, expires).await?)
+                let user = world.options.first_user + n / devices;
+                Ok(world.register(user, device, expires).await?)
             }
         };
         in_turn(world.options.sessions * devices, each).await
@@ -198,7 +229,9 @@ impl Peers {
             let (world, session) = (Rc::clone(world), sessions.start + nth);
             async move {
                 let start = world.clock.now();
-                let (_, acked) = world.call(session, session).await?;
+                let (_, acked) = world
+                    .call(session, world.options.first_user + session)
+                    .await?;
                 world.setup.borrow_mut().record(acked - start);
                 Ok(())
             }
