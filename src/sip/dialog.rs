@@ -14,12 +14,7 @@ use crate::wire::{
 /// A dialog, early or confirmed.
 #[derive(Clone, Debug)]
 pub struct Dialog {
-    call_id: Vec<u8>,
-    /// From and To of our requests, tags included.
-    local: Vec<u8>,
-    remote: Vec<u8>,
-    local_tag: Vec<u8>,
-    remote_tag: Vec<u8>,
+    names: Names,
     local_cseq: u32,
     remote_cseq: Option<u32>,
     /// URIs with their header parameters, brackets included, in the order in which our requests pass them.
@@ -29,6 +24,71 @@ pub struct Dialog {
     confirmed: bool,
     caller: bool,
     flow: Flow,
+}
+
+/// Call-ID, From and To of our requests, in one piece: they stay the same for the life of a dialog.
+#[derive(Clone, Debug)]
+struct Names {
+    bytes: Box<[u8]>,
+    /// Where From and To begin, and where To ends.
+    local: u32,
+    remote: u32,
+    end: u32,
+    /// Where in all of that the tags begin and end.
+    local_tag: (u32, u32),
+    remote_tag: (u32, u32),
+}
+
+impl Names {
+    /// `local` and `remote`: values of From and To, tags included where there are any. `None`: longer than any message.
+    fn new(
+        call_id: &[u8],
+        (local, local_tag): (&[u8], &[u8]),
+        (remote, remote_tag): (&[u8], &[u8]),
+    ) -> Option<Self> {
+        let place = |at: usize| u32::try_from(at).ok();
+        let mut bytes = [call_id, local, remote].concat();
+        let ends = [call_id, local, remote].map(<[u8]>::len);
+        let mut span = |tag: &[u8]| {
+            // As a rule it is the last that From or To says; one that was folded stands behind.
+            let found = match tag.len() {
+                0 => Some(0),
+                n => bytes.windows(n).rposition(|w| w == tag),
+            };
+            let at = found.unwrap_or_else(|| {
+                bytes.extend_from_slice(tag);
+                bytes.len() - tag.len()
+            });
+            Some((place(at)?, place(at + tag.len())?))
+        };
+        let (local_tag, remote_tag) = (span(local_tag)?, span(remote_tag)?);
+        Some(Self {
+            bytes: bytes.into(),
+            local: place(ends[0])?,
+            remote: place(ends[0] + ends[1])?,
+            end: place(ends[0] + ends[1] + ends[2])?,
+            local_tag,
+            remote_tag,
+        })
+    }
+
+    fn part(&self, from: u32, to: u32) -> &[u8] {
+        self.bytes
+            .get(from as usize..to as usize)
+            .unwrap_or_default()
+    }
+
+    fn call_id(&self) -> &[u8] {
+        self.part(0, self.local)
+    }
+
+    fn local(&self) -> &[u8] {
+        self.part(self.local, self.remote)
+    }
+
+    fn remote(&self) -> &[u8] {
+        self.part(self.remote, self.end)
+    }
 }
 
 impl Dialog {
@@ -46,11 +106,14 @@ impl Dialog {
         let mut route_set = routes(response);
         route_set.reverse();
         Some(Self {
-            call_id: invite.call_id().ok()?.to_vec(),
-            local: unfold(invite.header(Name::From)?).into_owned(),
-            remote: unfold(response.header(Name::To)?).into_owned(),
-            local_tag: from.tag().unwrap_or_default().to_vec(),
-            remote_tag: to.tag()?.to_vec(),
+            names: Names::new(
+                invite.call_id().ok()?,
+                (
+                    &unfold(invite.header(Name::From)?),
+                    from.tag().unwrap_or_default(),
+                ),
+                (&unfold(response.header(Name::To)?), to.tag()?),
+            )?,
             local_cseq: invite.cseq().ok()?.number,
             remote_cseq: None,
             route_set,
@@ -73,11 +136,14 @@ impl Dialog {
             local.extend_from_slice(local_tag);
         }
         Some(Self {
-            call_id: invite.call_id().ok()?.to_vec(),
-            local,
-            remote: unfold(invite.header(Name::From)?).into_owned(),
-            local_tag: local_tag.to_vec(),
-            remote_tag: from.tag().unwrap_or_default().to_vec(),
+            names: Names::new(
+                invite.call_id().ok()?,
+                (&local, local_tag),
+                (
+                    &unfold(invite.header(Name::From)?),
+                    from.tag().unwrap_or_default(),
+                ),
+            )?,
             local_cseq: 0,
             remote_cseq: Some(invite.cseq().ok()?.number),
             route_set: routes(invite),
@@ -122,19 +188,21 @@ impl Dialog {
     /// Call-ID.
     #[must_use]
     pub fn call_id(&self) -> &[u8] {
-        &self.call_id
+        self.names.call_id()
     }
 
     /// Our tag.
     #[must_use]
     pub fn local_tag(&self) -> &[u8] {
-        &self.local_tag
+        let (from, to) = self.names.local_tag;
+        self.names.part(from, to)
     }
 
     /// Their tag; empty of an RFC 2543 caller.
     #[must_use]
     pub fn remote_tag(&self) -> &[u8] {
-        &self.remote_tag
+        let (from, to) = self.names.remote_tag;
+        self.names.part(from, to)
     }
 
     /// The URI that our requests are for.
@@ -162,9 +230,9 @@ impl Dialog {
         } else {
             (to.tag(), from.tag())
         };
-        call_id == self.call_id
-            && theirs.unwrap_or_default() == self.remote_tag
-            && ours.unwrap_or_default() == self.local_tag
+        call_id == self.call_id()
+            && theirs.unwrap_or_default() == self.remote_tag()
+            && ours.unwrap_or_default() == self.local_tag()
     }
 
     /// Checks the order of a request of theirs and keeps its CSeq number: a lower one than seen gets 500
@@ -251,9 +319,9 @@ impl Dialog {
             );
         }
         line("Max-Forwards", b"70");
-        line("From", &self.local);
-        line("To", &self.remote);
-        line("Call-ID", &self.call_id);
+        line("From", self.names.local());
+        line("To", self.names.remote());
+        line("Call-ID", self.names.call_id());
         line(
             "CSeq",
             &[cseq.to_string().as_bytes(), b" ", method.as_bytes()].concat(),
