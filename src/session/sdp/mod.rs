@@ -145,7 +145,10 @@ impl Own {
 
     /// Our MSRP URI.
     fn uri(&self) -> String {
-        format!("msrp://{}/{};tcp", self.addr, self.session_id)
+        let mut uri = format!("msrp://{}/{};tcp", self.addr, self.session_id);
+        // The data plane holds it for as long as the leg stands.
+        uri.shrink_to_fit();
+        uri
     }
 
     /// An offer to this leg with what `from` (an offer of another leg, or an answer that we said on this one) says.
