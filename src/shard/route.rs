@@ -47,7 +47,7 @@ impl Shard {
             self.owner(now, &message, shards)
         };
         if to == self.id {
-            self.endpoint.handle_message(now, flow, bytes);
+            self.endpoint.handle_read(now, flow, &message);
             return;
         }
         let bytes: Box<[u8]> = bytes.into();

@@ -160,10 +160,20 @@ impl Endpoint {
     /// A whole message from a datagram or, framed by `Stream`, from a connection. What cannot be read is answered (400, 505,
     /// 513, ...) where it lets itself be answered, else dropped.
     pub fn handle_message(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
+        self.heard(now, flow);
+        self.receive(now, flow, bytes);
+    }
+
+    /// [`Endpoint::handle_message`] of a message that its caller has read.
+    pub fn handle_read(&mut self, now: Instant, flow: Flow, message: &Message<'_>) {
+        self.heard(now, flow);
+        self.receive_read(now, flow, message);
+    }
+
+    fn heard(&mut self, now: Instant, flow: Flow) {
         if let Flow::Stream { home, conn, peer } = flow {
             self.links.heard(now, (home, conn), peer);
         }
-        self.receive(now, flow, bytes);
     }
 
     /// What a stream could not frame ([`Item::Broken`](super::Item)): answered by the status of its error where it is a request

@@ -25,17 +25,18 @@ impl Endpoint {
         if bytes.is_empty() {
             return;
         }
-        let message = match Message::parse(bytes) {
-            Ok(message) if !message.is_request() => {
-                self.receive_response(now, flow, &message);
-                return;
-            }
-            Ok(message) => message,
-            Err(error) => {
-                self.refuse_malformed(now, flow, bytes, error);
-                return;
-            }
-        };
+        match Message::parse(bytes) {
+            Ok(message) => self.receive_read(now, flow, &message),
+            Err(error) => self.refuse_malformed(now, flow, bytes, error),
+        }
+    }
+
+    /// See [`Endpoint::handle_read`].
+    pub(super) fn receive_read(&mut self, now: Instant, flow: Flow, message: &Message<'_>) {
+        if !message.is_request() {
+            self.receive_response(now, flow, message);
+            return;
+        }
         let peer = match flow {
             Flow::Udp { peer, .. } | Flow::Stream { peer, .. } => peer,
         };

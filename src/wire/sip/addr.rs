@@ -46,7 +46,7 @@ impl<'a> NameAddr<'a> {
         };
         let (display, uri, bracketed) = if c.eat(b'<') {
             let at = c.at();
-            let uri = c.take(|b| b != b'>');
+            let uri = c.until(b'>');
             Uri::parse(uri).map_err(|e| Malformed { at: at + e.at })?;
             c.expect(b'>')?;
             (display, uri, true)

@@ -60,8 +60,15 @@ impl Message<'_> {
             }
         }
         self.check_repeats()?;
-        self.via()?;
-        all(self.each(Name::Via, Via::parse))?;
+        let mut vias = 0;
+        for via in self.each(Name::Via, Via::parse) {
+            via?;
+            vias += 1;
+        }
+        if vias == 0 {
+            // It says which rule.
+            self.via()?;
+        }
         self.from()?;
         self.to()?;
         self.call_id()?;

@@ -35,7 +35,7 @@ pub enum Start<'a> {
 }
 
 /// Where a header stands: offsets from the start of the message, all below [`HEAD_BYTES_MAX`].
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Field {
     id: u8,
     name: u16,
@@ -45,6 +45,14 @@ pub(super) struct Field {
 }
 
 impl Field {
+    const NONE: Self = Self {
+        id: OTHER,
+        name: 0,
+        name_end: 0,
+        value: 0,
+        value_end: 0,
+    };
+
     /// Its name and value in the bytes that it was read from.
     pub(super) fn of<'a>(&self, bytes: &'a [u8]) -> (&'a [u8], &'a [u8]) {
         let piece = |from: u16, to: u16| {
@@ -80,9 +88,10 @@ impl<'a> Message<'a> {
     /// # Errors
     /// The first rule that is broken. [`Message::salvage`] still reads what an answer needs.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
-        match Self::read(bytes) {
-            (message, None) => Ok(message),
-            (_, Some(error)) => Err(error),
+        let mut message = Self::nothing_of(bytes);
+        match message.read() {
+            None => Ok(message),
+            Some(error) => Err(error),
         }
     }
 
@@ -90,21 +99,28 @@ impl<'a> Message<'a> {
     /// request can be answered. Its start line may be made up: an empty method or URI, code 0.
     #[must_use]
     pub fn salvage(bytes: &'a [u8]) -> Self {
-        Self::read(bytes).0
+        let mut message = Self::nothing_of(bytes);
+        message.read();
+        message
     }
 
-    fn read(bytes: &'a [u8]) -> (Self, Option<Error>) {
-        let mut message = Self {
+    const fn nothing_of(bytes: &'a [u8]) -> Self {
+        Self {
             bytes,
             start: Start::Response {
                 code: 0,
                 reason: b"",
             },
-            fields: [Field::default(); HEADERS_MAX],
+            fields: [Field::NONE; HEADERS_MAX],
             count: 0,
             head_len: 0,
             body: b"",
-        };
+        }
+    }
+
+    /// Reads its bytes, as far as they can be read; the first rule that is broken.
+    fn read(&mut self) -> Option<Error> {
+        let bytes = self.bytes;
         let mut first: Option<(Rule, usize)> = None;
         let mut note = |rule: Rule, at: usize| {
             first.get_or_insert((rule, at));
@@ -112,7 +128,7 @@ impl<'a> Message<'a> {
         let mut lines = Lines::new(bytes);
         let mut length = None;
         let line = lines.first(&mut note);
-        message.start = read_start(line, &mut note);
+        self.start = read_start(line, &mut note);
         while let Some((from, to)) = lines.next(&mut note) {
             let Some(mut field) = read_field(bytes, from, to) else {
                 note(Rule::HeaderLine, from);
@@ -126,18 +142,18 @@ impl<'a> Message<'a> {
                     Some(_) | None => note(Rule::ContentLength, from),
                 }
             }
-            match message.fields.get_mut(message.count) {
+            match self.fields.get_mut(self.count) {
                 Some(slot) => *slot = field,
                 None => {
                     note(Rule::TooManyHeaders, from);
                     break;
                 }
             }
-            message.count += 1;
+            self.count += 1;
         }
-        message.head_len = lines.at;
+        self.head_len = lines.at;
         let rest = bytes.get(lines.at..).unwrap_or_default();
-        message.body = match length.map(|n| rest.get(..n)) {
+        self.body = match length.map(|n| rest.get(..n)) {
             None => rest,
             Some(Some(body)) => body,
             Some(None) => {
@@ -145,13 +161,7 @@ impl<'a> Message<'a> {
                 rest
             }
         };
-        let in_response = !message.is_request();
-        let error = first.map(|(rule, at)| Error {
-            rule,
-            at,
-            in_response,
-        });
-        (message, error)
+        first.map(|(rule, at)| self.error(rule, at))
     }
 
     /// The first line.
