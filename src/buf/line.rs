@@ -7,7 +7,7 @@ use super::{
     ready::{END_LEN, end_line},
 };
 
-/// A piece of what a connection sends this turn: bytes of our own, a range of the turn's arena, and then received bytes, shared.
+/// A piece of what a connection sends this turn: bytes of our own, a range of [`Queue::own`], and then received bytes, shared.
 /// Either may be missing.
 #[derive(Clone, Debug)]
 struct Piece {
@@ -37,6 +37,8 @@ pub(super) const OPEN: u64 = u64::MAX;
 /// The bytes of a line that wait, in order. Only a line that has some, or an open frame, has one.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
+    /// Bytes of our own making, and received ones so few that they were copied.
+    own: Vec<u8>,
     pieces: Vec<Piece>,
     /// Pieces that are out, and bytes of the next one.
     done: usize,
@@ -50,69 +52,70 @@ pub(super) struct Queue {
     pub(super) marks: VecDeque<Mark>,
 }
 
-/// Pieces and marks for which a queue that is put by keeps its memory.
+/// Pieces and marks, and bytes of our own, for which a queue that is put by keeps its memory.
 const KEEP_MAX: usize = 512;
+const KEEP_BYTES: usize = 64 << 10;
+
+/// Received bytes of a frame that are copied rather than shared: a part of its own in the vectored send, and the count of its
+/// holders, cost as much as copying so many (`perf/budget.md`).
+const COPY_MAX: usize = 512;
 
 impl Queue {
     /// Puts a whole frame behind all others, its end-line put off. Returns its bytes.
     #[inline]
-    pub(super) fn frame(&mut self, arena: &mut Vec<u8>, frame: &Frame<'_>) -> usize {
-        let mut len = frame.head.len() + END_LEN;
+    pub(super) fn frame(&mut self, frame: &Frame<'_>) -> usize {
+        let received: usize = frame.shared.iter().map(|bytes| bytes.len()).sum();
+        let len = frame.head.len() + received + END_LEN;
         if self.spilled {
             self.spill.extend(START);
             self.spill.extend(&frame.tid);
             self.spill.extend(frame.head.behind_id());
             for bytes in frame.shared {
-                len += bytes.len();
                 self.spill.extend(&**bytes);
             }
             self.spill.extend(end_line(&frame.tid, frame.flag));
             return len;
         }
-        let at = arena.len();
-        frame.head.write(
-            arena,
-            self.tail.replace((frame.tid, frame.flag)),
-            &frame.tid,
-        );
-        let mut shared = frame.shared.iter().filter(|bytes| !bytes.is_empty());
-        let first = shared.next();
-        len += first.map_or(0, |bytes| bytes.len());
-        self.pieces.push(Piece {
-            start: bound(at),
-            len: bound(arena.len() - at),
-            shared: first.cloned(),
-        });
-        for bytes in shared {
-            len += bytes.len();
-            self.share(bytes.clone());
+        let at = self.own.len();
+        let before = self.tail.replace((frame.tid, frame.flag));
+        frame.head.write(&mut self.own, before, &frame.tid);
+        if received <= COPY_MAX {
+            for bytes in frame.shared {
+                self.own.extend_from_slice(bytes);
+            }
+            self.written(at);
+        } else {
+            self.written(at);
+            for bytes in frame.shared.iter().filter(|bytes| !bytes.is_empty()) {
+                self.share(bytes.clone());
+            }
         }
         len
     }
 
     /// Puts bytes of our own behind all others.
-    pub(super) fn own(&mut self, arena: &mut Vec<u8>, parts: &[&[u8]]) {
+    pub(super) fn own(&mut self, parts: &[&[u8]]) {
         if self.spilled {
             for part in parts {
                 self.spill.extend(*part);
             }
             return;
         }
-        self.write_tail(arena);
-        let at = arena.len();
+        self.write_tail();
+        let at = self.own.len();
         for part in parts {
-            arena.extend_from_slice(part);
+            self.own.extend_from_slice(part);
         }
-        self.written(at, arena.len() - at);
+        self.written(at);
     }
 
     /// Puts received bytes behind all others.
-    pub(super) fn shared(&mut self, arena: &mut Vec<u8>, bytes: Slice) {
+    pub(super) fn shared(&mut self, bytes: Slice) {
         if self.spilled {
             self.spill.extend(&*bytes);
             return;
         }
-        self.write_tail(arena);
+        self.write_tail();
         self.share(bytes);
     }
 
@@ -131,54 +134,50 @@ impl Queue {
     }
 
     /// Puts an end-line behind all others.
-    pub(super) fn end(&mut self, arena: &mut Vec<u8>, tid: &Tid, flag: u8) {
+    pub(super) fn end(&mut self, tid: &Tid, flag: u8) {
         if self.spilled {
             self.spill.extend(end_line(tid, flag));
             return;
         }
-        self.write_tail(arena);
+        self.write_tail();
         self.tail = Some((*tid, flag));
     }
 
     /// Writes the end-line that was put off.
-    pub(super) fn write_tail(&mut self, arena: &mut Vec<u8>) {
+    pub(super) fn write_tail(&mut self) {
         if let Some((tid, flag)) = self.tail.take() {
-            self.write(arena, &end_line(&tid, flag));
+            let at = self.own.len();
+            self.own.extend_from_slice(&end_line(&tid, flag));
+            self.written(at);
         }
     }
 
-    fn write(&mut self, arena: &mut Vec<u8>, bytes: &[u8]) {
-        let at = arena.len();
-        arena.extend_from_slice(bytes);
-        self.written(at, bytes.len());
-    }
-
-    /// `added` bytes of our own are in the arena at `at`.
-    fn written(&mut self, at: usize, added: usize) {
-        if let Some(Piece {
-            start,
-            len,
-            shared: None,
-        }) = self.pieces.last_mut()
-            && *start as usize + *len as usize == at
-        {
-            *len += bound(added);
-        } else {
-            self.pieces.push(Piece {
+    /// What lies in `own` from `at` on was put behind all others.
+    fn written(&mut self, at: usize) {
+        let added = bound(self.own.len() - at);
+        match self.pieces.last_mut() {
+            // Nothing of our own was put in since, so it ends where these begin.
+            Some(Piece {
+                len, shared: None, ..
+            }) => *len += added,
+            _ => self.pieces.push(Piece {
                 start: bound(at),
-                len: bound(added),
+                len: added,
                 shared: None,
-            });
+            }),
         }
     }
 
     /// What is to be sent, in order. An end-line that was put off is not in it: [`Queue::write_tail`] comes first.
-    pub(super) fn gather<'a>(&'a self, arena: &'a [u8]) -> Gather<'a> {
+    pub(super) fn gather(&self) -> Gather<'_> {
         let (mut front, mut back) = self.spill.as_slices();
         let mut pieces = self.pieces.get(self.done..).unwrap_or(&[]).iter();
         if self.skip > 0 {
             // Nothing is spilled where a piece is partly out.
-            (front, back) = pieces.next().map(|p| p.bytes(arena)).unwrap_or_default();
+            (front, back) = pieces
+                .next()
+                .map(|p| p.bytes(&self.own))
+                .unwrap_or_default();
             let skip = self.skip.min(front.len());
             (front, back) = (&front[skip..], &back[self.skip - skip..]);
         }
@@ -186,7 +185,7 @@ impl Queue {
             front,
             back,
             pieces,
-            arena,
+            own: &self.own,
         }
     }
 
@@ -208,6 +207,7 @@ impl Queue {
 
     /// All is out.
     pub(super) fn emptied(&mut self) {
+        self.own.clear();
         self.pieces.clear();
         self.done = 0;
         self.skip = 0;
@@ -222,18 +222,24 @@ impl Queue {
         self.emptied();
         self.tail = None;
         self.marks.clear();
+        self.own.shrink_to(KEEP_BYTES);
         self.pieces.shrink_to(KEEP_MAX);
         self.marks.shrink_to(KEEP_MAX);
     }
 
-    /// Copies what is left into the spill: it pins no receive buffer and needs no arena any more.
-    pub(super) fn spill(&mut self, arena: &mut Vec<u8>) {
+    /// Bytes of memory that it has for bytes of our own.
+    pub(super) fn capacity(&self) -> usize {
+        self.own.capacity()
+    }
+
+    /// Copies what is left into the spill: it pins no receive buffer any more.
+    pub(super) fn spill(&mut self) {
         if self.spilled {
             return;
         }
-        self.write_tail(arena);
+        self.write_tail();
         let mut bytes = std::mem::take(&mut self.spill);
-        for part in self.gather(arena) {
+        for part in self.gather() {
             bytes.extend(part);
         }
         self.emptied();
@@ -305,7 +311,7 @@ pub(super) struct Gather<'a> {
     front: &'a [u8],
     back: &'a [u8],
     pieces: std::slice::Iter<'a, Piece>,
-    arena: &'a [u8],
+    own: &'a [u8],
 }
 
 impl<'a> Iterator for Gather<'a> {
@@ -318,7 +324,7 @@ impl<'a> Iterator for Gather<'a> {
         if !self.back.is_empty() {
             return Some(std::mem::take(&mut self.back));
         }
-        let (own, shared) = self.pieces.next()?.bytes(self.arena);
+        let (own, shared) = self.pieces.next()?.bytes(self.own);
         if own.is_empty() {
             return Some(shared);
         }
@@ -388,15 +394,15 @@ impl Piece {
         self.len as usize + self.shared.as_ref().map_or(0, |s| s.len())
     }
 
-    fn bytes<'a>(&'a self, arena: &'a [u8]) -> (&'a [u8], &'a [u8]) {
-        let own = &arena[self.start as usize..(self.start + self.len) as usize];
+    fn bytes<'a>(&'a self, own: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        let own = &own[self.start as usize..(self.start + self.len) as usize];
         (own, self.shared.as_deref().unwrap_or_default())
     }
 }
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "an arena and its pieces are far below 4 GiB: the hard bound holds"
+    reason = "what waits on a connection is far below 4 GiB: the hard bound holds"
 )]
 fn bound(n: usize) -> u32 {
     debug_assert!(u32::try_from(n).is_ok());

@@ -1,8 +1,8 @@
 //! What waits to go out on a shard's stream connections: this turn's pieces, and what a slow peer has not taken yet.
 //!
-//! Within a turn a connection holds pieces: ranges of the turn's arena (bytes of our own making) and shared slices of
-//! received buffers. The driver sends them in one vectored operation that does not wait. What is left after a short send
-//! is copied into the connection's own spill, so a slow peer pins no receive buffer, and the arena starts anew each turn.
+//! Within a turn a connection holds pieces: bytes of our own making, one behind the other, and shared slices of received
+//! buffers. The driver sends them in one vectored operation that does not wait. What is left after a short send is copied
+//! into the connection's own spill, so a slow peer pins no receive buffer.
 //!
 //! SEND frames are marked, so that those of one leg can be taken back ([`Outbox::abort`]) and the one that has begun be
 //! ended properly on the wire.
@@ -65,17 +65,23 @@ pub struct Stand {
     pub backlog: usize,
 }
 
-/// Queues for lines that will need one; boxed, since one moves between its line and here as a pointer.
-type Spare = Vec<Box<Queue>>;
+/// Queues for lines that will need one.
+#[derive(Debug, Default)]
+struct Spare {
+    #[expect(
+        clippy::vec_box,
+        reason = "a queue moves between its line and here as a pointer"
+    )]
+    queues: Vec<Box<Queue>>,
+    /// Bytes of memory that they have for bytes of our own.
+    bytes: usize,
+}
 
 /// What waits to go out on each stream connection of a shard.
 #[derive(Debug)]
 pub struct Outbox {
-    arena: Vec<u8>,
     lines: SecondaryMap<ConnId, Line>,
     dirty: VecDeque<ConnId>,
-    /// No end-line of a dirty connection is put off any more: the arena stays as it is until something is put in.
-    sealed: bool,
     spare: Spare,
     spilled: usize,
     hard_limit: usize,
@@ -84,19 +90,17 @@ pub struct Outbox {
 /// Queues kept for the next turns: as many connections send in one turn without an allocation.
 const SPARE_MAX: usize = 4096;
 
-/// Bytes of the arena that are kept from turn to turn.
-const ARENA_KEPT: usize = 4 << 20;
+/// Bytes of memory that they keep in all, 4 KiB each in the mean.
+const SPARE_BYTES_MAX: usize = 16 << 20;
 
 impl Outbox {
     /// An empty outbox; a connection that would hold more than `hard_limit` unsent bytes is [`Full`].
     #[must_use]
     pub fn new(hard_limit: usize) -> Self {
         Self {
-            arena: Vec::with_capacity(1 << 20),
             lines: SecondaryMap::new(),
             dirty: VecDeque::new(),
-            sealed: false,
-            spare: Vec::new(),
+            spare: Spare::default(),
             spilled: 0,
             hard_limit,
         }
@@ -112,7 +116,7 @@ impl Outbox {
         if let Some(line) = self.lines.remove(conn) {
             self.spilled -= line.spilled();
             if let Some(queue) = line.queue {
-                put_by(&mut self.spare, queue);
+                self.spare.put_by(queue);
             }
         }
     }
@@ -147,7 +151,7 @@ impl Outbox {
         if line.backlog() + len > self.hard_limit {
             return Err(Full);
         }
-        self.add_to(conn, len, |queue, arena| queue.own(arena, parts));
+        self.add_to(conn, len, |queue| queue.own(parts));
         Ok(())
     }
 
@@ -163,7 +167,7 @@ impl Outbox {
         let queue = queue_of(&mut line.queue, &mut self.spare);
         let start = line.put;
         let body = start + (frame.head.len() + frame.body_at) as u64;
-        let len = queue.frame(&mut self.arena, frame);
+        let len = queue.frame(frame);
         line.put += len as u64;
         if queue.spilled {
             self.spilled += len;
@@ -175,7 +179,6 @@ impl Outbox {
             body,
             end: line.put,
         });
-        self.sealed = false;
         mark_dirty(&mut self.dirty, conn, line);
         Ok(Stand {
             put: line.put,
@@ -221,12 +224,12 @@ impl Outbox {
     /// Queues received bytes of the open frame's body (or of its head, before the first body byte), uncopied.
     pub fn shared(&mut self, conn: ConnId, bytes: Slice) {
         let len = bytes.len();
-        self.add_to(conn, len, |queue, arena| queue.shared(arena, bytes));
+        self.add_to(conn, len, |queue| queue.shared(bytes));
     }
 
     /// Queues bytes of our own: part of the open frame.
     pub fn own(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.add_to(conn, bytes.len(), |queue, arena| queue.own(arena, &[bytes]));
+        self.add_to(conn, bytes.len(), |queue| queue.own(&[bytes]));
     }
 
     /// Ends the open frame with its end-line; `flag` is `$`, `+` or `#` (RFC 4975 §7.1).
@@ -239,9 +242,7 @@ impl Outbox {
         else {
             return;
         };
-        self.add_to(conn, TID_LEN + 12, |queue, arena| {
-            queue.end(arena, &tid, flag);
-        });
+        self.add_to(conn, TID_LEN + 12, |queue| queue.end(&tid, flag));
         if let Some(line) = self.lines.get_mut(conn) {
             let at = line.put;
             if let Some(mark) = line.open_mut() {
@@ -250,7 +251,7 @@ impl Outbox {
         }
     }
 
-    fn add_to(&mut self, conn: ConnId, len: usize, write: impl FnOnce(&mut Queue, &mut Vec<u8>)) {
+    fn add_to(&mut self, conn: ConnId, len: usize, write: impl FnOnce(&mut Queue)) {
         let Some(line) = self.lines.get_mut(conn) else {
             return;
         };
@@ -258,12 +259,11 @@ impl Outbox {
             return;
         }
         let queue = queue_of(&mut line.queue, &mut self.spare);
-        write(queue, &mut self.arena);
+        write(queue);
         line.put += len as u64;
         if queue.spilled {
             self.spilled += len;
         }
-        self.sealed = false;
         mark_dirty(&mut self.dirty, conn, line);
     }
 
@@ -318,7 +318,7 @@ impl Outbox {
         if !queue.marks.iter().any(|m| m.owner == owner) {
             return;
         }
-        queue.spill(&mut self.arena);
+        queue.spill();
         // What was taken back has left; where an end-line makes it more, that was put in.
         let first = |len: usize| left.max(put.saturating_sub(len as u64));
         let mut after = 0;
@@ -330,7 +330,6 @@ impl Outbox {
         line.put = line.left + after as u64;
         self.spilled = self.spilled - before + after;
         if after > 0 {
-            self.sealed = false;
             mark_dirty(&mut self.dirty, conn, line);
         } else {
             drained(line, &mut self.spare);
@@ -339,20 +338,15 @@ impl Outbox {
 
     /// The next connection that has something to send and whose peer takes bytes.
     pub fn next_dirty(&mut self) -> Option<ConnId> {
-        if !std::mem::replace(&mut self.sealed, true) {
-            // All at once and before the first is gathered: what was gathered stays where it is.
-            for &conn in &self.dirty {
-                if let Some(queue) = self.lines.get_mut(conn).and_then(|l| l.queue.as_mut()) {
-                    queue.write_tail(&mut self.arena);
-                }
-            }
-        }
         while let Some(conn) = self.dirty.pop_front() {
             let Some(line) = self.lines.get_mut(conn) else {
                 continue;
             };
             line.dirty = false;
             if line.backlog() > 0 && !line.blocked {
+                if let Some(queue) = &mut line.queue {
+                    queue.write_tail();
+                }
                 return Some(conn);
             }
         }
@@ -360,12 +354,12 @@ impl Outbox {
     }
 
     /// What the connection, which [`Outbox::next_dirty`] has named, sends next, in order. It stays where it is until
-    /// something is put in.
+    /// something is put in on this connection, or it is told what was sent.
     pub fn gather(&self, conn: ConnId) -> impl Iterator<Item = &[u8]> {
         self.lines
             .get(conn)
             .and_then(|l| l.queue.as_ref())
-            .map(|queue| queue.gather(&self.arena))
+            .map(|queue| queue.gather())
             .unwrap_or_default()
     }
 
@@ -391,7 +385,7 @@ impl Outbox {
         }
         line.blocked = taken < offered;
         if line.blocked {
-            queue.spill(&mut self.arena);
+            queue.spill();
         } else {
             mark_dirty(&mut self.dirty, conn, line);
         }
@@ -401,7 +395,7 @@ impl Outbox {
     /// Takes out, in order, everything that waits on a connection whose bytes go another way than by a socket of ours.
     pub fn take(&mut self, conn: ConnId) -> Vec<u8> {
         if let Some(queue) = self.lines.get_mut(conn).and_then(|l| l.queue.as_mut()) {
-            queue.write_tail(&mut self.arena);
+            queue.write_tail();
         }
         let bytes: Vec<u8> = self.gather(conn).flatten().copied().collect();
         self.sent(conn, bytes.len(), bytes.len());
@@ -416,23 +410,21 @@ impl Outbox {
         }
     }
 
-    /// Ends the turn: the arena starts anew. Every dirty connection has been offered its bytes.
+    /// Ends the turn. Every dirty connection has been offered its bytes.
     ///
     /// # Panics
-    /// If a connection still has pieces: they would point into the next turn's arena.
+    /// If one was not: its shared slices would pin receive buffers into the next turn.
     pub fn end_turn(&mut self) {
         assert!(
             self.dirty.is_empty(),
             "all that was queued was offered to its socket before the turn ends"
         );
-        self.arena.clear();
-        self.arena.shrink_to(ARENA_KEPT);
     }
 }
 
 /// The queue of a line that has something to wait.
 fn queue_of<'a>(queue: &'a mut Option<Box<Queue>>, spare: &mut Spare) -> &'a mut Queue {
-    queue.get_or_insert_with(|| spare.pop().unwrap_or_default())
+    queue.get_or_insert_with(|| spare.take())
 }
 
 /// Nothing waits on the line any more. Its queue goes, unless a frame is open.
@@ -447,16 +439,26 @@ fn drained(line: &mut Line, spare: &mut Spare) {
         }
         (queue, _) => {
             if let Some(queue) = queue.take() {
-                put_by(spare, queue);
+                spare.put_by(queue);
             }
         }
     }
 }
 
-fn put_by(spare: &mut Spare, mut queue: Box<Queue>) {
-    if spare.len() < SPARE_MAX {
-        queue.reset();
-        spare.push(queue);
+impl Spare {
+    fn take(&mut self) -> Box<Queue> {
+        let queue = self.queues.pop().unwrap_or_default();
+        self.bytes -= queue.capacity();
+        queue
+    }
+
+    /// Keeps an empty queue for the next that needs one, if there is room.
+    fn put_by(&mut self, mut queue: Box<Queue>) {
+        if self.queues.len() < SPARE_MAX && self.bytes + queue.capacity() <= SPARE_BYTES_MAX {
+            queue.reset();
+            self.bytes += queue.capacity();
+            self.queues.push(queue);
+        }
     }
 }
 
