@@ -1,7 +1,7 @@
 //! Responses and REPORTs: what peers say about what we sent them, and what we say about what they sent us.
 
 use super::{
-    Failure, code_place, core::Core, message::Progress, names, set::LegSet, slab::Handle,
+    Failure, code_place, core::Core, message::Progress, set::LegSet, slab::Handle, tid,
     unanswered::in_leg,
 };
 use crate::{
@@ -84,7 +84,7 @@ impl Core {
             counters,
             ..
         } = self;
-        let (handle, entry) = sent.find(names::read_tid(tid)?)?;
+        let (handle, entry) = sent.find(tid::place(tid)?)?;
         if entry.tid != *tid || entry.conn != conn || entry.open {
             return None;
         }
@@ -340,7 +340,7 @@ impl Core {
         range: Option<ByteRange>,
         outbox: &mut Outbox,
     ) {
-        let tid = names::tid(names::NO_PLACE, &mut self.rng);
+        let tid = self.tids.make_nameless();
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
         let conn = match self.leg(session, to) {

@@ -15,10 +15,10 @@ use super::{
     leg::{Leg, owner},
     link::Frames,
     message::{Message, in_session, in_young},
-    names,
     session::{Done, Session},
     set::LegSet,
     slab::{Handle, List, Slab},
+    tid::{self, Tids},
     unanswered::{Expects, Sent, in_leg},
 };
 use crate::{
@@ -67,6 +67,7 @@ pub(super) enum Deferred {
 pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) rng: ChaCha12Rng,
+    pub(super) tids: Tids,
     pub(super) sessions: SecondaryMap<SessionId, Box<Session>>,
     pub(super) messages: Slab<Message>,
     pub(super) sent: Slab<Sent>,
@@ -95,9 +96,11 @@ impl Core {
     pub(super) fn new(settings: Settings, seed: [u8; 32]) -> Self {
         let mut rng = ChaCha12Rng::from_seed(seed);
         let hash = FixedState::with_seed(rng.next_u64());
+        let tids = Tids::new(ChaCha12Rng::from_rng(&mut rng));
         Self {
             settings,
             rng,
+            tids,
             sessions: SecondaryMap::new(),
             messages: Slab::new(),
             sent: Slab::new(),
@@ -225,8 +228,8 @@ impl Core {
     ///
     /// `avoid`: ids that stand in the body as if they ended it. [MSRP-FRAME-05]
     pub(super) fn new_sent(&mut self, avoid: &[(u64, Tid)]) -> (Handle, Tid) {
-        let handle = self.sent.take();
-        let tid = names::tid_beside(handle.place, &mut self.rng, avoid);
+        let (handle, sent) = self.sent.take_mut();
+        let tid = self.tids.make_beside(handle.place, &sent.tid, avoid);
         (handle, tid)
     }
 
@@ -326,7 +329,7 @@ impl Core {
     /// The SEND of ours that a transaction id names.
     pub(super) fn find_sent(&self, tid: &[u8]) -> Option<Handle> {
         let tid: &Tid = tid.try_into().ok()?;
-        let handle = self.sent.at(names::read_tid(tid)?)?;
+        let handle = self.sent.at(tid::place(tid)?)?;
         (self.sent.get(handle)?.tid == *tid).then_some(handle)
     }
 

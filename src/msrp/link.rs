@@ -97,6 +97,10 @@ impl Default for Frame {
 
 /// Frames that nobody reads into: a connection has one only while it is in the middle of a message with a body.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::vec_box,
+    reason = "a frame moves between its link and here as a pointer"
+)]
 pub(super) struct Frames(Vec<Box<Frame>>);
 
 /// As many connections may alternate between messages without an allocation.

@@ -51,6 +51,7 @@ mod receive;
 mod session;
 mod set;
 mod slab;
+mod tid;
 mod unanswered;
 mod wait;
 mod whole;

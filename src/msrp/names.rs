@@ -1,16 +1,13 @@
-//! The names that we hand out on the wire: session-ids that find their leg, transaction ids that find their SEND.
+//! The session-ids that we hand out: they find their leg.
 //!
-//! Both carry a place of ours in the clear and enough chance that nobody can make one up: what comes back is looked up by
+//! One carries a place of ours in the clear and enough chance that nobody can make one up: what comes back is looked up by
 //! the place, then compared as a whole.
 
 use arrayvec::ArrayString;
 use rand::Rng;
 use slotmap::{Key, KeyData};
 
-use crate::{
-    buf::{TID_LEN, Tid},
-    ids::{LegId, SessionId, ShardId},
-};
+use crate::ids::{LegId, SessionId, ShardId};
 
 /// Characters of a session-id: shard 1, leg 2, session 11, chance 14 (84 bits).
 pub const SESSION_ID_LEN: usize = 28;
@@ -20,9 +17,6 @@ pub type SessionIdText = ArrayString<SESSION_ID_LEN>;
 
 /// Six bits a character; all are `unreserved` (RFC 3986 §2.3), so nothing is ever escaped.
 const URI64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-/// Six bits a character; all are `ident-char`, and the first 62 are ALPHANUM (RFC 4975 §9).
-const IDENT64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.+";
 
 /// What a session-id of ours says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,71 +93,6 @@ const fn value(c: u8) -> Option<u8> {
     })
 }
 
-/// Places that a transaction id can name: 5 bits in its first character, 24 in the next four.
-pub(super) const TID_PLACES: u32 = 1 << 29;
-
-/// The place of a transaction id that names none: of a SEND that expects no response, of a REPORT.
-pub(super) const NO_PLACE: u32 = TID_PLACES - 1;
-
-/// Makes a transaction id that names `place` in the table of unanswered SENDs, with 64 bits of chance. `[MSRP-FRAME-04]`
-pub(super) fn tid(place: u32, rng: &mut impl Rng) -> Tid {
-    let chance = rng.next_u64();
-    let place = u64::from(place);
-    // Five bits of the place in the first character, which is a letter so; 24 in the next four; then the chance, 18 bits of it
-    // in this half and 46 in the other.
-    let first = (place & 31) | (place >> 5 & 0xff_ffff) << 6 | (chance & 0x3_ffff) << 30;
-    let mut id = [0u8; TID_LEN];
-    let (half, other) = id.split_at_mut(TID_LEN / 2);
-    half.copy_from_slice(&eight(first));
-    other.copy_from_slice(&eight(chance >> 18));
-    id
-}
-
-/// The characters of [`IDENT64`] for eight groups of six bits, the lowest first: all at once, each in a byte of its own.
-fn eight(bits: u64) -> [u8; 8] {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    // 48 bits apart: into two halves of 24 bits, four of 12, eight of 6.
-    let x = (bits & 0xff_ffff) | (bits & 0xffff_ff00_0000) << 8;
-    let x = (x & 0x0000_0fff_0000_0fff) | (x & 0x00ff_f000_00ff_f000) << 4;
-    let x = (x & 0x003f_003f_003f_003f) | (x & 0x0fc0_0fc0_0fc0_0fc0) << 2;
-    // 1 in each byte that is `from` or more: bytes are below 64, so none carries into its neighbour.
-    let above = |from: u64| (x + EACH * (128 - from)) >> 7 & EACH;
-    // A to Z, then a to z, 0 to 9, a dot and a plus: each begins so far from where the last would have gone on.
-    let c = x + EACH * u64::from(b'A') + above(26) * u64::from(b'a' - b'Z' - 1);
-    let c = c - above(52) * u64::from(b'z' + 1 - b'0');
-    let c = c - above(62) * u64::from(b'9' + 1 - b'.') - above(63) * u64::from(b'.' + 1 - b'+');
-    c.to_le_bytes()
-}
-
-/// As [`tid`], other than those in `avoid`: they stand in the body as if they ended it. [MSRP-FRAME-05]
-pub(super) fn tid_beside(place: u32, rng: &mut impl Rng, avoid: &[(u64, Tid)]) -> Tid {
-    loop {
-        let id = tid(place, rng);
-        if avoid.iter().all(|(_, a)| *a != id) {
-            return id;
-        }
-    }
-}
-
-/// The place that a transaction id of ours names. `None`: it is none of ours.
-pub(super) fn read_tid(id: &Tid) -> Option<u32> {
-    let bits = |i: usize| u32::from(IDENT64_BITS[usize::from(id[i])]);
-    let (a, b, c, d, e) = (bits(0), bits(1), bits(2), bits(3), bits(4));
-    // What is in the alphabet has its two upper bits clear.
-    (a < 32 && (b | c | d | e) < 64).then_some(a | b << 5 | c << 11 | d << 17 | e << 23)
-}
-
-/// The six bits that a character of [`IDENT64`] stands for; 255 for any other.
-const IDENT64_BITS: [u8; 256] = {
-    let mut bits = [255; 256];
-    let mut i = 0;
-    while i < 64 {
-        bits[IDENT64[i as usize] as usize] = i;
-        i += 1;
-    }
-    bits
-};
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -223,47 +152,5 @@ mod tests {
         ] {
             assert_eq!(read_session_id(text), None, "{text:?}");
         }
-    }
-
-    #[test]
-    fn eight_characters_at_once_are_those_of_the_alphabet() {
-        let mut rng = ChaCha12Rng::seed_from_u64(5);
-        for i in 0..100_000u64 {
-            let bits = if i < 64 {
-                i * 0x0410_4104_1041
-            } else {
-                rng.next_u64()
-            };
-            for (at, c) in eight(bits).into_iter().enumerate() {
-                assert_eq!(
-                    c,
-                    IDENT64[(bits >> (6 * at) & 63) as usize],
-                    "{bits:x} {at}"
-                );
-            }
-        }
-    }
-
-    // [MSRP-FRAME-04] A million transaction ids: no repeat, ident characters, the first alphanumeric, at least 64 random bits.
-    #[test]
-    fn transaction_ids_never_repeat_and_name_their_place() {
-        let mut rng = ChaCha12Rng::seed_from_u64(3);
-        let mut seen = HashSet::new();
-        for i in 0..1_000_000u32 {
-            let place = if i % 7 == 0 { NO_PLACE } else { i };
-            let id = tid(place, &mut rng);
-            assert!(crate::msrp::names::tests::is_ident(&id));
-            assert_eq!(read_tid(&id), Some(place));
-            // The chance alone, without the place.
-            assert!(seen.insert(<[u8; 11]>::try_from(&id[5..]).unwrap()));
-        }
-    }
-
-    fn is_ident(id: &[u8]) -> bool {
-        id[0].is_ascii_alphanumeric()
-            && (4..=32).contains(&id.len())
-            && id
-                .iter()
-                .all(|b| b.is_ascii_alphanumeric() || b".-+%=".contains(b))
     }
 }

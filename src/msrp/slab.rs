@@ -85,7 +85,7 @@ impl<T: Reset> Slab<T> {
     fn grow(&mut self) {
         let place = u32::try_from(self.slots.len()).unwrap_or(NIL);
         assert!(
-            place < super::names::NO_PLACE,
+            place < super::tid::NO_PLACE,
             "fewer than 2^29 places a shard"
         );
         self.slots.push(Slot {

@@ -34,6 +34,7 @@ impl Expects {
 /// A SEND on a leg.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
+    /// Its characters of the place stay when the place is given back: the next one has the same.
     pub(super) tid: Tid,
     pub(super) conn: ConnId,
     pub(super) session: SessionId,

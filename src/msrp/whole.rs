@@ -9,12 +9,12 @@ use super::{
     fan::Chunk,
     leg::owner,
     message::Progress,
-    names,
     slab::Handle,
+    tid,
     unanswered::{Expects, in_leg},
 };
 use crate::{
-    buf::{Frame, NotNow, Outbox, Slice},
+    buf::{Frame, NotNow, Outbox, Slice, TID_LEN},
     time::Instant,
 };
 
@@ -80,7 +80,7 @@ impl Core {
             messages,
             sent,
             counters,
-            rng,
+            tids,
             settings,
             ..
         } = self;
@@ -116,8 +116,10 @@ impl Core {
                 continue;
             }
             let mut taken = (expects != Expects::Nothing).then(|| sent.take_mut());
-            let number = taken.as_ref().map_or(names::NO_PLACE, |(h, _)| h.place);
-            let tid = names::tid_beside(number, rng, chunk.avoid);
+            let tid = match &taken {
+                Some((handle, entry)) => tids.make_beside(handle.place, &entry.tid, chunk.avoid),
+                None => tids.make_beside(tid::NO_PLACE, &[0; TID_LEN], chunk.avoid),
+            };
             let frame = Frame {
                 owner: owner(session, share.leg),
                 tid,
