@@ -158,10 +158,22 @@ pub enum Unreachable {
 }
 
 /// The shards' rings: `[io]`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Io {
+    /// `spin_us`: how long a shard that expects more at once stays awake before it sleeps, in µs; 0: it sleeps at once.
+    /// Default: 20.
+    pub spin_us: u64,
     /// `features_off`: names of [`FEATURES`] that are left alone even where the kernel has them. Default: none.
     pub features_off: Vec<&'static str>,
+}
+
+impl Default for Io {
+    fn default() -> Self {
+        Self {
+            spin_us: 20,
+            features_off: Vec::new(),
+        }
+    }
 }
 
 /// What later kernels than Linux 6.1 have or a container may forbid: each can be switched off.

@@ -320,6 +320,7 @@ fn io(s: &mut Section<'_, '_>, config: &mut Config) {
     if let Some(list) = s.list("features_off", &names, feature) {
         config.io.features_off = list.into_iter().map(|(f, _)| f).collect();
     }
+    s.number("spin_us", 0..=1000, &mut config.io.spin_us);
 }
 
 fn limits(s: &mut Section<'_, '_>, config: &mut Config) {

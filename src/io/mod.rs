@@ -1,7 +1,8 @@
 //! The only impure place of a shard: ring, operations, listeners, memory, threads, clock, chance.
 //!
 //! It translates and nothing more, and knows no protocol: [`Driver`] turns completions into [`World`](crate::shard::World)
-//! calls and effects into operations, one `io_uring_enter` a turn. The only `unsafe` and the only clock of the house.
+//! calls and effects into operations, one `io_uring_enter` a turn, one more where it waits awake. The only `unsafe` and the
+//! only clock of the house.
 //! An operation in flight owns its memory and its descriptor until its completion, also when nobody waits any more.
 
 mod addr;

@@ -192,6 +192,12 @@ impl Ring {
         }
     }
 
+    /// Whether the kernel has completions for us, or put off what makes some: [`Ring::enter`] brings them. No system call.
+    pub(super) fn has_news(&mut self) -> bool {
+        std::hint::spin_loop();
+        self.uring.submission().taskrun() || !self.uring.completion().is_empty()
+    }
+
     fn uring_len(&mut self) -> usize {
         self.uring.submission().len()
     }

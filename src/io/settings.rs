@@ -149,6 +149,8 @@ pub struct Settings {
     pub flush_timeout: Duration,
     /// How long after running out of descriptors another accept is tried, where none of ours came free before.
     pub accept_retry: Duration,
+    /// How long a wait that is likely to be short is begun awake; zero: never.
+    pub spin: Duration,
     /// Features that are not used, even where they are there.
     pub off: Features,
 }
@@ -169,6 +171,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(10),
             flush_timeout: Duration::from_secs(2),
             accept_retry: Duration::from_millis(100),
+            spin: Duration::from_micros(20),
             off: Features::NONE,
         }
     }

@@ -9,6 +9,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     sync::{Arc, mpsc},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use super::{ask::Shards, phase::Control};
@@ -125,7 +126,10 @@ impl Ground {
         let off = names
             .filter_map(|name| name.parse::<Feature>().ok())
             .collect();
-        let settings = ring::Settings::new(&limits, off);
+        let settings = ring::Settings {
+            spin: Duration::from_micros(config.io.spin_us),
+            ..ring::Settings::new(&limits, off)
+        };
         let found = probe::check(&settings, limits.descriptors())?;
         Ok(Self {
             features: found.features,

@@ -64,6 +64,7 @@ anonymity   = "deny"
 required_release = ["2.0", "2.2"]
 
 [io]
+spin_us = 5
 features_off = ["incremental", "fixed_files"]
 
 [limits]
@@ -122,6 +123,7 @@ fn every_key_is_read() {
     assert_eq!(c.policy.unreachable, Unreachable::Reject);
     assert!(!c.policy.anonymity_allowed);
     assert_eq!(c.policy.required_release, ["2.0", "2.2"]);
+    assert_eq!(c.io.spin_us, 5);
     assert_eq!(c.io.features_off, ["incremental", "fixed_files"]);
     assert_eq!((c.limits.sessions, c.limits.connections), (10, 20));
     assert_eq!(
@@ -174,6 +176,7 @@ fn the_defaults_are_what_the_page_says() {
         anonymity = "allow"
         required_release = []
         [io]
+        spin_us = 20
         features_off = []
     "#;
     assert_eq!(Config::from_toml("t", page).unwrap(), Config::default());

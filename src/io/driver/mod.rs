@@ -20,6 +20,7 @@ mod accept;
 mod asked;
 mod closing;
 mod datagrams;
+mod idle;
 mod receive;
 mod send;
 
@@ -111,6 +112,7 @@ struct Io {
     mail: bool,
     /// Shards that connections were given to.
     wakes: u64,
+    idle: idle::Idle,
     /// Descriptors that this turn's file table updates point to.
     table: Vec<i32>,
     streams: BufferRing,
@@ -169,6 +171,7 @@ impl<W: World> Driver<W> {
             failed: Vec::new(),
             mail: false,
             wakes: 0,
+            idle: idle::Idle::new(settings.spin),
             table: Vec::with_capacity(settings.sq_entries as usize),
             streams,
             datagrams,
@@ -354,38 +357,6 @@ impl Io {
             // SAFETY: it points to nothing.
             unsafe { self.push(&entry)? };
         }
-        Ok(())
-    }
-
-    /// Submits the turn's operations and waits, unless there is something to do; then settles the sends.
-    fn wait<W: World>(&mut self, world: &mut W, wait_max: Option<Duration>) -> io::Result<()> {
-        let hungry = !(self.starved.is_empty() && self.pressed.is_empty());
-        let busy = self.mail
-            || !self.rotation.is_empty()
-            || !self.checks.is_empty()
-            || !self.failed.is_empty()
-            || !self.drained.is_empty()
-            || !self.done.is_empty()
-            // What this turn's sends hold comes free with them: those that wait for buffers do not wait for more.
-            || (hungry && !self.batch.is_empty())
-            || self.may_receive_again();
-        let next = [
-            world.next_due(),
-            self.deadlines.front().map(|d| d.0),
-            self.accept_retry,
-        ]
-        .into_iter()
-        .flatten()
-        .min();
-        let limit = match (next.map(|at| at.since(self.now)), wait_max) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        let want = u32::from(!busy && limit != Some(Duration::ZERO));
-        self.ring.enter(want, limit, &mut self.counters)?;
-        self.table.clear();
-        self.settle(world)?;
-        world.outbox().end_turn();
         Ok(())
     }
 

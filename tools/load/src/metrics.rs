@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use crate::spawn;
 
-/// Turns of the rings of all shards so far. A shard makes one `io_uring_enter` a turn and no other system call, as
-/// `strace` has it; so these are its system calls. Nothing of a server that does not say.
-pub(crate) fn ring_turns(admin: SocketAddr) -> Option<u64> {
+/// Calls of `io_uring_enter` that all shards have made so far. A shard makes no other system call, as `strace` has it. Nothing
+/// of a server that does not say.
+pub(crate) fn ring_calls(admin: SocketAddr) -> Option<u64> {
     match spawn::get(admin, "/metrics") {
-        Ok((200, text)) => count(&text, "ringfork_ring_events_total", "event=\"turns\""),
+        Ok((200, text)) => count(&text, "ringfork_ring_events_total", "event=\"enters\""),
         Ok(_) | Err(_) => None,
     }
 }

@@ -35,13 +35,13 @@ pub(crate) fn of_rounds(setting: &Setting, load: Load, rounds: &Rounds, report: 
     if let Some(rss) = report.rss {
         server.insert("rss_bytes".to_owned(), json!(rss));
     }
-    if let Some(turns) = report.ring_turns
+    if let Some(calls) = report.ring_calls
         && all.delivered > 0
     {
-        let each = as_f64(turns) / as_f64(all.delivered);
-        server.insert("ring_turns_per_delivery".to_owned(), json!(each));
+        let each = as_f64(calls) / as_f64(all.delivered);
+        server.insert("system_calls_per_delivery".to_owned(), json!(each));
         report.line(format!(
-            "server    {each:.3} turns of its rings a delivery, a system call each"
+            "server    {each:.3} system calls of its rings a delivery"
         ));
     }
     if !server.is_empty() {

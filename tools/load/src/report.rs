@@ -100,7 +100,7 @@ pub(crate) struct Report {
     /// Resident memory of the server while its sessions stood, in bytes.
     pub(crate) rss: Option<u64>,
     /// Turns of the server's rings over all of its rounds: its system calls.
-    pub(crate) ring_turns: Option<u64>,
+    pub(crate) ring_calls: Option<u64>,
 }
 
 impl Report {
@@ -112,7 +112,7 @@ impl Report {
             checks: Vec::new(),
             lines: Vec::new(),
             rss: None,
-            ring_turns: None,
+            ring_calls: None,
         }
     }
 

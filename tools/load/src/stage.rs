@@ -69,7 +69,7 @@ pub(crate) struct Stage<'a> {
     /// The process that is measured, if it is on this machine.
     pid: Option<u32>,
     /// What the server's rings had turned when the sessions stood.
-    turns: Option<u64>,
+    calls: Option<u64>,
     /// Ends when it is dropped.
     forwarder: Option<Forwarder>,
 }
@@ -127,7 +127,7 @@ impl<'a> Stage<'a> {
             server: None,
             kamailio: None,
             pid: setting.pid,
-            turns: None,
+            calls: None,
             forwarder: None,
         };
         let kind = match setting.forwarder {
@@ -182,12 +182,12 @@ impl<'a> Stage<'a> {
             let all = sessions..2 * sessions;
             stage.forwarder = Some(stage.relayed(setting, kind, all, None).await?);
         }
-        stage.turns = stage.ring_turns();
+        stage.calls = stage.ring_calls();
         Ok(stage)
     }
 
-    fn ring_turns(&self) -> Option<u64> {
-        metrics::ring_turns(self.server.as_ref()?.admin)
+    fn ring_calls(&self) -> Option<u64> {
+        metrics::ring_calls(self.server.as_ref()?.admin)
     }
 
     /// The forwarder that is faster with this traffic.
@@ -284,8 +284,8 @@ impl<'a> Stage<'a> {
         {
             report.rss = Some(memory.rss);
         }
-        if let (Some(before), Some(after)) = (self.turns, self.ring_turns()) {
-            report.ring_turns = Some(after.saturating_sub(before));
+        if let (Some(before), Some(after)) = (self.calls, self.ring_calls()) {
+            report.ring_calls = Some(after.saturating_sub(before));
         }
         if let Some(peers) = &self.peers {
             peers.hang_up().await;
