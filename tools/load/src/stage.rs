@@ -224,7 +224,8 @@ impl<'a> Stage<'a> {
         )?);
         peers.register().await?;
         peers.invite(0..sessions).await?;
-        self.link.legs_up(peers.legs_of(sessions), SET_UP).await
+        self.link.legs_up(peers.legs_of(sessions), SET_UP).await?;
+        peers.acked(SET_UP).await
     }
 
     /// Sessions at a forwarder that we start.

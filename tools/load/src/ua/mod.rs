@@ -196,6 +196,25 @@ impl Peers {
         sessions as usize * (1 + usize::from(self.0.options.devices))
     }
 
+    /// Waits until every device that has answered got its ACK. Before that the server may not know that it has: a device's
+    /// connection can be there sooner than its 200, and what is sent meanwhile is not meant for it.
+    pub(crate) async fn acked(&self, within: Duration) -> Result<(), Trouble> {
+        let end = self.0.clock.now() + nanos(within);
+        loop {
+            let legs = self.0.device_legs.borrow();
+            let waiting = legs.values().filter(|leg| !leg.acked).count();
+            drop(legs);
+            if waiting == 0 {
+                return Ok(());
+            }
+            if self.0.clock.now() > end {
+                let what = format!("{waiting} devices got no ACK within {within:?}");
+                return Err(Trouble::unreachable(what));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Registers all devices.
     pub(crate) async fn register(&self) -> Result<(), Trouble> {
         self.register_for(EXPIRES).await
