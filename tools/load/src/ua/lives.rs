@@ -140,6 +140,12 @@ impl World {
         true
     }
 
+    /// Devices that have answered and have got no ACK.
+    pub(super) fn unacked(&self) -> usize {
+        let legs = self.device_legs.borrow();
+        legs.values().filter(|leg| !leg.acked).count()
+    }
+
     /// A device got an ACK.
     pub(super) fn device_acked(&self, call_id: &[u8]) {
         let leg = match self.device_legs.borrow_mut().get_mut(call_id) {

@@ -201,9 +201,7 @@ impl Peers {
     pub(crate) async fn acked(&self, within: Duration) -> Result<(), Trouble> {
         let end = self.0.clock.now() + nanos(within);
         loop {
-            let legs = self.0.device_legs.borrow();
-            let waiting = legs.values().filter(|leg| !leg.acked).count();
-            drop(legs);
+            let waiting = self.0.unacked();
             if waiting == 0 {
                 return Ok(());
             }
