@@ -4,10 +4,11 @@
 //! # Who delays whom
 //!
 //! The neighbour is a run of this program of its own (a closed loop over one session), on the generator's core when nothing
-//! else wants it ([`background`]): whenever a small message is due or has come, the kernel takes the core from it. It verifies what it gets
-//! as every run does, and anything wrong there is wrong here. What it still takes of the generator's core is in the figures
-//! of the small ones, so a ratio is an upper bound of the server's part; the send lag says how late the generator was, and
-//! `large` how much of what the neighbour gets alone it got beside.
+//! else wants it (`chrt --idle`; the lowest priority would keep the core for the rest of its slice): whenever a small message
+//! is due or has come, the kernel takes the core from it. It verifies what it gets as every run does, and anything wrong there
+//! is wrong here. What it still takes of the generator's core is in the figures of the small ones, so a ratio is an upper bound
+//! of the server's part; the send lag says how late the generator was, and `large` how much of what the neighbour gets alone
+//! it got beside.
 
 use std::{
     net::SocketAddr,
@@ -18,9 +19,8 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    background,
     baseline::Rounds,
-    fanout, outcome, pin,
+    fanout, outcome,
     report::{Check, Report, round3},
     round::Load,
     scenario::{Scenario, Section},
@@ -122,8 +122,10 @@ impl Neighbour {
         lasts: Duration,
         style: &Style,
     ) -> Result<Self, Trouble> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new("chrt");
         command
+            .args(["--idle", "0"])
+            .arg(std::env::current_exe()?)
             .args(["fanout", "--devices", "1", "--saturate", "--json"])
             .args(["--rounds", "1", "--warmup", "0.2", "--target"])
             .arg(format!("sip:{server}"))
@@ -139,11 +141,10 @@ impl Neighbour {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        // Where we are: the thread that starts it has the core and the policy that it gets.
-        let child = pin::with_core(None, || {
-            background::this_thread()?;
-            command.spawn()
-        })?;
+        // On the core of the thread that starts it.
+        let child = command
+            .spawn()
+            .map_err(|e| Trouble::unreachable(format!("chrt (util-linux): {e}")))?;
         Ok(Self { child })
     }
 

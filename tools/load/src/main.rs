@@ -16,7 +16,6 @@
 //! shown with a forwarder that is faulty on purpose (`fault`, `tests/faults.rs`).
 
 mod assembly;
-mod background;
 mod baseline;
 mod beside;
 mod body;
