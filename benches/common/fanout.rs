@@ -2,7 +2,7 @@
 
 use super::{
     case::{Case, Meter, Rounds, whole},
-    plane::{Bench, Coming},
+    plane::{Bench, Coming, ids},
 };
 
 const BODY: usize = 200;
@@ -95,10 +95,19 @@ fn send_only(devices: u8) -> Rounds {
 
 /// Many SENDs come together, leave together, and are answered together.
 fn batch(bench: &mut Bench, meter: &mut Meter) -> bool {
-    let mut ids = Vec::with_capacity(4 * BATCH);
-    meter.measure(|| bench.batch_out(BATCH, |conn, id| ids.push((conn, id))));
-    let answers = bench.answers_to(&ids);
+    let devices = bench.devices().iter();
+    let mut sent: Vec<_> = devices
+        .map(|&conn| (conn, Vec::with_capacity(BATCH * 1024)))
+        .collect();
+    meter.measure(|| {
+        bench.batch_out(BATCH, |conn, piece| {
+            if let Some((_, bytes)) = sent.iter_mut().find(|(to, _)| *to == conn) {
+                bytes.extend_from_slice(piece);
+            }
+        });
+    });
+    let answers = bench.answers_to(&sent);
     meter.measure(|| bench.batch_answered(answers)) == 1
-        && ids.len() == 4 * BATCH
+        && sent.iter().all(|(_, bytes)| ids(bytes).count() == BATCH)
         && bench.plane.gauges().messages == 0
 }

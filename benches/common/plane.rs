@@ -224,8 +224,8 @@ impl Bench {
         sent
     }
 
-    /// So many SENDs, on every leg in one turn. `seen` gets where each went and its transaction id.
-    pub(crate) fn batch_out(&mut self, sends: usize, mut seen: impl FnMut(ConnId, [u8; 16])) {
+    /// So many SENDs, on every leg in one turn. `seen` gets what each connection sends, piece by piece.
+    pub(crate) fn batch_out(&mut self, sends: usize, mut seen: impl FnMut(ConnId, &[u8])) {
         self.now += Duration::from_micros(100);
         let talk = &self.talks[self.at];
         for _ in 0..sends {
@@ -236,28 +236,24 @@ impl Bench {
             let mut len = 0;
             for piece in self.outbox.gather(conn) {
                 len += piece.len();
-                // A head begins its piece, or stands behind the end-line of the frame before.
-                let head = match piece {
-                    [b'M', b'S', ..] => piece,
-                    [b'\r', b'\n', b'-', ..] => piece.get(28..).unwrap_or_default(),
-                    _ => &[],
-                };
-                if let Some(id) = head.get(5..21).and_then(|id| id.try_into().ok()) {
-                    seen(conn, id);
-                }
+                seen(conn, piece);
             }
             self.outbox.sent(conn, len, len);
         }
         self.outbox.end_turn();
     }
 
-    /// What each device answers to the SENDs `ids`.
-    pub(crate) fn answers_to(&self, ids: &[(ConnId, [u8; 16])]) -> Vec<(ConnId, Slice)> {
+    /// What each device answers to what it was sent.
+    pub(crate) fn answers_to(&self, sent: &[(ConnId, Vec<u8>)]) -> Vec<(ConnId, Slice)> {
         let talk = &self.talks[self.at];
         let devices = talk.devices.iter().zip(&talk.answers);
         let answers = devices.map(|(&conn, (text, second))| {
             let mut all = Vec::new();
-            for (_, id) in ids.iter().filter(|(to, _)| *to == conn) {
+            for id in sent
+                .iter()
+                .filter(|(to, _)| *to == conn)
+                .flat_map(|(_, bytes)| ids(bytes))
+            {
                 let at = all.len();
                 all.extend_from_slice(text);
                 all[at + 5..at + 21].copy_from_slice(id);
@@ -266,6 +262,11 @@ impl Bench {
             (conn, Slice::copied(&all))
         });
         answers.collect()
+    }
+
+    /// Where the session's devices are.
+    pub(crate) fn devices(&self) -> &[ConnId] {
+        &self.talks[self.at].devices
     }
 
     /// The devices' 200s to a batch, and ours to the sender: the number of connections that got something.
@@ -281,6 +282,14 @@ impl Bench {
     pub(crate) fn next(&mut self) {
         self.at = (self.at + 1) % self.talks.len();
     }
+}
+
+/// The transaction ids of the SENDs in `bytes`.
+pub(crate) fn ids(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = bytes.split_inclusive(|&b| b == b'\n');
+    lines
+        .filter_map(|line| line.strip_prefix(b"MSRP "))
+        .filter_map(|line| line.get(..16))
 }
 
 impl Talk {
