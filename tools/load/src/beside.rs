@@ -230,18 +230,7 @@ fn p99_ratio(pair: &[Tally]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hiccup::Hiccup;
-
-    fn round(us: u64, marked: bool) -> Tally {
-        let mut t = Tally::new(0..1);
-        t.delivery.record(us * 1000);
-        t.hiccup = Some(Hiccup {
-            max: 0,
-            steal_ms: 0,
-            marked,
-        });
-        t
-    }
+    use crate::tails::tests::round;
 
     fn large(per_s: f64, wrong: &[&str]) -> Large {
         Large {

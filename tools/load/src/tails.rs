@@ -86,11 +86,12 @@ pub(crate) fn tell(rounds: &[&Tally], report: &mut Report) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::hiccup::Hiccup;
 
-    fn round(us: u64, marked: bool) -> Tally {
+    /// A round with one delivery; `marked`: the machine disturbed it.
+    pub(crate) fn round(us: u64, marked: bool) -> Tally {
         let mut t = Tally::new(0..1);
         t.delivery.record(us * 1000);
         t.hiccup = Some(Hiccup {
