@@ -1,6 +1,8 @@
 //! A table of things that come and go on the path of a chunk: places are used again, with the memory that their lists own.
 //!
-//! Nothing is allocated once the table has its size. A [`Handle`] is a place and its generation, so a stale one finds nothing.
+//! Nothing is allocated once the table has its size. It grows by pages that stay where they are: a table that doubled in place
+//! would copy megabytes in one turn, as soon as one device of a busy session stops answering. A [`Handle`] is a place and its
+//! generation, so a stale one finds nothing.
 
 /// No place.
 pub(super) const NIL: u32 = u32::MAX;
@@ -26,6 +28,11 @@ impl Handle {
     };
 }
 
+/// Places that a table grows by: tens of kilobytes of the largest things that lie in one.
+const PAGE: usize = 64;
+
+type Page<T> = Box<[Slot<T>; PAGE]>;
+
 #[derive(Debug)]
 struct Slot<T> {
     value: T,
@@ -37,7 +44,7 @@ struct Slot<T> {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
-    slots: Vec<Slot<T>>,
+    pages: Vec<Page<T>>,
     free: u32,
     len: usize,
 }
@@ -45,7 +52,7 @@ pub(super) struct Slab<T> {
 impl<T: Reset> Slab<T> {
     pub(super) fn new() -> Self {
         Self {
-            slots: Vec::new(),
+            pages: Vec::new(),
             free: NIL,
             len: 0,
         }
@@ -70,7 +77,7 @@ impl<T: Reset> Slab<T> {
         }
         self.len += 1;
         let place = self.free;
-        let slot = &mut self.slots[place as usize];
+        let slot = &mut self.pages[place as usize / PAGE][place as usize % PAGE];
         self.free = slot.next;
         slot.live = true;
         let handle = Handle {
@@ -80,28 +87,44 @@ impl<T: Reset> Slab<T> {
         (handle, &mut slot.value)
     }
 
-    /// A further free place.
+    /// A further page of free places.
     #[cold]
     fn grow(&mut self) {
-        let place = u32::try_from(self.slots.len()).unwrap_or(NIL);
+        let taken = self.pages.len() * PAGE;
+        let place = |at: usize| u32::try_from(taken + at).unwrap_or(NIL);
         assert!(
-            place < super::tid::NO_PLACE,
+            place(PAGE) < super::tid::NO_PLACE,
             "fewer than 2^29 places a shard"
         );
-        self.slots.push(Slot {
-            value: T::default(),
-            generation: 0,
-            next: NIL,
-            live: false,
-        });
-        self.free = place;
+        let slots: Vec<Slot<T>> = (1..=PAGE)
+            .map(|behind| Slot {
+                value: T::default(),
+                generation: 0,
+                next: if behind == PAGE { NIL } else { place(behind) },
+                live: false,
+            })
+            .collect();
+        if let Ok(page) = slots.try_into() {
+            self.pages.push(page);
+            self.free = place(0);
+        }
+    }
+
+    fn slot(&self, place: u32) -> Option<&Slot<T>> {
+        let page = self.pages.get(place as usize / PAGE)?;
+        Some(&page[place as usize % PAGE])
+    }
+
+    fn slot_mut(&mut self, place: u32) -> Option<&mut Slot<T>> {
+        let page = self.pages.get_mut(place as usize / PAGE)?;
+        Some(&mut page[place as usize % PAGE])
     }
 
     /// Gives a place back. A stale handle gives nothing back.
     pub(super) fn release(&mut self, handle: Handle) {
+        let free = self.free;
         let Some(slot) = self
-            .slots
-            .get_mut(handle.place as usize)
+            .slot_mut(handle.place)
             .filter(|slot| slot.live && slot.generation == handle.generation)
         else {
             return;
@@ -109,18 +132,18 @@ impl<T: Reset> Slab<T> {
         slot.value.reset();
         slot.generation = slot.generation.wrapping_add(1);
         slot.live = false;
-        slot.next = self.free;
+        slot.next = free;
         self.free = handle.place;
         self.len -= 1;
     }
 
     pub(super) fn get(&self, handle: Handle) -> Option<&T> {
-        let slot = self.slots.get(handle.place as usize)?;
+        let slot = self.slot(handle.place)?;
         (slot.live && slot.generation == handle.generation).then_some(&slot.value)
     }
 
     pub(super) fn get_mut(&mut self, handle: Handle) -> Option<&mut T> {
-        let slot = self.slots.get_mut(handle.place as usize)?;
+        let slot = self.slot_mut(handle.place)?;
         (slot.live && slot.generation == handle.generation).then_some(&mut slot.value)
     }
 
@@ -131,7 +154,7 @@ impl<T: Reset> Slab<T> {
 
     /// What lies at `place` now, and its handle.
     pub(super) fn find(&self, place: u32) -> Option<(Handle, &T)> {
-        let slot = self.slots.get(place as usize)?;
+        let slot = self.slot(place)?;
         let handle = Handle {
             place,
             generation: slot.generation,
@@ -141,7 +164,7 @@ impl<T: Reset> Slab<T> {
 
     /// What lies at a place that a list names: it is live, or there is none.
     fn listed_mut(&mut self, place: u32) -> Option<&mut T> {
-        self.slots.get_mut(place as usize).map(|s| &mut s.value)
+        self.slot_mut(place).map(|s| &mut s.value)
     }
 }
 
@@ -300,6 +323,28 @@ mod tests {
         assert!(slab.get(b).is_some(), "a stale release releases nothing");
         assert_eq!(slab.len(), 1);
         assert!(slab.get(Handle::NONE).is_none());
+    }
+
+    #[test]
+    fn what_lies_in_it_stays_where_it_is_while_it_grows() {
+        let mut slab: Slab<Thing> = Slab::new();
+        let first = slab.take();
+        let at = std::ptr::from_ref(slab.get(first).unwrap());
+        let handles: Vec<Handle> = (1..1000).map(|_| slab.take()).collect();
+        assert_eq!(at, std::ptr::from_ref(slab.get(first).unwrap()));
+        let places: Vec<u32> = handles.iter().map(|h| h.place).collect();
+        assert_eq!(places, (1..1000).collect::<Vec<_>>(), "each once, in order");
+        assert!(slab.at(1000).is_none() && slab.at(10_000).is_none());
+        assert_eq!((slab.len(), slab.pages.len()), (1000, 16));
+        for handle in handles {
+            slab.release(handle);
+        }
+        slab.take();
+        assert_eq!(
+            (slab.len(), slab.pages.len()),
+            (2, 16),
+            "places are used again"
+        );
     }
 
     #[test]
