@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use ringfork::{
     config::Config,
     demo,
-    io::Clock,
+    io::{Clock, threads},
     services::{
         Exit, Logging, Setup, Stop, client, control,
         host::{self, CannotStart, Ground, Server},
@@ -101,6 +101,7 @@ struct At {
 }
 
 fn main() -> ExitCode {
+    threads::small_pages();
     let code = match Command::parse().what {
         What::Serve(file) => serve(file.config),
         What::Check(file) => check(file.config.as_deref()),

@@ -1,8 +1,10 @@
-//! Threads by name, a shard's on its core.
+//! Threads by name, a shard's on its core; and what all of them share: pages of memory.
 
 use std::{io, thread::JoinHandle};
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{
+    CpuSet, disable_transparent_huge_pages, sched_getaffinity, sched_setaffinity,
+};
 
 /// Starts a named thread; with `core`, it stays on that core.
 ///
@@ -39,6 +41,13 @@ pub fn cores() -> Vec<usize> {
         |_| Vec::new(),
         |set| (0..CpuSet::MAX_CPU).filter(|c| set.is_set(*c)).collect(),
     )
+}
+
+/// Has this process take memory in small pages alone. The allocator asks for huge ones, and the first byte that is written to
+/// one clears it whole, in the middle of a turn: a fifth of a millisecond, several on a virtual machine whose host has no such
+/// memory at hand. Only pages that are touched from now on are meant. A kernel without huge pages refuses: it has none to take.
+pub fn small_pages() {
+    let _ = disable_transparent_huge_pages(true);
 }
 
 #[cfg(test)]

@@ -95,6 +95,9 @@ use trouble::Trouble;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // A huge page is cleared whole at its first byte, for milliseconds on some virtual machines: they would be counted against
+    // the server. A kernel without huge pages refuses.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     run(&Cli::parse()).unwrap_or_else(|trouble| {
         eprintln!("ringfork-load: {trouble}");
         trouble.exit_code()
