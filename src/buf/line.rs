@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::{
     Frame, Owner, Slice, TID_LEN, Tid,
     ready::{END_LEN, end_line},
+    spill::{Parts, Pieces, Spill},
 };
 
 /// A piece of what a connection sends this turn: bytes of our own, a range of [`Queue::own`], and then received bytes, shared.
@@ -47,7 +48,7 @@ pub(super) struct Queue {
     tail: Option<(Tid, u8)>,
     /// Everything lies in `spill`, copied, nothing in pieces.
     pub(super) spilled: bool,
-    spill: VecDeque<u8>,
+    spill: Spill,
     /// The frames that have unsent bytes, or are open.
     pub(super) marks: VecDeque<Mark>,
 }
@@ -63,17 +64,17 @@ const COPY_MAX: usize = 512;
 impl Queue {
     /// Puts a whole frame behind all others, its end-line put off. Returns its bytes.
     #[inline]
-    pub(super) fn frame(&mut self, frame: &Frame<'_>) -> usize {
+    pub(super) fn frame(&mut self, frame: &Frame<'_>, spare: &mut Pieces) -> usize {
         let received: usize = frame.shared.iter().map(|bytes| bytes.len()).sum();
         let len = frame.head.len() + received + END_LEN;
         if self.spilled {
-            self.spill.extend(START);
-            self.spill.extend(&frame.tid);
-            self.spill.extend(frame.head.behind_id());
+            self.spill.extend(START, spare);
+            self.spill.extend(&frame.tid, spare);
+            self.spill.extend(frame.head.behind_id(), spare);
             for bytes in frame.shared {
-                self.spill.extend(&**bytes);
+                self.spill.extend(bytes, spare);
             }
-            self.spill.extend(end_line(&frame.tid, frame.flag));
+            self.spill.extend(&end_line(&frame.tid, frame.flag), spare);
             return len;
         }
         let at = self.own.len();
@@ -94,10 +95,10 @@ impl Queue {
     }
 
     /// Puts bytes of our own behind all others.
-    pub(super) fn own(&mut self, parts: &[&[u8]]) {
+    pub(super) fn own(&mut self, parts: &[&[u8]], spare: &mut Pieces) {
         if self.spilled {
             for part in parts {
-                self.spill.extend(*part);
+                self.spill.extend(part, spare);
             }
             return;
         }
@@ -110,9 +111,9 @@ impl Queue {
     }
 
     /// Puts received bytes behind all others.
-    pub(super) fn shared(&mut self, bytes: Slice) {
+    pub(super) fn shared(&mut self, bytes: Slice, spare: &mut Pieces) {
         if self.spilled {
-            self.spill.extend(&*bytes);
+            self.spill.extend(&bytes, spare);
             return;
         }
         self.write_tail();
@@ -134,9 +135,9 @@ impl Queue {
     }
 
     /// Puts an end-line behind all others.
-    pub(super) fn end(&mut self, tid: &Tid, flag: u8) {
+    pub(super) fn end(&mut self, tid: &Tid, flag: u8, spare: &mut Pieces) {
         if self.spilled {
-            self.spill.extend(end_line(tid, flag));
+            self.spill.extend(&end_line(tid, flag), spare);
             return;
         }
         self.write_tail();
@@ -170,29 +171,29 @@ impl Queue {
 
     /// What is to be sent, in order. An end-line that was put off is not in it: [`Queue::write_tail`] comes first.
     pub(super) fn gather(&self) -> Gather<'_> {
-        let (mut front, mut back) = self.spill.as_slices();
+        let (mut own, mut shared) = Default::default();
         let mut pieces = self.pieces.get(self.done..).unwrap_or(&[]).iter();
         if self.skip > 0 {
-            // Nothing is spilled where a piece is partly out.
-            (front, back) = pieces
+            (own, shared) = pieces
                 .next()
                 .map(|p| p.bytes(&self.own))
                 .unwrap_or_default();
-            let skip = self.skip.min(front.len());
-            (front, back) = (&front[skip..], &back[self.skip - skip..]);
+            let skip = self.skip.min(own.len());
+            (own, shared) = (&own[skip..], &shared[self.skip - skip..]);
         }
         Gather {
-            front,
-            back,
+            spill: self.spill.parts(),
+            front: own,
+            back: shared,
             pieces,
             own: &self.own,
         }
     }
 
     /// The first `taken` bytes are out, not all there are.
-    pub(super) fn advance(&mut self, taken: usize) {
+    pub(super) fn advance(&mut self, taken: usize, spare: &mut Pieces) {
         if self.spilled {
-            self.spill.drain(..taken);
+            self.spill.advance(taken, spare);
             return;
         }
         let mut rest = taken + self.skip;
@@ -206,20 +207,20 @@ impl Queue {
     }
 
     /// All is out.
-    pub(super) fn emptied(&mut self) {
+    pub(super) fn emptied(&mut self, spare: &mut Pieces) {
         self.own.clear();
         self.pieces.clear();
         self.done = 0;
         self.skip = 0;
         if self.spilled {
             self.spilled = false;
-            self.spill = VecDeque::new();
+            self.spill.clear(spare);
         }
     }
 
     /// As new, with the memory of its lists, if that is worth keeping.
-    pub(super) fn reset(&mut self) {
-        self.emptied();
+    pub(super) fn reset(&mut self, spare: &mut Pieces) {
+        self.emptied(spare);
         self.tail = None;
         self.marks.clear();
         self.own.shrink_to(KEEP_BYTES);
@@ -233,30 +234,37 @@ impl Queue {
     }
 
     /// Copies what is left into the spill: it pins no receive buffer any more.
-    pub(super) fn spill(&mut self) {
+    pub(super) fn spill(&mut self, spare: &mut Pieces) {
         if self.spilled {
             return;
         }
         self.write_tail();
-        let mut bytes = std::mem::take(&mut self.spill);
+        let mut bytes = Spill::default();
         for part in self.gather() {
-            bytes.extend(part);
+            bytes.extend(part, spare);
         }
-        self.emptied();
+        self.emptied(spare);
         self.spill = bytes;
         self.spilled = true;
     }
 
     /// Takes the frames of `owner` out of the spill, whose first byte is at `first`; of those that have begun on the wire,
     /// the head and an end-line with `#` stay. `moved`: where the first byte is from now on, given how many there are.
-    pub(super) fn abort(&mut self, owner: Owner, first: u64, moved: impl FnOnce(usize) -> u64) {
+    pub(super) fn abort(
+        &mut self,
+        owner: Owner,
+        first: u64,
+        moved: impl FnOnce(usize) -> u64,
+        spare: &mut Pieces,
+    ) {
         let end = first + self.spill.len() as u64;
-        let bytes = std::mem::take(&mut self.spill);
+        let mut bytes = std::mem::take(&mut self.spill);
         let marks = std::mem::take(&mut self.marks);
         let mut kept = Kept {
             from: &bytes,
             first,
-            bytes: VecDeque::with_capacity(bytes.len()),
+            bytes: Spill::default(),
+            spare,
         };
         // Marks relative to the first byte, negative where they lie before it.
         let mut places: Vec<(Mark, Place)> = Vec::new();
@@ -285,12 +293,13 @@ impl Queue {
                     kept.take(start, stop);
                 } else {
                     kept.take(start, mark.body.clamp(start, stop));
-                    kept.bytes.extend(end_line(&mark.tid, b'#'));
+                    kept.bytes.extend(&end_line(&mark.tid, b'#'), kept.spare);
                 }
             }
         }
         kept.take(at, end);
         self.spill = kept.bytes;
+        bytes.clear(spare);
         let base = moved(self.spill.len());
         self.marks.extend(places.into_iter().map(|(mark, place)| {
             let of = |o: Option<u64>| o.map_or(OPEN, |o| base + o);
@@ -304,10 +313,11 @@ impl Queue {
     }
 }
 
-/// What is to be sent, in order; no part is empty.
+/// What is to be sent, in order; no part is empty. Nothing is in pieces where something is spilled.
 #[derive(Debug, Default)]
 pub(super) struct Gather<'a> {
-    /// The spill, or what is left of a piece.
+    spill: Parts<'a>,
+    /// What is left of a piece.
     front: &'a [u8],
     back: &'a [u8],
     pieces: std::slice::Iter<'a, Piece>,
@@ -324,7 +334,10 @@ impl<'a> Iterator for Gather<'a> {
         if !self.back.is_empty() {
             return Some(std::mem::take(&mut self.back));
         }
-        let (own, shared) = self.pieces.next()?.bytes(self.own);
+        let Some(piece) = self.pieces.next() else {
+            return self.spill.next();
+        };
+        let (own, shared) = piece.bytes(self.own);
         if own.is_empty() {
             return Some(shared);
         }
@@ -342,15 +355,18 @@ struct Place {
 
 /// Bytes that an abort leaves.
 struct Kept<'a> {
-    from: &'a VecDeque<u8>,
+    from: &'a Spill,
     first: u64,
-    bytes: VecDeque<u8>,
+    bytes: Spill,
+    spare: &'a mut Pieces,
 }
 
 impl Kept<'_> {
     fn take(&mut self, from: u64, to: u64) {
         let range = index(from - self.first)..index(to - self.first);
-        self.bytes.extend(self.from.range(range));
+        for part in self.from.range(range) {
+            self.bytes.extend(part, self.spare);
+        }
     }
 }
 

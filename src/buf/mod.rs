@@ -7,6 +7,7 @@ mod line;
 mod outbox;
 mod ready;
 mod slice;
+mod spill;
 
 pub use outbox::{Frame, Full, NotNow, Outbox, Owner, Stand, TID_LEN, Tid};
 pub use ready::{Ready, end_line};

@@ -14,6 +14,7 @@ use slotmap::SecondaryMap;
 use super::{
     Ready, Slice,
     line::{Line, Mark, OPEN, Queue},
+    spill::Pieces,
 };
 use crate::ids::ConnId;
 
@@ -65,7 +66,7 @@ pub struct Stand {
     pub backlog: usize,
 }
 
-/// Queues for lines that will need one.
+/// Queues for lines that will need one, and memory for those whose peers are slow.
 #[derive(Debug, Default)]
 struct Spare {
     #[expect(
@@ -75,6 +76,7 @@ struct Spare {
     queues: Vec<Box<Queue>>,
     /// Bytes of memory that they have for bytes of our own.
     bytes: usize,
+    pieces: Pieces,
 }
 
 /// What waits to go out on each stream connection of a shard.
@@ -151,7 +153,7 @@ impl Outbox {
         if line.backlog() + len > self.hard_limit {
             return Err(Full);
         }
-        self.add_to(conn, len, |queue| queue.own(parts));
+        self.add_to(conn, len, |queue, spare| queue.own(parts, spare));
         Ok(())
     }
 
@@ -167,7 +169,7 @@ impl Outbox {
         let queue = queue_of(&mut line.queue, &mut self.spare);
         let start = line.put;
         let body = start + (frame.head.len() + frame.body_at) as u64;
-        let len = queue.frame(frame);
+        let len = queue.frame(frame, &mut self.spare.pieces);
         line.put += len as u64;
         if queue.spilled {
             self.spilled += len;
@@ -224,12 +226,12 @@ impl Outbox {
     /// Queues received bytes of the open frame's body (or of its head, before the first body byte), uncopied.
     pub fn shared(&mut self, conn: ConnId, bytes: Slice) {
         let len = bytes.len();
-        self.add_to(conn, len, |queue| queue.shared(bytes));
+        self.add_to(conn, len, |queue, spare| queue.shared(bytes, spare));
     }
 
     /// Queues bytes of our own: part of the open frame.
     pub fn own(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.add_to(conn, bytes.len(), |queue| queue.own(&[bytes]));
+        self.add_to(conn, bytes.len(), |queue, spare| queue.own(&[bytes], spare));
     }
 
     /// Ends the open frame with its end-line; `flag` is `$`, `+` or `#` (RFC 4975 §7.1).
@@ -242,7 +244,9 @@ impl Outbox {
         else {
             return;
         };
-        self.add_to(conn, TID_LEN + 12, |queue| queue.end(&tid, flag));
+        self.add_to(conn, TID_LEN + 12, |queue, spare| {
+            queue.end(&tid, flag, spare);
+        });
         if let Some(line) = self.lines.get_mut(conn) {
             let at = line.put;
             if let Some(mark) = line.open_mut() {
@@ -251,7 +255,7 @@ impl Outbox {
         }
     }
 
-    fn add_to(&mut self, conn: ConnId, len: usize, write: impl FnOnce(&mut Queue)) {
+    fn add_to(&mut self, conn: ConnId, len: usize, write: impl FnOnce(&mut Queue, &mut Pieces)) {
         let Some(line) = self.lines.get_mut(conn) else {
             return;
         };
@@ -259,7 +263,7 @@ impl Outbox {
             return;
         }
         let queue = queue_of(&mut line.queue, &mut self.spare);
-        write(queue);
+        write(queue, &mut self.spare.pieces);
         line.put += len as u64;
         if queue.spilled {
             self.spilled += len;
@@ -318,14 +322,15 @@ impl Outbox {
         if !queue.marks.iter().any(|m| m.owner == owner) {
             return;
         }
-        queue.spill();
+        queue.spill(&mut self.spare.pieces);
         // What was taken back has left; where an end-line makes it more, that was put in.
         let first = |len: usize| left.max(put.saturating_sub(len as u64));
         let mut after = 0;
-        queue.abort(owner, left, |len| {
+        let moved = |len| {
             after = len;
             first(len)
-        });
+        };
+        queue.abort(owner, left, moved, &mut self.spare.pieces);
         line.left = first(after);
         line.put = line.left + after as u64;
         self.spilled = self.spilled - before + after;
@@ -379,13 +384,13 @@ impl Outbox {
         let Some(queue) = &mut line.queue else {
             return;
         };
-        queue.advance(taken);
+        queue.advance(taken, &mut self.spare.pieces);
         while queue.marks.front().is_some_and(|m| m.end <= line.left) {
             queue.marks.pop_front();
         }
         line.blocked = taken < offered;
         if line.blocked {
-            queue.spill();
+            queue.spill(&mut self.spare.pieces);
         } else {
             mark_dirty(&mut self.dirty, conn, line);
         }
@@ -433,7 +438,7 @@ fn drained(line: &mut Line, spare: &mut Spare) {
     let open = line.open().copied();
     match (&mut line.queue, open) {
         (Some(queue), Some(open)) => {
-            queue.emptied();
+            queue.emptied(&mut spare.pieces);
             queue.marks.clear();
             queue.marks.push_back(open);
         }
@@ -455,7 +460,7 @@ impl Spare {
     /// Keeps an empty queue for the next that needs one, if there is room.
     fn put_by(&mut self, mut queue: Box<Queue>) {
         if self.queues.len() < SPARE_MAX && self.bytes + queue.capacity() <= SPARE_BYTES_MAX {
-            queue.reset();
+            queue.reset(&mut self.pieces);
             self.bytes += queue.capacity();
             self.queues.push(queue);
         }
