@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    Frame, Owner, Slice, TID_LEN, Tid,
+    Answer, Frame, Owner, Slice, TID_LEN, Tid,
     ready::{END_LEN, end_line},
     spill::{Parts, Pieces, Spill},
 };
@@ -95,18 +95,29 @@ impl Queue {
     }
 
     /// Puts bytes of our own behind all others.
-    pub(super) fn own(&mut self, parts: &[&[u8]], spare: &mut Pieces) {
+    pub(super) fn own(&mut self, bytes: &[u8], spare: &mut Pieces) {
         if self.spilled {
-            for part in parts {
-                self.spill.extend(part, spare);
-            }
+            self.spill.extend(bytes, spare);
             return;
         }
         self.write_tail();
         let at = self.own.len();
-        for part in parts {
-            self.own.extend_from_slice(part);
+        self.own.extend_from_slice(bytes);
+        self.written(at);
+    }
+
+    /// Puts a ready-made response behind all others.
+    #[inline]
+    pub(super) fn answer(&mut self, answer: &Answer, tid: &[u8], spare: &mut Pieces) {
+        if self.spilled {
+            let mut bytes = Vec::new();
+            answer.write(&mut bytes, tid);
+            self.spill.extend(&bytes, spare);
+            return;
         }
+        self.write_tail();
+        let at = self.own.len();
+        answer.write(&mut self.own, tid);
         self.written(at);
     }
 

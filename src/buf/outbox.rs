@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use slotmap::SecondaryMap;
 
 use super::{
-    Ready, Slice,
+    Answer, Ready, Slice,
     line::{Line, Mark, OPEN, Queue},
     spill::Pieces,
 };
@@ -48,13 +48,15 @@ pub struct Frame<'a> {
     pub flag: u8,
 }
 
-/// Why a frame was not queued.
+/// Why a frame or an answer was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotNow {
     /// There is no such connection.
     Gone,
     /// Another frame is open on it.
     Open,
+    /// As [`Full`].
+    Full,
 }
 
 /// How a connection stands after a frame was put on it.
@@ -131,17 +133,6 @@ impl Outbox {
     /// # Panics
     /// If a frame is open on the connection: the writer interrupts or ends it first.
     pub fn whole(&mut self, conn: ConnId, bytes: &[u8]) -> Result<(), Full> {
-        self.whole_of(conn, &[bytes])
-    }
-
-    /// As [`Outbox::whole`], of bytes that lie in several places.
-    ///
-    /// # Errors
-    /// As [`Outbox::whole`].
-    ///
-    /// # Panics
-    /// As [`Outbox::whole`].
-    pub fn whole_of(&mut self, conn: ConnId, parts: &[&[u8]]) -> Result<(), Full> {
         let Some(line) = self.lines.get(conn) else {
             return Ok(());
         };
@@ -149,18 +140,41 @@ impl Outbox {
             line.open().is_none(),
             "a frame is ended or interrupted before anything else is sent on its connection"
         );
-        let len = parts.iter().map(|part| part.len()).sum();
-        if line.backlog() + len > self.hard_limit {
+        if line.backlog() + bytes.len() > self.hard_limit {
             return Err(Full);
         }
-        self.add_to(conn, len, |queue, spare| queue.own(parts, spare));
+        self.own(conn, bytes);
+        Ok(())
+    }
+
+    /// Queues a ready-made response to the request `tid`, unless a frame is open on the connection: the writer interrupts or
+    /// ends it first.
+    ///
+    /// # Errors
+    /// Nothing was queued, for one of the reasons of [`NotNow`].
+    pub fn answer(&mut self, conn: ConnId, answer: &Answer, tid: &[u8]) -> Result<(), NotNow> {
+        let line = self.lines.get_mut(conn).ok_or(NotNow::Gone)?;
+        if line.open().is_some() {
+            return Err(NotNow::Open);
+        }
+        let len = answer.len_for(tid);
+        if line.backlog() + len > self.hard_limit {
+            return Err(NotNow::Full);
+        }
+        let queue = queue_of(&mut line.queue, &mut self.spare);
+        queue.answer(answer, tid, &mut self.spare.pieces);
+        line.put += len as u64;
+        if queue.spilled {
+            self.spilled += len;
+        }
+        mark_dirty(&mut self.dirty, conn, line);
         Ok(())
     }
 
     /// Queues a whole SEND frame, unless a frame is open on the connection: the writer interrupts or ends it first.
     ///
     /// # Errors
-    /// Nothing was queued, for one of the two reasons of [`NotNow`].
+    /// Nothing was queued: the connection is [`NotNow::Gone`], or a frame is [`NotNow::Open`] on it.
     pub fn frame(&mut self, conn: ConnId, frame: &Frame<'_>) -> Result<Stand, NotNow> {
         let line = self.lines.get_mut(conn).ok_or(NotNow::Gone)?;
         if line.open().is_some() {
@@ -231,7 +245,7 @@ impl Outbox {
 
     /// Queues bytes of our own: part of the open frame.
     pub fn own(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.add_to(conn, bytes.len(), |queue, spare| queue.own(&[bytes], spare));
+        self.add_to(conn, bytes.len(), |queue, spare| queue.own(bytes, spare));
     }
 
     /// Ends the open frame with its end-line; `flag` is `$`, `+` or `#` (RFC 4975 §7.1).

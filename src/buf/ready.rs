@@ -63,6 +63,60 @@ impl Ready {
     }
 }
 
+/// A response that is ready made but for the transaction id of its request (RFC 4975 §9), with room for one as long as the last.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    bytes: Box<[u8]>,
+    id: usize,
+}
+
+/// Where the end-line of a message without a body goes on behind its transaction id.
+const LAST: &[u8] = b"$\r\n";
+
+impl Answer {
+    /// `middle`: what stands between its two transaction ids, of which each has `id` characters.
+    #[must_use]
+    pub fn new(middle: &[u8], id: usize) -> Self {
+        let room = vec![0; id];
+        Self {
+            bytes: [START, &room[..], middle, &room[..], LAST].concat().into(),
+            id,
+        }
+    }
+
+    /// What stands between its two transaction ids.
+    #[must_use]
+    pub fn middle(&self) -> &[u8] {
+        &self.bytes[START.len() + self.id..self.second()]
+    }
+
+    /// Where its second transaction id is.
+    fn second(&self) -> usize {
+        self.bytes.len() - LAST.len() - self.id
+    }
+
+    /// Bytes of one to the request `tid`.
+    pub(super) fn len_for(&self, tid: &[u8]) -> usize {
+        self.bytes.len() - 2 * self.id + 2 * tid.len()
+    }
+
+    /// Appends the one to the request `tid`.
+    #[inline]
+    pub(super) fn write(&self, out: &mut Vec<u8>, tid: &[u8]) {
+        if tid.len() != self.id {
+            for part in [START, tid, self.middle(), tid, LAST] {
+                out.extend_from_slice(part);
+            }
+            return;
+        }
+        let at = out.len();
+        out.extend_from_slice(&self.bytes);
+        let (first, second) = (at + START.len(), at + self.second());
+        out[first..first + tid.len()].copy_from_slice(tid);
+        out[second..second + tid.len()].copy_from_slice(tid);
+    }
+}
+
 /// CRLF, seven hyphens, transaction id, flag, CRLF (RFC 4975 §9); the first CRLF closes the body.
 #[must_use]
 pub fn end_line(tid: &Tid, flag: u8) -> [u8; END_LEN] {
@@ -89,5 +143,21 @@ mod tests {
              MSRP aaaaaaaaaaaaaaaa SEND\r\nTo-Path: x\r\n"
         );
         assert_eq!(ready.len(), 5 + TID_LEN + ready.behind_id().len());
+    }
+
+    #[test]
+    fn an_answer_is_written_for_ids_of_any_length() {
+        let answer = Answer::new(b" 200 OK\r\nTo-Path: x\r\n-------", 4);
+        for tid in [&b"abcd"[..], b"abcdefgh"] {
+            let mut out = b"before".to_vec();
+            answer.write(&mut out, tid);
+            let text = std::str::from_utf8(tid).unwrap();
+            assert_eq!(
+                String::from_utf8(out).unwrap(),
+                format!("beforeMSRP {text} 200 OK\r\nTo-Path: x\r\n-------{text}$\r\n")
+            );
+            assert_eq!(answer.len_for(tid), 43 - 8 + 2 * tid.len());
+        }
+        assert_eq!(answer.middle(), b" 200 OK\r\nTo-Path: x\r\n-------");
     }
 }

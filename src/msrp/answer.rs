@@ -1,11 +1,10 @@
 //! Responses and REPORTs: what peers say about what we sent them, and what we say about what they sent us.
 
 use super::{
-    Failure, code_place, core::Core, message::Progress, set::LegSet, slab::Handle, tid,
-    unanswered::in_leg,
+    Failure, code_place, core::Core, message::Progress, set::LegSet, slab::Handle,
 };
 use crate::{
-    buf::{Outbox, TID_LEN},
+    buf::Outbox,
     ids::{ConnId, LegId, SessionId},
     time::Instant,
     wire::msrp::{ByteRange, FailureReport, Head, Status, write},
@@ -57,55 +56,13 @@ impl Core {
     }
 
     /// A SEND of a leg was answered: if the leg was stalled, it may go on.
-    fn ease_stalled(&mut self, now: Instant, session: SessionId, leg: LegId, outbox: &mut Outbox) {
+    pub(super) fn ease_stalled(&mut self, now: Instant, session: SessionId, leg: LegId, outbox: &mut Outbox) {
         if self
             .leg(session, leg)
             .is_some_and(|l| l.stalled_since.is_some())
         {
             self.ease(now, session, leg, outbox);
         }
-    }
-
-    /// Reads a 200 to a SEND of ours that a peer writes as nearly all do: our tid, our URI and its path as we know them, no
-    /// other header. Compared, not parsed: it is the most frequent message there is. Its length, if it is one and is whole.
-    pub(super) fn plain_ok(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        bytes: &[u8],
-        outbox: &mut Outbox,
-    ) -> Option<usize> {
-        let (tid, rest) = bytes
-            .strip_prefix(b"MSRP ")?
-            .split_first_chunk::<TID_LEN>()?;
-        let Self {
-            sessions,
-            sent,
-            counters,
-            ..
-        } = self;
-        let (handle, entry) = sent.find(tid::place(tid)?)?;
-        if entry.tid != *tid || entry.conn != conn || entry.open {
-            return None;
-        }
-        let (session, leg, message) = (entry.session, entry.leg, entry.message);
-        let share = usize::from(entry.share);
-        let l = sessions.get_mut(session)?.leg_as_it_is(leg)?;
-        let rest = rest.strip_prefix(l.ok())?;
-        let (again, rest) = rest.split_first_chunk::<TID_LEN>()?;
-        let rest = rest.strip_prefix(b"$\r\n").filter(|_| again == tid)?;
-        let len = bytes.len() - rest.len();
-        counters.responses_in[code_place(200)] += 1;
-        l.unanswered.remove(sent, handle, in_leg);
-        sent.release(handle);
-        let stalled = l.stalled_since.is_some();
-        if let Some(message) = message {
-            self.acknowledged(now, message, share, outbox);
-        }
-        if stalled {
-            self.ease_stalled(now, session, leg, outbox);
-        }
-        Some(len)
     }
 
     /// A leg has answered an error to a SEND of a message, or reported it.

@@ -22,7 +22,7 @@ use super::{
     unanswered::{Expects, Sent, in_leg},
 };
 use crate::{
-    buf::{Outbox, Slice, Tid},
+    buf::{Answer, NotNow, Outbox, Slice, Tid},
     ids::{ConnId, LegId, SessionId},
     time::Instant,
     timer::Timers,
@@ -89,6 +89,8 @@ pub(super) struct Core {
     /// What a chunk puts on each leg, and the shares that go the long way: lists that are used again.
     pub(super) shared: Vec<Slice>,
     pub(super) others: Vec<usize>,
+    /// SENDs that were answered in one run of 200s: the message of each, and the share.
+    pub(super) answered: Vec<(Handle, u16)>,
     hash: FixedState,
 }
 
@@ -118,6 +120,7 @@ impl Core {
             prefix: Vec::with_capacity(crate::wire::cpim::HEADERS_MAX),
             shared: Vec::new(),
             others: Vec::new(),
+            answered: Vec::new(),
             hash,
         }
     }
@@ -182,22 +185,31 @@ impl Core {
         self.scratch = bytes;
     }
 
-    /// As [`Core::respond`], with ready-made paths ([`write::paths_of_response`]).
+    /// As [`Core::respond`], from a ready-made 200.
     pub(super) fn reply(
         &mut self,
         now: Instant,
         conn: ConnId,
         tid: &[u8],
         code: u16,
-        paths: &[u8],
+        ok: &Answer,
         outbox: &mut Outbox,
     ) {
         self.counters.responses_out[code_place(code)] += 1;
-        self.interrupt(now, conn, outbox);
-        self.scratch.clear();
-        write::put_status(&mut self.scratch, code);
-        let parts = [b"MSRP ", tid, &self.scratch, paths, tid, b"$\r\n"];
-        if outbox.whole_of(conn, &parts).is_err() {
+        if code != 200 {
+            let mut bytes = std::mem::take(&mut self.scratch);
+            bytes.clear();
+            write::response_like(&mut bytes, tid, code, ok.middle());
+            self.put(now, conn, &bytes, outbox);
+            self.scratch = bytes;
+            return;
+        }
+        let mut put = outbox.answer(conn, ok, tid);
+        if put == Err(NotNow::Open) {
+            self.interrupt(now, conn, outbox);
+            put = outbox.answer(conn, ok, tid);
+        }
+        if put == Err(NotNow::Full) {
             self.deferred.push_back(Deferred::Broken { conn });
         }
     }

@@ -314,8 +314,8 @@ impl Core {
         };
         m.accepted = code == 200;
         let Some(held) = m.held.take() else { return };
-        if let Some(paths) = &held.paths {
-            self.reply(now, held.conn, &held.tid, code, paths, outbox);
+        if let Some(ok) = &held.ok {
+            self.reply(now, held.conn, &held.tid, code, ok, outbox);
             return;
         }
         let (session, from) = (m.session, m.from);

@@ -9,7 +9,7 @@ use crate::{
     time::Instant,
     wire::{
         cpim::{self, Verdict},
-        msrp::media_type,
+        msrp::{media_type, write},
         uri::msrp::{Uri, uris},
     },
 };
@@ -101,9 +101,9 @@ pub(super) struct Leg {
     pub(super) state: State,
     pub(super) offer: LegOffer,
     pub(super) peer: Option<LegPeer>,
-    /// [`Leg::head`] and [`Leg::ok`], once there was a message.
+    /// [`Leg::head`] and [`Leg::oks`], once there was a message.
     head: OnceCell<Ready>,
-    ok: OnceCell<Box<[u8]>>,
+    ok: Option<Box<[u8]>>,
     pub(super) conn: Option<ConnId>,
     /// A connection is being opened for it.
     pub(super) connecting: bool,
@@ -146,7 +146,7 @@ impl Leg {
             offer,
             peer: None,
             head: OnceCell::new(),
-            ok: OnceCell::new(),
+            ok: None,
             conn: None,
             connecting: false,
             unanswered: List::default(),
@@ -183,19 +183,14 @@ impl Leg {
         })
     }
 
-    /// What stands between the two transaction ids of a 200 from it, as nearly all write it. Made for the first.
-    pub(super) fn ok(&self) -> &[u8] {
-        self.ok.get_or_init(|| {
-            [
-                b" 200 OK\r\nTo-Path: ",
-                &self.offer.own_uri[..],
-                b"\r\nFrom-Path: ",
-                self.peer_path(),
-                b"\r\n-------",
-            ]
-            .concat()
-            .into()
-        })
+    /// What stands between the two transaction ids of a 200 from it, as nearly all write it, made for the first; and the
+    /// SENDs that it may answer.
+    pub(super) fn oks(&mut self) -> (&[u8], &mut List) {
+        let peer_path = self.peer.as_ref().map_or(&[][..], |p| &p.path);
+        let ok = self
+            .ok
+            .get_or_insert_with(|| write::middle_of_ok(&self.offer.own_uri, peer_path).into());
+        (ok, &mut self.unanswered)
     }
 
     fn peer_path(&self) -> &[u8] {
@@ -205,7 +200,7 @@ impl Leg {
     /// The peer's half; what was made ready from the last one goes.
     pub(super) fn set_peer(&mut self, peer: LegPeer) {
         self.head.take();
-        self.ok.take();
+        self.ok = None;
         self.seen = None;
         self.accepted.clear();
         self.refused.clear();

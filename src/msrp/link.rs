@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 
 use super::{message::Rest, slab::Handle};
 use crate::{
-    buf::{Slice, TID_LEN, Tid},
+    buf::{Answer, Slice, TID_LEN, Tid},
     ids::{LegId, SessionId, ShardId},
     time::Instant,
     timer::TimerId,
@@ -216,8 +216,8 @@ pub(super) struct Link {
     pub(super) layout: Option<Box<Layout>>,
     /// Whose SENDs have that head, once all was looked at that speaks for or against them.
     pub(super) sender: Option<(SessionId, LegId)>,
-    /// The paths of a response to them, ready made.
-    pub(super) paths: Option<Rc<[u8]>>,
+    /// The 200 to them, ready made.
+    pub(super) ok: Option<Rc<Answer>>,
     /// A head that has not ended, and how far it was searched.
     pub(super) head: Vec<u8>,
     pub(super) scanned: usize,
@@ -245,7 +245,7 @@ impl Link {
             memo_leg: None,
             layout: None,
             sender: None,
-            paths: None,
+            ok: None,
             head: Vec::new(),
             scanned: 0,
             in_body: false,

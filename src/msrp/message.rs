@@ -10,7 +10,7 @@ use super::{
     slab::{Handle, Hook, Reset},
 };
 use crate::{
-    buf::Slice,
+    buf::{Answer, Slice},
     ids::{ConnId, LegId, SessionId},
     time::Instant,
     wire::{
@@ -102,8 +102,8 @@ impl Share {
 pub(super) struct Held {
     pub(super) conn: ConnId,
     pub(super) tid: ArrayVec<u8, 32>,
-    /// Its paths, if they are ready made.
-    pub(super) paths: Option<Rc<[u8]>>,
+    /// The 200 to it, if that is ready made.
+    pub(super) ok: Option<Rc<Answer>>,
 }
 
 impl Held {
@@ -112,7 +112,7 @@ impl Held {
         let mut held = Self {
             conn,
             tid: ArrayVec::new(),
-            paths: None,
+            ok: None,
         };
         // At most 32 characters: [`crate::wire::msrp`] sees to it.
         let _ = held.tid.try_extend_from_slice(&tid[..tid.len().min(32)]);

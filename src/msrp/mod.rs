@@ -44,6 +44,7 @@ mod leg;
 mod link;
 mod message;
 mod names;
+mod oks;
 mod plain;
 mod plane;
 mod ranges;

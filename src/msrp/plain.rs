@@ -19,7 +19,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    buf::{Outbox, Slice},
+    buf::{Answer, Outbox, Slice},
     ids::{ConnId, LegId, SessionId},
     time::Instant,
     wire::{
@@ -63,7 +63,7 @@ impl Core {
         let end_len = ends_at(&bytes[body_at..], size, head.tid)?;
         let body = &bytes[body_at..body_at + size];
         let (session, leg) = self.planned(conn, link, head, body)?;
-        let paths = link.paths.clone()?;
+        let ok = link.ok.clone()?;
 
         let Self {
             sessions,
@@ -152,7 +152,7 @@ impl Core {
         }
         self.arm(session, now + super::due::PATIENCE);
         if !over {
-            self.taken_whole(now, conn, message, head.tid, paths, outbox);
+            self.taken_whole(now, conn, message, head.tid, ok, outbox);
         } else {
             let mut taken = self.frames.take();
             let frame = &mut *taken;
@@ -173,7 +173,7 @@ impl Core {
         conn: ConnId,
         message: super::slab::Handle,
         tid: &[u8],
-        paths: Rc<[u8]>,
+        ok: Rc<Answer>,
         outbox: &mut Outbox,
     ) {
         let Self {
@@ -191,13 +191,13 @@ impl Core {
         }
         if m.from == LegId::ORIGINATOR && self.settings.ack == Ack::Held {
             let mut held = Held::new(conn, tid);
-            held.paths = Some(paths);
+            held.ok = Some(ok);
             m.held = Some(held);
             m.held_since = now;
             self.held.push(messages, message, in_held);
         } else {
             m.accepted = true;
-            self.reply(now, conn, tid, 200, &paths, outbox);
+            self.reply(now, conn, tid, 200, &ok, outbox);
         }
     }
 
@@ -223,7 +223,8 @@ impl Core {
         self.make_plan(conn, session, leg, head, body)?;
         let own = &self.leg(session, leg)?.offer.own_uri;
         link.sender = Some((session, leg));
-        link.paths = Some(write::paths_of_response(head.previous_hop(), own).into());
+        let middle = write::middle_of_ok(head.previous_hop(), own);
+        link.ok = Some(Rc::new(Answer::new(&middle, head.tid.len())));
         Some((session, leg))
     }
 

@@ -68,8 +68,9 @@ impl Core {
     ) -> usize {
         if link.head.is_empty() {
             let window = &bytes[at..];
-            if let Some(len) = self.plain_ok(now, conn, window, outbox) {
-                return at + len;
+            let oks = self.plain_oks(now, conn, link, window, outbox);
+            if oks > 0 {
+                return at + oks;
             }
             if let Some((head, len)) = link.layout.as_ref().and_then(|l| l.read(window)) {
                 // The head borrows from what came, not from the layout.

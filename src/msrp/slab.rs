@@ -223,6 +223,11 @@ impl List {
         slab.at(self.head)
     }
 
+    /// As [`List::first`], with what it is.
+    pub(super) fn first_of<'a, T: Reset>(&self, slab: &'a Slab<T>) -> Option<(Handle, &'a T)> {
+        slab.find(self.head)
+    }
+
     /// What stands behind `handle`.
     pub(super) fn after<T: Reset>(
         slab: &mut Slab<T>,

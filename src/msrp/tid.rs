@@ -44,24 +44,29 @@ impl Tids {
         }
     }
 
-    /// A new id that names `place`. `last`: the last one that did, zeros if there was none. `[MSRP-FRAME-04]`
-    pub(super) fn make(&mut self, place: u32, last: &Tid) -> Tid {
+    /// The chance of a new id, or of several that name different places: those of one chunk on its legs. `[MSRP-FRAME-04]`
+    pub(super) fn chance(&mut self) -> Chance {
         if self.used == self.chance.len() {
             self.draw();
         }
-        let mut id = if last[0] == 0 { named(place) } else { *last };
-        if let Some(chance) = self.chance[self.used..].first_chunk::<CHANCE_LEN>() {
-            id[PLACE_LEN..].copy_from_slice(chance);
+        let mut chance = [0; CHANCE_LEN];
+        if let Some(next) = self.chance[self.used..].first_chunk() {
+            chance = *next;
         }
         self.used += CHANCE_LEN;
-        id
+        Chance(chance)
+    }
+
+    /// A new id that names `place`. `last`: the last one that did, zeros if there was none.
+    pub(super) fn make(&mut self, place: u32, last: &Tid) -> Tid {
+        self.chance().id(place, last)
     }
 
     /// As [`Tids::make`], other than those in `avoid`: they stand in the body as if they ended it. [MSRP-FRAME-05]
     pub(super) fn make_beside(&mut self, place: u32, last: &Tid, avoid: &[(u64, Tid)]) -> Tid {
         loop {
             let id = self.make(place, last);
-            if avoid.iter().all(|(_, a)| *a != id) {
+            if is_beside(&id, avoid) {
                 return id;
             }
         }
@@ -82,6 +87,25 @@ impl Tids {
     }
 }
 
+/// What nobody can guess of an id: 66 bits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chance([u8; CHANCE_LEN]);
+
+impl Chance {
+    /// The id that names `place`. `last`: the last one that did, zeros if there was none.
+    #[inline]
+    pub(super) fn id(&self, place: u32, last: &Tid) -> Tid {
+        let mut id = if last[0] == 0 { named(place) } else { *last };
+        id[PLACE_LEN..].copy_from_slice(&self.0);
+        id
+    }
+}
+
+/// Whether an id is none of those in `avoid`.
+pub(super) fn is_beside(id: &Tid, avoid: &[(u64, Tid)]) -> bool {
+    avoid.iter().all(|(_, a)| a != id)
+}
+
 /// The character of [`IDENT64`] for six bits, without a table: many are made at once.
 const fn ident(bits: u8) -> u8 {
     // A to Z, then a to z, 0 to 9, a dot and a plus: each begins so far from where the last would have gone on.
@@ -94,6 +118,7 @@ const fn ident(bits: u8) -> u8 {
 }
 
 /// An id with the characters of `place`, but for its chance.
+#[cold]
 fn named(place: u32) -> Tid {
     let mut id = [0; TID_LEN];
     id[0] = IDENT64[(place & 31) as usize];

@@ -96,6 +96,7 @@ impl Core {
         let (mut awaited, mut over) = (false, false);
         let paused = !s.paused.is_empty();
         let (bytes_max, sends_max) = (settings.outbox_bytes, settings.unanswered_max);
+        let chance = tids.chance();
         for (place, share) in m.shares.iter_mut().enumerate() {
             if share.progress != Progress::Sending {
                 continue;
@@ -117,7 +118,15 @@ impl Core {
             }
             let mut taken = (expects != Expects::Nothing).then(|| sent.take_mut());
             let tid = match &taken {
-                Some((handle, entry)) => tids.make_beside(handle.place, &entry.tid, chunk.avoid),
+                // Different places: the ids differ.
+                Some((handle, entry)) => {
+                    let id = chance.id(handle.place, &entry.tid);
+                    if tid::is_beside(&id, chunk.avoid) {
+                        id
+                    } else {
+                        tids.make_beside(handle.place, &entry.tid, chunk.avoid)
+                    }
+                }
                 None => tids.make_beside(tid::NO_PLACE, &[0; TID_LEN], chunk.avoid),
             };
             let frame = Frame {

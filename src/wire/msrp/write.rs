@@ -104,19 +104,30 @@ pub fn response(out: &mut Vec<u8>, tid: &[u8], status: u16, to_path: &[u8], from
     join(out, &[tid, b"$\r\n"]);
 }
 
-/// What a [`response`] says between its first transaction id and its paths.
-pub fn put_status(out: &mut Vec<u8>, status: u16) {
+/// What a [`response`] with 200 says between its transaction ids.
+#[must_use]
+pub fn middle_of_ok(to_path: &[u8], from_path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + to_path.len() + from_path.len());
+    out.extend_from_slice(OK);
+    put_paths(&mut out, to_path, from_path);
+    out
+}
+
+/// A [`response`] with another code than 200, from what [`middle_of_ok`] says.
+pub fn response_like(out: &mut Vec<u8>, tid: &[u8], status: u16, ok: &[u8]) {
+    join(out, &[b"MSRP ", tid]);
+    put_status(out, status);
+    let paths = ok.strip_prefix(OK).unwrap_or_default();
+    join(out, &[paths, tid, b"$\r\n"]);
+}
+
+/// The status of a response with 200.
+const OK: &[u8] = b" 200 OK";
+
+fn put_status(out: &mut Vec<u8>, status: u16) {
     out.push(b' ');
     code(out, status);
     comment(out, status);
-}
-
-/// What a [`response`] says between its status and its second transaction id.
-#[must_use]
-pub fn paths_of_response(to_path: &[u8], from_path: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + to_path.len() + from_path.len());
-    put_paths(&mut out, to_path, from_path);
-    out
 }
 
 fn put_paths(out: &mut Vec<u8>, to_path: &[u8], from_path: &[u8]) {
