@@ -59,19 +59,19 @@ const KEEP_BYTES: usize = 64 << 10;
 
 /// Received bytes of a frame that are copied rather than shared: a part of its own in the vectored send, and the count of its
 /// holders, cost as much as copying so many (`perf/budget.md`).
-const COPY_MAX: usize = 512;
+pub(super) const COPY_MAX: usize = 512;
 
 impl Queue {
     /// Puts a whole frame behind all others, its end-line put off. Returns its bytes.
     #[inline]
     pub(super) fn frame(&mut self, frame: &Frame<'_>, spare: &mut Pieces) -> usize {
-        let received: usize = frame.shared.iter().map(|bytes| bytes.len()).sum();
-        let len = frame.head.len() + received + END_LEN;
+        let received = &frame.received;
+        let len = frame.head.len() + received.len + END_LEN;
         if self.spilled {
             self.spill.extend(START, spare);
             self.spill.extend(&frame.tid, spare);
             self.spill.extend(frame.head.behind_id(), spare);
-            for bytes in frame.shared {
+            for bytes in received.slices {
                 self.spill.extend(bytes, spare);
             }
             self.spill.extend(&end_line(&frame.tid, frame.flag), spare);
@@ -80,14 +80,16 @@ impl Queue {
         let at = self.own.len();
         let before = self.tail.replace((frame.tid, frame.flag));
         frame.head.write(&mut self.own, before, &frame.tid);
-        if received <= COPY_MAX {
-            for bytes in frame.shared {
+        if let Some(few) = received.few {
+            self.own.extend_from_slice(few);
+        } else if received.len <= COPY_MAX {
+            for bytes in received.slices {
                 self.own.extend_from_slice(bytes);
             }
-            self.written(at);
-        } else {
-            self.written(at);
-            for bytes in frame.shared.iter().filter(|bytes| !bytes.is_empty()) {
+        }
+        self.written(at);
+        if received.len > COPY_MAX {
+            for bytes in received.slices.iter().filter(|bytes| !bytes.is_empty()) {
                 self.share(bytes.clone());
             }
         }

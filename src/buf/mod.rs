@@ -10,7 +10,7 @@ mod ready;
 mod slice;
 mod spill;
 
-pub use outbox::{Frame, Full, NotNow, Outbox, Owner, Stand, TID_LEN, Tid};
+pub use outbox::{Frame, Full, NotNow, Outbox, Owner, Received, Stand, TID_LEN, Tid};
 pub use ready::{Answer, Ready, end_line};
 pub use slice::{Region, Slice};
 

@@ -13,7 +13,7 @@ use slotmap::SecondaryMap;
 
 use super::{
     Answer, Ready, Slice,
-    line::{Line, Mark, OPEN, Queue},
+    line::{COPY_MAX, Line, Mark, OPEN, Queue},
     spill::Pieces,
 };
 use crate::ids::ConnId;
@@ -41,11 +41,35 @@ pub struct Frame<'a> {
     /// What it begins with, up to its paths.
     pub head: &'a Ready,
     /// Received bytes that follow: the rest of the head and, from `body_at` on, the body.
-    pub shared: &'a [Slice],
-    /// Bytes of `shared` that are head.
+    pub received: Received<'a>,
+    /// Bytes of `received` that are head.
     pub body_at: usize,
     /// `$`, `+` or `#` (RFC 4975 §7.1).
     pub flag: u8,
+}
+
+/// Received bytes that go out on several connections, looked at once for all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    pub(super) slices: &'a [Slice],
+    pub(super) len: usize,
+    /// All of them, where they lie in one piece and are so few that each connection copies them.
+    pub(super) few: Option<&'a [u8]>,
+}
+
+impl<'a> Received<'a> {
+    /// Those of `slices`, one behind the other.
+    #[must_use]
+    pub fn new(slices: &'a [Slice]) -> Self {
+        Self {
+            slices,
+            len: slices.iter().map(|bytes| bytes.len()).sum(),
+            few: match slices {
+                [only] if only.len() <= COPY_MAX => Some(only),
+                _ => None,
+            },
+        }
+    }
 }
 
 /// Why a frame or an answer was not queued.

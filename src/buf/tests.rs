@@ -150,7 +150,7 @@ fn run(ops: Vec<Op>) {
                     owner: u64::from(owner),
                     tid,
                     head: &Ready::new(&[b"{"]),
-                    shared: &shared,
+                    received: Received::new(&shared),
                     body_at: 1,
                     flag: b'$',
                 };

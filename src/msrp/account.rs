@@ -232,7 +232,7 @@ impl Core {
             session: m.session,
             body: if whole { m.kept.to_vec() } else { Vec::new() },
             message_id: m.id.to_vec(),
-            content_type: m.content_type.clone(),
+            content_type: m.types().content_type.clone(),
         });
         self.counters.undelivered += 1;
     }

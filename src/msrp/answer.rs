@@ -1,8 +1,6 @@
 //! Responses and REPORTs: what peers say about what we sent them, and what we say about what they sent us.
 
-use super::{
-    Failure, code_place, core::Core, message::Progress, set::LegSet, slab::Handle,
-};
+use super::{Failure, code_place, core::Core, message::Progress, set::LegSet, slab::Handle};
 use crate::{
     buf::Outbox,
     ids::{ConnId, LegId, SessionId},
@@ -56,7 +54,13 @@ impl Core {
     }
 
     /// A SEND of a leg was answered: if the leg was stalled, it may go on.
-    pub(super) fn ease_stalled(&mut self, now: Instant, session: SessionId, leg: LegId, outbox: &mut Outbox) {
+    pub(super) fn ease_stalled(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        leg: LegId,
+        outbox: &mut Outbox,
+    ) {
         if self
             .leg(session, leg)
             .is_some_and(|l| l.stalled_since.is_some())
@@ -83,7 +87,7 @@ impl Core {
             if let Some(m) = messages.get(message)
                 && let Some(l) = sessions.get_mut(session).and_then(|s| s.leg_mut(leg))
             {
-                l.refuse_type(&m.type_key);
+                l.refuse_type(&m.types().key);
             }
         }
         if self.leg_refused(now, session, leg, code, outbox) {

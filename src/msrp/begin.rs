@@ -177,9 +177,9 @@ impl Core {
         let _ = m.id.try_extend_from_slice(&id[..id.len().min(32)]);
         m.success_report = sending.head.success_report;
         m.failure_report = sending.head.failure_report;
-        m.content_type.extend_from_slice(content_type);
-        m.type_key.extend_from_slice(name);
-        m.type_key.push(0);
+        m.own_types.content_type.extend_from_slice(content_type);
+        m.own_types.key.extend_from_slice(name);
+        m.own_types.key.push(0);
         m.keeping = true;
         m.rest = Some(sending.rest.clone());
         m.began = now;

@@ -98,7 +98,7 @@ pub(super) fn is_across(from: LegId, to: LegId) -> bool {
 
 /// What a message is to a leg; `paused`: its sender is not read just now.
 fn share_of(m: &Message, l: &mut Leg, paused: bool) -> Option<Share> {
-    let progress = progress_on(l, m.kind, &m.type_key, m.total, paused)?;
+    let progress = progress_on(l, m.kind, &m.types().key, m.total, paused)?;
     Some(Share::new(l.id, progress))
 }
 

@@ -363,7 +363,9 @@ impl Core {
 
     /// Lets go of the body that is kept of a message.
     pub(super) fn drop_kept(&mut self, message: Handle) {
-        if let Some(m) = self.messages.get_mut(message) {
+        if let Some(m) = self.messages.get_mut(message)
+            && (m.keeping || m.kept.bytes() > 0)
+        {
             self.kept_bytes -= m.kept.bytes();
             m.kept.clear();
             m.keeping = false;

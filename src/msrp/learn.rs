@@ -115,12 +115,12 @@ impl Core {
             .and_then(|s| s.leg_mut(m.from))
             .ok_or(481u16)?;
         if let Some(seen) = &l.seen
-            && let Some(kind) = seen.kind_of(&m.content_type, first)
+            && let Some(kind) = seen.kind_of(&m.own_types.content_type, first)
         {
-            m.type_key.extend_from_slice(&seen.inner);
+            m.own_types.key.extend_from_slice(&seen.inner);
             return Ok(kind);
         }
-        let mut kind = cpim::classify_type(&m.content_type);
+        let mut kind = cpim::classify_type(&m.own_types.content_type);
         let wraps = kind == Verdict::NeedMore;
         let mut inner: &[u8] = &[];
         if wraps {
@@ -133,7 +133,7 @@ impl Core {
         if !accept::wrapped(inner, &l.offer.accept_types, &l.offer.accept_wrapped_types) {
             return Err(415);
         }
-        m.type_key.extend_from_slice(inner);
+        m.own_types.key.extend_from_slice(inner);
         let mime = if wraps {
             cpim::mime_block(first)
         } else {
@@ -143,7 +143,7 @@ impl Core {
             let seen = l.seen.get_or_insert_default();
             seen.kind = Some(kind);
             for (to, from) in [
-                (&mut seen.content_type, &m.content_type[..]),
+                (&mut seen.content_type, &m.own_types.content_type[..]),
                 (&mut seen.mime, mime),
                 (&mut seen.inner, inner),
             ] {

@@ -120,6 +120,15 @@ impl Held {
     }
 }
 
+/// What a message is of.
+#[derive(Debug, Default)]
+pub(super) struct Types {
+    /// Value of Content-Type.
+    pub(super) content_type: Vec<u8>,
+    /// Media type, a NUL, and the wrapped type: what legs remember as accepted or not.
+    pub(super) key: Vec<u8>,
+}
+
 /// A message of one leg, under way to others.
 #[derive(Debug, Default)]
 pub(super) struct Message {
@@ -140,10 +149,9 @@ pub(super) struct Message {
     /// What further chunks are answered, once nobody takes it.
     pub(super) refused: Option<u16>,
     pub(super) kind: Option<Verdict>,
-    /// Value of Content-Type.
-    pub(super) content_type: Vec<u8>,
-    /// Media type, a NUL, and the wrapped type: what legs remember as accepted or not.
-    pub(super) type_key: Vec<u8>,
+    /// What it is of, as it came; empty where it is as those before it.
+    pub(super) own_types: Types,
+    pub(super) types_before: Option<Rc<Types>>,
     pub(super) shares: Vec<Share>,
     /// The legs that it goes to are chosen.
     pub(super) chosen: bool,
@@ -183,8 +191,9 @@ impl Reset for Message {
         self.complete = false;
         self.refused = None;
         self.kind = None;
-        self.content_type.clear();
-        self.type_key.clear();
+        self.own_types.content_type.clear();
+        self.own_types.key.clear();
+        self.types_before = None;
         self.shares.clear();
         self.chosen = false;
         self.delivered = false;
@@ -204,6 +213,10 @@ impl Reset for Message {
 }
 
 impl Message {
+    pub(super) fn types(&self) -> &Types {
+        self.types_before.as_deref().unwrap_or(&self.own_types)
+    }
+
     pub(super) fn is_from_originator(&self) -> bool {
         self.from == LegId::ORIGINATOR
     }

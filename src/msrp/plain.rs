@@ -14,8 +14,7 @@ use super::{
     fan::{Chunk, INTERRUPTIBLE},
     leg::State,
     link::{Link, Mode},
-    message::{Held, MESSAGE_BYTES, Progress, Rest, Share, in_held, in_session, in_young},
-    receive::range_in_rest,
+    message::{Held, MESSAGE_BYTES, Progress, Rest, Share, Types, in_held, in_session, in_young},
     session::Session,
 };
 use crate::{
@@ -24,7 +23,7 @@ use crate::{
     time::Instant,
     wire::{
         cpim::Verdict,
-        msrp::{ByteRange, FailureReport, Head, ends_at, write},
+        msrp::{ByteRange, FailureReport, Head, Like, ends_at, write},
     },
 };
 
@@ -36,9 +35,9 @@ pub(super) struct Plan {
     from: LegId,
     conn: ConnId,
     kind: Option<Verdict>,
-    /// What legs remember as accepted ([`super::leg::Leg::takes`]).
-    type_key: Vec<u8>,
-    to: Vec<LegId>,
+    types: Rc<Types>,
+    /// A share for each leg that they go to, as it begins.
+    shares: Vec<Share>,
     /// The largest message that all of them take.
     max: u64,
 }
@@ -52,14 +51,13 @@ impl Core {
         now: Instant,
         conn: ConnId,
         link: &mut Link,
-        (head, len): (&Head<'_>, usize),
+        head: &Like<'_>,
         bytes: &Slice,
         at: usize,
         outbox: &mut Outbox,
     ) -> Option<usize> {
-        let (id, content_type) = (head.message_id?, head.content_type?);
         let size = whole_size(head)?;
-        let body_at = at + len;
+        let (rest_at, body_at) = (at + head.rest(), at + head.len());
         let end_len = ends_at(&bytes[body_at..], size, head.tid)?;
         let body = &bytes[body_at..body_at + size];
         let (session, leg) = self.planned(conn, link, head, body)?;
@@ -73,7 +71,7 @@ impl Core {
             ..
         } = self;
         let s = sessions.get_mut(session)?;
-        let (wide, cost) = (size as u64, MESSAGE_BYTES + head.rest.len());
+        let (wide, cost) = (size as u64, MESSAGE_BYTES + body_at - rest_at);
         let room = settings
             .kept_bytes_max
             .checked_sub(self.kept_bytes + self.cost_bytes);
@@ -86,18 +84,17 @@ impl Core {
         }
 
         let rest = Rest {
-            bytes: bytes.part(at + head.rest.start, body_at),
-            range: range_in_rest(head),
+            bytes: bytes.part(rest_at, body_at),
+            range: head.range_in_rest(),
         };
-        let shared = bytes.part(at + head.rest.start, body_at + size);
+        let shared = bytes.part(rest_at, body_at + size);
         let (message, m) = messages.take_mut();
         (m.session, m.from) = (session, leg);
         // At most 32 characters: [`crate::wire::msrp`] sees to it.
-        let _ = m.id.try_extend_from_slice(id);
+        let _ = m.id.try_extend_from_slice(head.message_id());
         m.success_report = head.success_report;
         m.failure_report = FailureReport::Yes;
-        m.content_type.extend_from_slice(content_type);
-        m.type_key.extend_from_slice(&s.plan.type_key);
+        m.types_before = Some(Rc::clone(&s.plan.types));
         m.kind = s.plan.kind;
         m.total = Some(wide);
         // One range of an empty set: it always fits.
@@ -110,12 +107,7 @@ impl Core {
         m.rest = Some(rest.clone());
         m.cost = cost;
         (m.began, m.touched, m.young_since) = (now, now, now);
-        m.shares.extend(
-            s.plan
-                .to
-                .iter()
-                .map(|&to| Share::new(to, Progress::Sending)),
-        );
+        m.shares.extend_from_slice(&s.plan.shares);
 
         counters.chunks_in += 1;
         counters.messages_in += 1;
@@ -128,7 +120,7 @@ impl Core {
         let chunk = Chunk {
             start: 1,
             len: wide,
-            declared: head.byte_range,
+            declared: head.byte_range(),
             rest: &rest,
             flag: b'$',
             avoid: &[],
@@ -156,7 +148,8 @@ impl Core {
         } else {
             let mut taken = self.frames.take();
             let frame = &mut *taken;
-            frame.begin(head.tid, head.previous_hop(), Mode::Discard);
+            let hop = link.layout.as_ref().map(|l| l.head(head).previous_hop());
+            frame.begin(head.tid, hop.unwrap_or_default(), Mode::Discard);
             (frame.session, frame.leg, frame.message) = (session, leg, message);
             self.completed(now, message, outbox);
             self.answer_last(now, conn, frame, outbox);
@@ -206,7 +199,7 @@ impl Core {
         &mut self,
         conn: ConnId,
         link: &mut Link,
-        head: &Head<'_>,
+        like: &Like<'_>,
         body: &[u8],
     ) -> Option<(SessionId, LegId)> {
         if let Some((session, leg)) = link.sender
@@ -219,6 +212,7 @@ impl Core {
             return same.then_some((session, leg));
         }
         link.sender = None;
+        let head = &link.layout.as_ref()?.head(like);
         let (session, leg) = self.sender_of(conn, link, head)?;
         self.make_plan(conn, session, leg, head, body)?;
         let own = &self.leg(session, leg)?.offer.own_uri;
@@ -257,37 +251,41 @@ impl Core {
             return None;
         }
         plan.stands = false;
-        plan.type_key.clear();
-        seen.put_key(&mut plan.type_key);
-        plan.to.clear();
+        let mut types = Types {
+            content_type: seen.content_type.clone(),
+            key: Vec::new(),
+        };
+        seen.put_key(&mut types.key);
+        plan.shares.clear();
         plan.max = u64::MAX;
         for l in legs.iter_mut().filter_map(|l| l.as_deref_mut()) {
             if !is_across(from, l.id) {
                 continue;
             }
-            match progress_on(l, Some(kind), &plan.type_key, None, false) {
+            match progress_on(l, Some(kind), &types.key, None, false) {
                 None => {}
                 Some(Progress::Sending) => {
                     let max = l.peer.as_ref().and_then(|p| p.max_size);
                     plan.max = plan.max.min(max.unwrap_or(u64::MAX));
-                    plan.to.push(l.id);
+                    plan.shares.push(Share::new(l.id, Progress::Sending));
                 }
                 Some(_) => return None,
             }
         }
         (plan.from, plan.conn, plan.kind) = (from, conn, Some(kind));
-        plan.stands = !plan.to.is_empty();
+        plan.types = Rc::new(types);
+        plan.stands = !plan.shares.is_empty();
         plan.stands.then_some(())
     }
 }
 
 /// The size of a message that is in one SEND with nothing to be written anew, if the head says so.
-fn whole_size(head: &Head<'_>) -> Option<usize> {
+fn whole_size(head: &Like<'_>) -> Option<usize> {
     let ByteRange {
         start: 1,
         end: Some(end),
         total: Some(total),
-    } = head.byte_range?
+    } = head.byte_range()?
     else {
         return None;
     };

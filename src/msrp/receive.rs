@@ -72,12 +72,15 @@ impl Core {
             if oks > 0 {
                 return at + oks;
             }
-            if let Some((head, len)) = link.layout.as_ref().and_then(|l| l.read(window)) {
+            if let Some(like) = link.layout.as_ref().and_then(|l| l.read(window)) {
+                if let Some(next) = self.plain(now, conn, link, &like, bytes, at, outbox) {
+                    return next;
+                }
                 // The head borrows from what came, not from the layout.
-                return match self.plain(now, conn, link, (&head, len), bytes, at, outbox) {
-                    Some(next) => next,
-                    None => self.on_whole_head(now, conn, link, (&head, len), bytes, at, outbox),
-                };
+                if let Some(head) = link.layout.as_ref().map(|l| l.head(&like)) {
+                    let head = (&head, like.len());
+                    return self.on_whole_head(now, conn, link, head, bytes, at, outbox);
+                }
             }
             return match parse(window, 0) {
                 Ok(Parse::Complete { head, len }) => {

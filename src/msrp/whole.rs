@@ -14,7 +14,7 @@ use super::{
     unanswered::{Expects, in_leg},
 };
 use crate::{
-    buf::{Frame, NotNow, Outbox, Slice, TID_LEN},
+    buf::{Frame, NotNow, Outbox, Received, Slice, TID_LEN},
     time::Instant,
 };
 
@@ -96,7 +96,7 @@ impl Core {
         let (mut awaited, mut over) = (false, false);
         let paused = !s.paused.is_empty();
         let (bytes_max, sends_max) = (settings.outbox_bytes, settings.unanswered_max);
-        let chance = tids.chance();
+        let (chance, received) = (tids.chance(), Received::new(shared));
         for (place, share) in m.shares.iter_mut().enumerate() {
             if share.progress != Progress::Sending {
                 continue;
@@ -133,7 +133,7 @@ impl Core {
                 owner: owner(session, share.leg),
                 tid,
                 head: l.head(),
-                shared,
+                received,
                 body_at: chunk.rest.bytes.len(),
                 flag: chunk.flag,
             };

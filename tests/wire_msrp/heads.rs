@@ -201,7 +201,20 @@ proptest! {
         prop_assert_eq!(layout.is_some(), head.is_send() && head.content_type.is_some());
         let Some(layout) = layout else { return Ok(()) };
         let mut bytes = whole.to_vec();
-        prop_assert_eq!(layout.read(whole), Some((head.clone(), head.rest.end)));
+        let viewed = |bytes: &[u8]| {
+            let like = layout.read(bytes)?;
+            let head = layout.head(&like);
+            // What is asked of the short view is what the whole one says.
+            assert_eq!(Some(like.message_id()), head.message_id);
+            assert_eq!(like.byte_range(), head.byte_range);
+            assert_eq!(like.rest()..like.len(), head.rest.clone());
+            assert_eq!(like.tid, head.tid);
+            let range = head.range_at.map(|at| (at.line - head.rest.start, at.end + 2 - head.rest.start));
+            assert_eq!(like.range_in_rest(), range);
+            assert_eq!((like.success_report, like.failure_report), (head.success_report, head.failure_report));
+            Some((format!("{head:?}"), like.len()))
+        };
+        prop_assert_eq!(viewed(whole), Some((format!("{head:?}"), head.rest.end)));
         if let Some((tid, id, range)) = other {
             let text = String::from_utf8_lossy(whole);
             let old = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
@@ -212,7 +225,7 @@ proptest! {
             }
             bytes = text.into_bytes();
             if let Ok(Parse::Complete { head, len }) = parse(&bytes, 0) {
-                prop_assert_eq!(layout.read(&bytes), Some((head, len)));
+                prop_assert_eq!(viewed(&bytes), Some((format!("{head:?}"), len)));
             }
         }
         if let Some((at, byte)) = edit {
@@ -220,8 +233,9 @@ proptest! {
             bytes[at] = byte;
         }
         bytes.truncate(cut.index(bytes.len() + 1));
-        if let Some((known, known_len)) = layout.read(&bytes) {
-            prop_assert_eq!(parse(&bytes, 0), Ok(Parse::Complete { head: known, len: known_len }));
+        if let Some(like) = layout.read(&bytes) {
+            viewed(&bytes);
+            prop_assert_eq!(parse(&bytes, 0), Ok(Parse::Complete { head: layout.head(&like), len: like.len() }));
         }
     }
 

@@ -69,11 +69,11 @@ impl Layout {
         })
     }
 
-    /// Views the head at the start of `bytes`, and says its length, if it is of this layout.
+    /// Looks at the head at the start of `bytes`, if it is of this layout.
     ///
     /// `None`: it is another, or broken, or not whole: [`super::parse`] tells.
     #[must_use]
-    pub fn read<'a>(&self, bytes: &'a [u8]) -> Option<(Head<'a>, usize)> {
+    pub fn read<'a>(&self, bytes: &'a [u8]) -> Option<Like<'a>> {
         let behind = bytes.strip_prefix(START)?;
         if let Some(read) = self.alike(behind) {
             return Some(read);
@@ -97,11 +97,11 @@ impl Layout {
             None => (walk.id(&self.message_id)?, None),
         };
         walk.same_up_to(self.text.len())?;
-        Some(self.view(tid, text, walk.at, id, range))
+        Some(self.like(tid, (text, walk.at), id, range))
     }
 
     /// The head whose ids alone differ from the known one's, and have their lengths: two comparisons tell.
-    fn alike<'a>(&self, behind: &'a [u8]) -> Option<(Head<'a>, usize)> {
+    fn alike<'a>(&self, behind: &'a [u8]) -> Option<Like<'a>> {
         let (tid, text) = behind.split_at_checked(self.tid)?;
         let len = self.text.len();
         let (Range { start, end }, head) = (self.message_id.clone(), text.get(..len)?);
@@ -109,44 +109,114 @@ impl Layout {
             && head[..start] == self.text[..start]
             && is_ident(&head[start..end])
             && is_ident(tid);
-        same.then(|| self.view(tid, text, len, start..end, self.byte_range.clone()))
+        same.then(|| self.like(tid, (text, len), start..end, self.byte_range.clone()))
     }
 
-    /// `text`: what follows the transaction id, `at` bytes of it head; with its Message-ID at `id` and its Byte-Range.
-    fn view<'a>(
+    fn like<'a>(
         &self,
         tid: &'a [u8],
-        text: &'a [u8],
-        at: usize,
+        (text, at): (&'a [u8], usize),
         id: Range<usize>,
         range: Option<(Range<usize>, ByteRange)>,
-    ) -> (Head<'a>, usize) {
-        let shift = START.len() + tid.len();
-        let len = shift + at;
-        // It is behind both.
-        let kind_at = at - (self.text.len() - self.content_type.start);
-        let head = Head {
+    ) -> Like<'a> {
+        Like {
+            tid,
+            text,
+            at,
+            id,
+            range,
+            rest: self.rest,
+            success_report: self.success_report,
+            failure_report: self.failure_report,
+        }
+    }
+
+    /// The whole view of a head that is [`Layout::read`].
+    #[must_use]
+    pub fn head<'a>(&self, like: &Like<'a>) -> Head<'a> {
+        let text = like.text;
+        // It is behind all that differs.
+        let kind_at = like.at - (self.text.len() - self.content_type.start);
+        let shift = like.shift();
+        Head {
             kind: Kind::Request {
                 method: Method::Send,
             },
-            tid,
+            tid: like.tid,
             to_path: &text[self.to_path.clone()],
             from_path: &text[self.from_path.clone()],
-            message_id: Some(&text[id]),
-            byte_range: range.as_ref().map(|r| r.1),
+            message_id: Some(like.message_id()),
+            byte_range: like.byte_range(),
             success_report: self.success_report,
             failure_report: self.failure_report,
             status: None,
             content_type: Some(&text[kind_at..kind_at + self.content_type.len()]),
-            rest: shift + self.rest..len,
-            range_at: range.map(|(at, _)| RangeAt {
-                line: shift + at.start - b"Byte-Range: ".len(),
+            rest: like.rest()..like.len(),
+            range_at: like.range.as_ref().map(|(at, _)| RangeAt {
+                line: shift + at.start - RANGE_NAME,
                 value: shift + at.start,
                 end: shift + at.end,
             }),
             end_flag: None,
-        };
-        (head, len)
+        }
+    }
+}
+
+/// Bytes of a Byte-Range line before its value.
+const RANGE_NAME: usize = b"Byte-Range: ".len();
+
+/// A head of a known layout: what it says of its own.
+#[derive(Clone, Debug)]
+pub struct Like<'a> {
+    /// Its transaction id.
+    pub tid: &'a [u8],
+    /// As in the known one.
+    pub success_report: bool,
+    /// As in the known one.
+    pub failure_report: super::FailureReport,
+    /// What follows the transaction id: so many bytes of it are head. Places are offsets into it.
+    text: &'a [u8],
+    at: usize,
+    id: Range<usize>,
+    range: Option<(Range<usize>, ByteRange)>,
+    rest: usize,
+}
+
+impl<'a> Like<'a> {
+    fn shift(&self) -> usize {
+        START.len() + self.tid.len()
+    }
+
+    /// Bytes of the head.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no head is empty")]
+    pub fn len(&self) -> usize {
+        self.shift() + self.at
+    }
+
+    /// Where what follows From-Path begins in the head; it goes to its end.
+    #[must_use]
+    pub fn rest(&self) -> usize {
+        self.shift() + self.rest
+    }
+
+    /// Its Message-ID.
+    #[must_use]
+    pub fn message_id(&self) -> &'a [u8] {
+        &self.text[self.id.clone()]
+    }
+
+    /// Its Byte-Range.
+    #[must_use]
+    pub fn byte_range(&self) -> Option<ByteRange> {
+        self.range.as_ref().map(|(_, range)| *range)
+    }
+
+    /// Where the Byte-Range line stands in what follows From-Path, CRLF included.
+    #[must_use]
+    pub fn range_in_rest(&self) -> Option<(usize, usize)> {
+        let (at, _) = self.range.as_ref()?;
+        Some((at.start - RANGE_NAME - self.rest, at.end + 2 - self.rest))
     }
 }
 

@@ -21,7 +21,7 @@ pub use head::{
     FailureReport, HEAD_MAX, HEADERS_MAX, Head, Kind, Method, Parse, RangeAt, Status, media_type,
     parse,
 };
-pub use layout::Layout;
+pub use layout::{Layout, Like};
 pub use range::ByteRange;
 pub use scan::{EndScan, HELD_MAX, Lookalike, Scan, ends_at};
 pub use syntax::{is_ident, is_token};
