@@ -1,7 +1,7 @@
-//! Between control and data plane: two queues and an eventfd. Control asks, the data plane answers.
+//! Between control and data plane: two queues, an eventfd and a pipe. Control asks, the data plane answers.
 
 use std::{
-    io,
+    io::{self, PipeReader},
     net::SocketAddr,
     sync::{
         Arc,
@@ -11,10 +11,8 @@ use std::{
     time::Duration,
 };
 
-use rustix::{
-    event::{EventfdFlags, eventfd},
-    fd::OwnedFd,
-};
+use rustix::process::setpriority_process;
+use tokio::net::unix::pipe;
 
 use crate::{
     clock::{Clock, nanos},
@@ -31,6 +29,9 @@ use crate::{
 /// core.
 const LOOK: Duration = Duration::from_millis(1);
 const LOOK_RARELY: Duration = Duration::from_millis(20);
+
+/// Priority of the data plane's thread (`setpriority(2)`).
+const PRIORITY: i32 = -10;
 
 /// Asks the data plane. Cheap to clone.
 pub(crate) struct Asker {
@@ -61,7 +62,7 @@ pub(crate) struct Link {
     listens: SocketAddr,
     clock: Clock,
     progress: Progress,
-    bell: OwnedFd,
+    bell: PipeReader,
 }
 
 impl Link {
@@ -76,9 +77,9 @@ impl Link {
         let listens = listener.local_addr()?;
         let wake = Arc::new(Wake::new()?);
         let theirs = Arc::clone(&wake);
-        // Read by an operation that waits: so it must not refuse to.
-        let bell = eventfd(0, EventfdFlags::CLOEXEC).map_err(io::Error::from)?;
-        let rings = bell.try_clone()?;
+        let (bell, rings) = io::pipe()?;
+        // Full of rings that nobody listens for, it has rung.
+        rustix::io::ioctl_fionbio(&rings, true).map_err(io::Error::from)?;
         let (commands, orders) = mpsc::channel();
         let (answers, events) = mpsc::channel();
         let pulse = Arc::new(Pulse::default());
@@ -89,6 +90,8 @@ impl Link {
                 if let Some(core) = core {
                     pin::this_thread(core)?;
                 }
+                // Beside signalling on the same core, what is due comes first. Without the privilege the kernel's slices decide.
+                let _ = setpriority_process(None, PRIORITY);
                 // Made here: what the kernel fills with events stays on one thread.
                 let plane = Plane::new(
                     settings,
@@ -111,9 +114,9 @@ impl Link {
         })
     }
 
-    /// The eventfd that counts up when there are events.
-    pub(crate) fn bell(&self) -> io::Result<OwnedFd> {
-        self.bell.try_clone()
+    /// Becomes readable when there are events.
+    pub(crate) fn bell(&self) -> io::Result<pipe::Receiver> {
+        pipe::Receiver::from_owned_fd(self.bell.try_clone()?.into())
     }
 
     /// Where peers connect to.

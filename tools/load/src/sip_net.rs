@@ -1,8 +1,10 @@
-//! SIP's sockets, on tokio-uring: whole messages in, whole messages out, over UDP or TCP.
+//! SIP's sockets: whole messages in, whole messages out, over UDP or TCP.
 //!
-//! Signalling is where an async style pays and nothing is hot: each socket has a task that reads and one that writes, and
-//! a read owns its buffer until it completes. No future that owns an operation is ever dropped: to stop, a stream is shut
-//! down, a datagram socket and a listener are sent something, and their loops end by themselves.
+//! A datagram socket is asked when it is ready, and then for all that has come: with an operation of its own for each datagram, in and
+//! out, a core did not carry the signalling of 500 calls a second beside their messages. Streams are on tokio-uring, few and with much in a read:
+//! each has a task that reads and one that writes, and a read owns its buffer until it completes. No future that owns an
+//! operation is ever dropped: to stop, a stream is shut down, a datagram socket and a listener are sent something, and their
+//! loops end by themselves.
 
 use std::{
     cell::Cell,
@@ -13,7 +15,8 @@ use std::{
 
 use ringfork::wire::sip::{Bounds, Frame, Framer};
 use rustix::net::sockopt;
-use tokio_uring::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::UdpSocket;
+use tokio_uring::net::{TcpListener, TcpStream};
 
 use crate::slot::Slot;
 
@@ -23,25 +26,37 @@ pub(crate) type Handler = Rc<dyn Fn(&[u8], &Reply)>;
 /// The way back to where a message came from.
 #[derive(Clone)]
 pub(crate) struct Reply {
-    out: Slot<Outgoing>,
+    out: Out,
     to: SocketAddr,
-    /// A stream does not lose what it was given.
-    pub(crate) reliable: bool,
+}
+
+#[derive(Clone)]
+enum Out {
+    Datagrams(Rc<Datagrams>),
+    Stream(Slot<Outgoing>),
 }
 
 enum Outgoing {
-    Bytes(Vec<u8>, SocketAddr),
+    Bytes(Vec<u8>),
     End,
 }
 
 impl Reply {
-    pub(crate) fn send(&self, bytes: Vec<u8>) {
-        self.out.put(Outgoing::Bytes(bytes, self.to));
+    pub(crate) fn send(&self, bytes: &[u8]) {
+        match &self.out {
+            Out::Datagrams(socket) => socket.send(bytes, self.to),
+            Out::Stream(out) => out.put(Outgoing::Bytes(bytes.to_vec())),
+        }
     }
 
     /// The same socket, another peer. On a stream there is one peer.
     pub(crate) fn towards(&self, to: SocketAddr) -> Self {
         Self { to, ..self.clone() }
+    }
+
+    /// A stream does not lose what it was given.
+    pub(crate) fn is_reliable(&self) -> bool {
+        matches!(self.out, Out::Stream(_))
     }
 }
 
@@ -49,15 +64,73 @@ impl Reply {
 const RECEIVE_BYTES: usize = 4 << 20;
 /// The largest datagram.
 const DATAGRAM_BYTES: usize = 65_536;
+/// Datagrams that are taken before others, and the data plane on the same core, have their turn.
+const AT_A_TIME: usize = 16;
 /// What a stream is read by.
 const READ_BYTES: usize = 64 * 1024;
 
+/// A socket and what it did not take at once.
+struct Datagrams {
+    socket: UdpSocket,
+    waiting: Slot<Option<(Vec<u8>, SocketAddr)>>,
+}
+
+impl Datagrams {
+    fn send(&self, bytes: &[u8], to: SocketAddr) {
+        match self.socket.try_send_to(bytes, to) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                self.waiting.put(Some((bytes.to_vec(), to)));
+            }
+            // Lost, as a datagram may be.
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// Hands each datagram that comes to `handler`.
+    async fn receive(self: Rc<Self>, handler: Handler, stop: Rc<Cell<bool>>) {
+        let mut buf = vec![0; DATAGRAM_BYTES];
+        while !stop.get() {
+            if self.socket.readable().await.is_err() {
+                return;
+            }
+            let mut taken = 0;
+            while taken < AT_A_TIME {
+                match self.socket.try_recv_from(&mut buf) {
+                    Ok((n, from)) => {
+                        let reply = Reply {
+                            out: Out::Datagrams(Rc::clone(&self)),
+                            to: from,
+                        };
+                        handler(&buf[..n], &reply);
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                    // An ICMP message about an earlier datagram of ours: that one is sent again, or times out.
+                    Err(_) => {}
+                }
+                taken += 1;
+            }
+            if taken == AT_A_TIME {
+                // A burst of them shall keep neither other tasks nor the data plane from what is due.
+                rustix::thread::sched_yield();
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Sends what had to wait.
+    async fn send_rest(self: Rc<Self>) {
+        while let Some((bytes, to)) = self.waiting.take().await {
+            // Lost, as a datagram may be.
+            let _ = self.socket.send_to(&bytes, to).await;
+        }
+    }
+}
+
 /// A datagram socket.
 pub(crate) struct Udp {
-    socket: Rc<UdpSocket>,
+    socket: Rc<Datagrams>,
     local: SocketAddr,
     stopping: Rc<Cell<bool>>,
-    reply: Reply,
 }
 
 impl Udp {
@@ -66,42 +139,19 @@ impl Udp {
         let socket = StdSocket::bind(at)?;
         // As much as the system allows: what is lost in spite of it is sent again.
         let _ = sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BYTES);
+        socket.set_nonblocking(true)?;
         let local = socket.local_addr()?;
-        let socket = Rc::new(UdpSocket::from_std(socket));
-        let out = Slot::new();
-        let reply = Reply {
-            out: out.clone(),
-            to: local,
-            reliable: false,
-        };
+        let socket = Rc::new(Datagrams {
+            socket: UdpSocket::from_std(socket)?,
+            waiting: Slot::new(),
+        });
         let stopping = Rc::new(Cell::new(false));
-        let (s, r, stop) = (Rc::clone(&socket), reply.clone(), Rc::clone(&stopping));
-        tokio_uring::spawn(async move {
-            let mut buf = Vec::with_capacity(DATAGRAM_BYTES);
-            while !stop.get() {
-                let (result, back) = s.recv_from(buf).await;
-                buf = back;
-                // An error is an ICMP message about an earlier datagram of ours: that one is sent again, or times out.
-                if let Ok((n, from)) = result {
-                    handler(&buf[..n], &r.towards(from));
-                    // A burst of them shall not keep the data plane, on the same core, from what is due.
-                    rustix::thread::sched_yield();
-                }
-                buf.clear();
-            }
-        });
-        let s = Rc::clone(&socket);
-        tokio_uring::spawn(async move {
-            while let Outgoing::Bytes(bytes, to) = out.take().await {
-                // Lost, as a datagram may be.
-                let _ = s.send_to(bytes, to).await;
-            }
-        });
+        tokio_uring::spawn(Rc::clone(&socket).receive(handler, Rc::clone(&stopping)));
+        tokio_uring::spawn(Rc::clone(&socket).send_rest());
         Ok(Self {
             socket,
             local,
             stopping,
-            reply,
         })
     }
 
@@ -110,15 +160,18 @@ impl Udp {
     }
 
     pub(crate) fn towards(&self, to: SocketAddr) -> Reply {
-        self.reply.towards(to)
+        Reply {
+            out: Out::Datagrams(Rc::clone(&self.socket)),
+            to,
+        }
     }
 
     /// Lets both loops end.
-    pub(crate) async fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopping.set(true);
-        // An empty datagram to ourselves completes the read.
-        let _ = self.socket.send_to(Vec::new(), self.local).await;
-        self.reply.out.put(Outgoing::End);
+        // An empty datagram to ourselves ends the wait.
+        self.socket.send(&[], self.local);
+        self.socket.waiting.put(None);
     }
 }
 
@@ -139,11 +192,10 @@ impl Tcp {
         let stream = Rc::new(stream);
         let out = Slot::new();
         let reply = Reply {
-            out: out.clone(),
+            out: Out::Stream(out.clone()),
             to: peer,
-            reliable: true,
         };
-        let (s, r) = (Rc::clone(&stream), reply.clone());
+        let (s, r, ends) = (Rc::clone(&stream), reply.clone(), out.clone());
         tokio_uring::spawn(async move {
             let mut framer = Framer::new(Bounds::default());
             let mut have = Vec::new();
@@ -161,11 +213,11 @@ impl Tcp {
                     break;
                 }
             }
-            r.out.put(Outgoing::End);
+            ends.put(Outgoing::End);
         });
         let s = Rc::clone(&stream);
         tokio_uring::spawn(async move {
-            while let Outgoing::Bytes(bytes, _) = out.take().await {
+            while let Outgoing::Bytes(bytes) = out.take().await {
                 if s.write_all(bytes).await.0.is_err() {
                     break;
                 }
@@ -193,7 +245,7 @@ fn take_frames(framer: &mut Framer, have: &mut Vec<u8>, handler: &Handler, r: &R
             }
             Frame::KeepAlive { len, ping } => {
                 if ping {
-                    r.send(b"\r\n".to_vec());
+                    r.send(b"\r\n");
                 }
                 taken += len;
             }

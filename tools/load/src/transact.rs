@@ -28,13 +28,27 @@ struct Pending {
     provisional: bool,
 }
 
-/// Branch, sent-by and method of a request.
-type Key = Rc<[u8]>;
+/// What tells a request that comes again: branch, sent-by and method (RFC 3261 §17.2.3; what we talk to has the magic cookie).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Key(Rc<[u8]>);
+
+impl Key {
+    /// None if it has no Via with a branch.
+    pub(crate) fn of(request: &Message<'_>) -> Option<Self> {
+        let via = request.via().ok()?;
+        let method = request.method()?;
+        let key = [via.branch()?, b" ", via.sent_by, b" ", method.as_bytes()].concat();
+        Some(Self(key.into()))
+    }
+}
+
+/// An answer as it was sent.
+pub(crate) type Sent = Rc<[u8]>;
 
 /// What requests were answered, as long as they may come again.
 #[derive(Default)]
 struct Served {
-    answers: HashMap<Key, Vec<u8>>,
+    answers: HashMap<Key, Sent>,
     /// When each was given, oldest first.
     given: VecDeque<(Nanos, Key)>,
 }
@@ -43,7 +57,7 @@ impl Served {
     /// Forgotten at a time: more than come, and so few that nobody waits for it.
     const FORGET: usize = 4;
 
-    fn keep(&mut self, now: Nanos, key: Key, answer: &[u8]) {
+    fn keep(&mut self, now: Nanos, key: Key, answer: Sent) {
         for _ in 0..Self::FORGET {
             let old = self
                 .given
@@ -51,11 +65,7 @@ impl Served {
             let Some((_, old)) = old else { break };
             self.answers.remove(&old);
         }
-        if self
-            .answers
-            .insert(Rc::clone(&key), answer.to_vec())
-            .is_none()
-        {
+        if self.answers.insert(key.clone(), answer).is_none() {
             self.given.push_back((now, key));
         }
     }
@@ -112,7 +122,7 @@ impl Transactions {
     ) -> Option<Vec<u8>> {
         let start = self.clock.now();
         let mut interval = T1;
-        to.send(request.to_vec());
+        to.send(request);
         loop {
             // Dropping this wait drops no operation: it waits for a slot.
             if let Ok(answer) =
@@ -130,8 +140,8 @@ impl Transactions {
             if self.clock.now() - start >= nanos(patience) {
                 return None;
             }
-            if !to.reliable && !rings {
-                to.send(request.to_vec());
+            if !to.is_reliable() && !rings {
+                to.send(request);
             }
             // Timer A doubles for ever, timer E up to T2.
             interval = if is_invite {
@@ -164,24 +174,13 @@ impl Transactions {
     }
 
     /// The answer that a request had when it came before.
-    pub(crate) fn served(&self, request: &Message<'_>) -> Option<Vec<u8>> {
-        let served = self.served.borrow();
-        served.answers.get(&served_key(request)?).cloned()
+    pub(crate) fn served(&self, request: &Key) -> Option<Sent> {
+        self.served.borrow().answers.get(request).cloned()
     }
 
     /// Keeps the answer to a request.
-    pub(crate) fn serve(&self, request: &Message<'_>, answer: &[u8]) {
-        if let Some(key) = served_key(request) {
-            let now = self.clock.now();
-            self.served.borrow_mut().keep(now, key, answer);
-        }
+    pub(crate) fn serve(&self, request: Key, answer: Sent) {
+        let now = self.clock.now();
+        self.served.borrow_mut().keep(now, request, answer);
     }
-}
-
-/// Branch and method (RFC 3261 §17.2.3; what we talk to has the magic cookie).
-fn served_key(request: &Message<'_>) -> Option<Key> {
-    let via = request.via().ok()?;
-    let method = request.method()?;
-    let key = [via.branch()?, b" ", via.sent_by, b" ", method.as_bytes()].concat();
-    Some(key.into())
 }

@@ -3,13 +3,13 @@
 
 use std::{
     cell::{Cell, RefCell},
-    fs::File,
     net::{Ipv4Addr, SocketAddr},
     rc::Rc,
     time::Duration,
 };
 
 use serde_json::json;
+use tokio::net::unix::pipe::Receiver;
 
 use super::{
     act::{Act, Deed},
@@ -38,6 +38,8 @@ use crate::{
 const NOBODY: u32 = u32::MAX;
 /// After which a device that was hung up closes its connection, so that its 200 is there first.
 const PARTING: Nanos = 50_000_000;
+/// Rings that are heard at a time.
+const RINGS: usize = 64;
 /// Longest time without a look at what is waited for.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -151,7 +153,7 @@ impl Scene {
                 scene.learn(call, device, news);
             }
         }));
-        tokio_uring::spawn(Rc::clone(&scene).pump(File::from(bell)));
+        tokio_uring::spawn(Rc::clone(&scene).pump(bell));
         Ok(scene)
     }
 
@@ -172,18 +174,14 @@ impl Scene {
     }
 
     /// Brings events to the board each time the bell rings.
-    async fn pump(self: Rc<Self>, bell: File) {
-        let bell = tokio_uring::fs::File::from_std(bell);
-        let mut count = vec![0; 8];
-        while !self.ending.get() {
-            let (result, back) = bell.read_at(count, 0).await;
-            count = back;
-            if result.is_err() || self.drain().is_err() {
+    async fn pump(self: Rc<Self>, bell: Receiver) {
+        while !self.ending.get() && bell.readable().await.is_ok() {
+            // Heard before the look: who rings from now on rings again. That it is silent is no error.
+            let _ = bell.try_read(&mut [0; RINGS]);
+            if self.drain().is_err() {
                 break;
             }
         }
-        // The bell is ours alone; nothing is lost if it cannot be closed.
-        let _ = bell.close().await;
     }
 
     fn drain(&self) -> Result<(), Trouble> {

@@ -15,7 +15,7 @@ mod wake;
 use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet},
-    io::{self, ErrorKind, Read},
+    io::{self, ErrorKind, PipeWriter, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     num::NonZeroU64,
     sync::{
@@ -26,7 +26,6 @@ use std::{
 };
 
 use apart::ApartTally;
-use rustix::fd::OwnedFd;
 pub(crate) use wake::Wake;
 
 use crate::{
@@ -175,8 +174,8 @@ pub(crate) struct Plane {
     wake: Arc<Wake>,
     commands: Receiver<Command>,
     events: Queue<Event>,
-    /// An eventfd that says that there are events, and whether it has to.
-    bell: OwnedFd,
+    /// Where a byte says that there are events, and whether one has to.
+    bell: PipeWriter,
     told: Cell<bool>,
     conns: Vec<Option<Conn>>,
     /// Places in `conns` that nobody has.
@@ -200,14 +199,14 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    /// `wake` says that there are commands; `bell` is an eventfd and says that there are events.
+    /// `wake` says that there are commands; a byte in `bell`, which must not block, that there are events.
     pub(crate) fn new(
         settings: Settings,
         clock: Clock,
         pulse: Arc<Pulse>,
         listener: TcpListener,
         (wake, commands): (Arc<Wake>, Receiver<Command>),
-        (bell, events): (OwnedFd, Queue<Event>),
+        (bell, events): (PipeWriter, Queue<Event>),
     ) -> io::Result<Self> {
         // A sleep shall end when it was asked to, not up to 50 µs later, as the kernel may else have it.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
@@ -270,7 +269,11 @@ impl Plane {
             }
             self.keep_time();
             if self.told.take() {
-                ring(&self.bell)?;
+                match (&self.bell).write(&[1]) {
+                    // Full: it has been rung and not been heard yet.
+                    Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
+                    Ok(_) | Err(_) => {}
+                }
             }
         }
     }
@@ -506,12 +509,6 @@ pub(crate) fn body_bytes_min() -> usize {
     Bodies::new(0, &names::caller(0), &names::user(0), 0)
         .err()
         .unwrap_or(0)
-}
-
-/// Counts an eventfd up.
-fn ring(fd: &OwnedFd) -> io::Result<()> {
-    rustix::io::write(fd, &1_u64.to_ne_bytes())?;
-    Ok(())
 }
 
 /// The listener for connections that the peers open.

@@ -33,7 +33,7 @@ impl Wake {
     /// To be called behind what it announces.
     pub(crate) fn ring(&self) -> io::Result<()> {
         if !self.rung.swap(true, Ordering::AcqRel) {
-            super::ring(&self.fd)?;
+            rustix::io::write(&self.fd, &1_u64.to_ne_bytes())?;
         }
         Ok(())
     }

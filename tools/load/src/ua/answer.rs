@@ -14,8 +14,16 @@ use crate::{
     media,
     sip_net::Reply,
     sip_text::{self, Answer},
+    transact::{Key, Sent},
     trouble::Trouble,
 };
+
+/// A request that came.
+struct Came<'a> {
+    request: &'a Message<'a>,
+    key: Option<Key>,
+    reply: &'a Reply,
+}
 
 impl World {
     /// A message came to one of our sides.
@@ -32,15 +40,24 @@ impl World {
                 if !self.transactions.answered(&message) && (200..300).contains(&code) {
                     // The 200 to an INVITE again: our ACK was lost.
                     if let Some(ack) = message.call_id().ok().and_then(|id| self.ack_of(id)) {
-                        reply.send(ack);
+                        reply.send(&ack);
                     }
                 }
             }
             Start::Request { method, uri } => {
-                if let Some(answer) = self.transactions.served(&message) {
-                    return reply.send(answer);
+                // An ACK has no answer that could be wanted again.
+                let key = (!matches!(method, Method::Ack))
+                    .then(|| Key::of(&message))
+                    .flatten();
+                if let Some(answer) = key.as_ref().and_then(|k| self.transactions.served(k)) {
+                    return reply.send(&answer);
                 }
-                if let Err(e) = self.serve(side, &message, method, uri, reply) {
+                let came = Came {
+                    request: &message,
+                    key,
+                    reply,
+                };
+                if let Err(e) = self.serve(side, &came, method, uri) {
                     self.trouble(e.to_string());
                 }
             }
@@ -50,45 +67,41 @@ impl World {
     fn serve(
         self: &Rc<Self>,
         side: Side,
-        request: &Message<'_>,
+        came: &Came<'_>,
         method: Method<'_>,
         uri: &[u8],
-        reply: &Reply,
     ) -> Result<(), Trouble> {
-        let call_id = request.call_id().unwrap_or_default().to_vec();
+        let request = came.request;
+        let call_id = request.call_id().unwrap_or_default();
         let answer = |code: u16| -> Result<(), Trouble> {
-            let answer = sip_text::respond(
-                request,
-                &Answer {
-                    code,
-                    tag: "x1",
-                    ..Answer::default()
-                },
-            )?;
-            self.transactions.serve(request, &answer);
-            reply.send(answer);
+            let answer = Answer {
+                code,
+                tag: "x1",
+                ..Answer::default()
+            };
+            self.answer(came, sip_text::respond(request, &answer)?.into());
             Ok(())
         };
         match (method, side) {
             (Method::Ack, _) => {
-                self.device_acked(&call_id);
+                self.device_acked(call_id);
                 Ok(())
             }
             (Method::Bye, Side::Device) => {
-                let known = self.device_hung_up(&call_id, Bye::of(request, self.clock.now()));
+                let known = self.device_hung_up(call_id, Bye::of(request, self.clock.now()));
                 answer(if known { 200 } else { 481 })
             }
             (Method::Bye, Side::Caller) => {
                 // RFC 3261 §15.1.2: a call that we know nothing of (any more).
-                if self.call_of(&call_id).is_none() {
+                if self.call_of(call_id).is_none() {
                     return answer(481);
                 }
                 self.trouble("the server hung up on a caller".to_owned());
                 answer(200)
             }
             (Method::Invite, _) if request.to().is_ok_and(|t| t.tag().is_some()) => {
-                let known = self.call_of(&call_id).is_some()
-                    || self.device_legs.borrow().contains_key(&call_id);
+                let known = self.call_of(call_id).is_some()
+                    || self.device_legs.borrow().contains_key(call_id);
                 if !known {
                     return answer(481);
                 }
@@ -96,7 +109,7 @@ impl World {
                 self.trouble("re-INVITE within a call".to_owned());
                 answer(488)
             }
-            (Method::Invite, Side::Device) => self.ring(request, uri, reply),
+            (Method::Invite, Side::Device) => self.ring(came, uri),
             (Method::Update | Method::Options, _) => answer(200),
             (Method::Cancel, _) => {
                 // Our devices answer at once, so there is never anything left to cancel.
@@ -118,13 +131,17 @@ impl World {
         }
     }
 
+    /// Sends an answer, and keeps it in case it is asked for again.
+    fn answer(&self, came: &Came<'_>, answer: Sent) {
+        came.reply.send(&answer);
+        if let Some(key) = &came.key {
+            self.transactions.serve(key.clone(), answer);
+        }
+    }
+
     /// A device is called: it answers at once.
-    fn ring(
-        self: &Rc<Self>,
-        request: &Message<'_>,
-        uri: &[u8],
-        reply: &Reply,
-    ) -> Result<(), Trouble> {
+    fn ring(self: &Rc<Self>, came: &Came<'_>, uri: &[u8]) -> Result<(), Trouble> {
+        let request = came.request;
         let style = self.options.style.media;
         let (call, user, device) = uri::sip::Uri::parse(uri)
             .ok()
@@ -145,7 +162,7 @@ impl World {
         );
         let place = self.place(Side::Device)?;
         let tag = format!("{:x}", self.chance("device tag", call, device));
-        let answer = sip_text::respond(
+        let answer: Sent = sip_text::respond(
             request,
             &Answer {
                 code: 200,
@@ -153,7 +170,8 @@ impl World {
                 contact: Some(&place.here.contact(&device_user(user, device))),
                 sdp: Some(&sdp),
             },
-        )?;
+        )?
+        .into();
         let call_id = request.call_id().unwrap_or_default().to_vec();
         self.device_legs.borrow_mut().insert(
             call_id.clone(),
@@ -181,18 +199,17 @@ impl World {
         if early {
             self.legs.leg(spec.clone())?;
         }
-        self.transactions.serve(request, &answer);
-        reply.send(answer.clone());
+        self.answer(came, Rc::clone(&answer));
         if !early {
             self.legs.leg(spec)?;
         }
-        let (world, reply) = (Rc::clone(self), reply.clone());
+        let (world, reply) = (Rc::clone(self), came.reply.clone());
         tokio_uring::spawn(async move { world.until_acked(&call_id, answer, &reply).await });
         Ok(())
     }
 
     /// RFC 3261 §13.3.1.4: a 200 to INVITE is sent again, over TCP too, until the ACK comes.
-    async fn until_acked(&self, call_id: &[u8], answer: Vec<u8>, reply: &Reply) {
+    async fn until_acked(&self, call_id: &[u8], answer: Sent, reply: &Reply) {
         let mut interval = Duration::from_millis(500);
         let start: Nanos = self.clock.now();
         loop {
@@ -205,7 +222,7 @@ impl World {
             if self.clock.now() - start > nanos(Duration::from_secs(32)) {
                 return self.trouble("a device's 200 was never acknowledged".to_owned());
             }
-            reply.send(answer.clone());
+            reply.send(&answer);
             interval = (interval * 2).min(Duration::from_secs(4));
         }
     }

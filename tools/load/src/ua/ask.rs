@@ -136,7 +136,7 @@ impl World {
                 cseq: 1,
             };
             let ack = sip_text::within(place.here, &Ids { to: &to, ..ids }, Method::Ack, &dialog)?;
-            place.to_server.send(ack);
+            place.to_server.send(&ack);
             return Err(Refusal::by(code, format!("INVITE of session {call}")));
         }
         let dialog = Dialog::of(&message, &call_id, &from, 1)
@@ -148,7 +148,7 @@ impl World {
             ..ids
         };
         let ack = sip_text::within(place.here, &ids, Method::Ack, &dialog)?;
-        self.towards(place, &dialog).send(ack.clone());
+        self.towards(place, &dialog).send(&ack);
         let acked = self.clock.now();
         let peer = media::read(message.body(), style.cema).map_err(Trouble::failed)?;
         self.legs.leg(LegSpec {

@@ -58,7 +58,7 @@ impl Place {
 
     pub(super) async fn stop(&self) {
         if let Some(udp) = &self.udp {
-            udp.stop().await;
+            udp.stop();
         }
         if let Some((listener, tcp)) = &self.tcp {
             listener.stop();
