@@ -63,6 +63,9 @@ pub(crate) struct Script {
     /// Each `received`: when, whose, how much.
     pub(crate) log: Option<Vec<(Instant, ConnId, usize)>>,
     pub(crate) datagrams: Vec<Slice>,
+    /// What a datagram takes, and the turn of each.
+    pub(crate) takes: Option<Duration>,
+    pub(crate) heard: Vec<Instant>,
     pub(crate) wakes: u64,
     pub(crate) due: Option<Instant>,
     pub(crate) dues: u32,
@@ -84,6 +87,8 @@ impl Script {
             events: Vec::with_capacity(1024),
             log: None,
             datagrams: Vec::new(),
+            takes: None,
+            heard: Vec::new(),
             wakes: 0,
             due: None,
             dues: 0,
@@ -186,7 +191,11 @@ impl World for Script {
         }
     }
 
-    fn datagram(&mut self, _: Instant, socket: SocketId, from: SocketAddr, bytes: Slice) {
+    fn datagram(&mut self, now: Instant, socket: SocketId, from: SocketAddr, bytes: Slice) {
+        if let Some(takes) = self.takes {
+            self.heard.push(now);
+            std::thread::sleep(takes);
+        }
         if self.mode == Mode::Echo {
             self.effects.push_back(Effect::Datagram {
                 socket,

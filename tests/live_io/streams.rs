@@ -403,6 +403,33 @@ fn datagrams_come_with_their_source_and_go_where_they_should() {
 }
 
 #[test]
+fn messages_do_not_wait_for_all_datagrams_that_came_before_them() {
+    for features in both_ways() {
+        let mut rig = Rig::new(settings(), features, Script::new(Mode::Echo));
+        let (mut stream, _) = rig.client();
+        let socket = rig.datagram_client();
+        rig.driver.world().takes = Some(Duration::from_millis(1));
+        for n in 0..4 {
+            socket.send(&[n; 100]).unwrap();
+        }
+        stream.write_all(b"now").unwrap();
+        rig.until("the message", |d| d.world().total == 3);
+        // It came with the datagrams, and its copy went out at the end of the turn that heard the first of them.
+        assert_eq!(rig.driver.world().heard.len(), 1);
+        let mut back = [0; 3];
+        patiently(|| stream.read_exact(&mut back)).unwrap();
+        rig.until("all", |d| d.world().heard.len() == 4);
+        let heard = &rig.driver.world().heard;
+        assert!(heard.is_sorted_by(|a, b| a < b), "a turn each: {heard:?}");
+        let mut back = [0; 200];
+        for n in 0..4 {
+            assert_eq!(rig.during(|| socket.recv(&mut back)).unwrap(), 100);
+            assert_eq!(back[0], n);
+        }
+    }
+}
+
+#[test]
 fn a_truncated_datagram_is_counted_and_dropped() {
     for features in both_ways() {
         let small = Settings {

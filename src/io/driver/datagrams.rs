@@ -1,11 +1,16 @@
 //! Datagrams: a buffer of the ring each, its source in front of it.
+//!
+//! Signalling waits for messages, not they for it: an INVITE that is forked costs as much as a hundred deliveries, and what a
+//! turn has to send goes out at its end. So a turn hears datagrams for [`SIGNALLING`] and leaves the rest to the next; there
+//! are never more than there are buffers for them, and the others wait in the socket.
 
-use std::io;
+use std::{net::SocketAddr, time::Duration};
 
 use io_uring::cqueue;
 
 use super::Io;
 use crate::{
+    buf::Slice,
     ids::SocketId,
     io::{addr::RawAddr, errno, ring::Done, token::Place},
     shard::World,
@@ -16,6 +21,16 @@ use crate::{
 const HEADER: usize = 16;
 const PAYLOAD: usize = HEADER + RawAddr::SIZE;
 
+/// How long datagrams of one turn are heard; the one that passes it is the last.
+const SIGNALLING: Duration = Duration::from_micros(100);
+
+/// One that has been received.
+pub(super) struct Datagram {
+    socket: SocketId,
+    from: SocketAddr,
+    payload: Slice,
+}
+
 /// What the receives ask for: the source's address, no control data.
 pub(super) fn header() -> Box<libc::msghdr> {
     // SAFETY: all-zero bytes are a valid `msghdr`.
@@ -25,12 +40,18 @@ pub(super) fn header() -> Box<libc::msghdr> {
 }
 
 impl Io {
-    pub(super) fn on_datagram<W: World>(
-        &mut self,
-        world: &mut W,
-        place: Place,
-        done: Done,
-    ) -> io::Result<()> {
+    /// Hands over what was received, as long as [`SIGNALLING`] lasts.
+    pub(super) fn hear<W: World>(&mut self, world: &mut W) {
+        let began = self.post.clock.now();
+        while let Some(it) = self.unheard.pop_front() {
+            world.datagram(self.now, it.socket, it.from, it.payload);
+            if self.post.clock.now().since(began) >= SIGNALLING {
+                break;
+            }
+        }
+    }
+
+    pub(super) fn on_datagram(&mut self, place: Place, done: Done) {
         if !cqueue::more(done.flags)
             && let Some(it) = self.listening.get_mut(place.slot as usize)
         {
@@ -49,33 +70,36 @@ impl Io {
                     self.counters.impossible += 1;
                 }
             }
-            return Ok(());
+            return;
         }
         let Some(slice) = slice else {
             self.counters.impossible += 1;
-            return Ok(());
+            return;
         };
         let field = |at: usize| Some(u32::from_ne_bytes(*slice.get(at..)?.first_chunk()?));
         let (Some(name), Some(flags)) = (field(0), field(12)) else {
             self.counters.impossible += 1;
-            return Ok(());
+            return;
         };
         if flags & libc::MSG_TRUNC.cast_unsigned() != 0 {
             self.counters.datagrams_truncated += 1;
-            return Ok(());
+            return;
         }
         let from = slice
             .get(HEADER..HEADER + (name as usize).min(RawAddr::SIZE))
             .and_then(RawAddr::parse);
         let Some(from) = from.filter(|_| slice.len() >= PAYLOAD) else {
             self.counters.datagrams_strange += 1;
-            return Ok(());
+            return;
         };
         self.counters.datagrams_in += 1;
         let payload = slice.part(PAYLOAD, slice.len());
         self.counters.bytes_in += payload.len() as u64;
         let socket = SocketId(u8::try_from(place.slot).unwrap_or(u8::MAX));
-        world.datagram(self.now, socket, from, payload);
-        Ok(())
+        self.unheard.push_back(Datagram {
+            socket,
+            from,
+            payload,
+        });
     }
 }

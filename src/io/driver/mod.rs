@@ -95,6 +95,8 @@ struct Io {
     connect_limit: Box<types::Timespec>,
     batch: Batch,
     done: Vec<Done>,
+    /// Datagrams that wait for their turn.
+    unheard: VecDeque<datagrams::Datagram>,
     /// Connections with received bytes that wait for their turn.
     rotation: VecDeque<Place>,
     /// Connections whose receive may have to be armed at the end of the turn.
@@ -159,6 +161,7 @@ impl<W: World> Driver<W> {
             connect_limit: Box::new(settings.connect_timeout.into()),
             batch: Batch::new(settings),
             done: Vec::with_capacity(settings.cq_entries as usize),
+            unheard: VecDeque::with_capacity(settings.datagram_buffers.0.into()),
             rotation: VecDeque::new(),
             to_arm: Vec::new(),
             heavy: receive::Heavy::default(),
@@ -278,6 +281,7 @@ impl Io {
             self.complete(world, it)?;
         }
         self.done = done;
+        self.hear(world);
         self.check(world)?;
         self.expire(world)?;
         if std::mem::take(&mut self.mail) {
@@ -297,7 +301,10 @@ impl Io {
         match kind {
             Kind::Accept => self.on_accept(world, place, done.result, more),
             Kind::Receive => self.on_receive(world, place, done),
-            Kind::Datagram => self.on_datagram(world, place, done),
+            Kind::Datagram => {
+                self.on_datagram(place, done);
+                Ok(())
+            }
             Kind::Writable => self.on_writable(world, place, done.result),
             Kind::Connect => self.on_connect(world, place, done.result),
             Kind::ConnectLimit => self.on_connect_limit(place),
