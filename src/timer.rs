@@ -87,6 +87,15 @@ impl<K> Timers<K> {
         }
     }
 
+    /// No timers, and places for so many.
+    #[must_use]
+    pub fn with_capacity(timers: usize) -> Self {
+        Self {
+            entries: Vec::with_capacity(timers),
+            ..Self::new()
+        }
+    }
+
     /// How many are set.
     #[must_use]
     pub const fn len(&self) -> usize {
