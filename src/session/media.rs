@@ -74,10 +74,9 @@ impl Session {
             return;
         }
         self.lost_until = Some(turn.now + RESTORE);
-        if usage.peer(turn).is_some_and(|p| p.role == Role::Active) {
-            usage.start_media(turn);
-        } else {
-            self.offer_anew(turn, LegId::ORIGINATOR, Purpose::Restore);
+        match usage.peer(turn) {
+            Some(peer) if peer.0.role == Role::Active => usage.start_media_with(turn, peer),
+            Some(_) | None => self.offer_anew(turn, LegId::ORIGINATOR, Purpose::Restore),
         }
     }
 }

@@ -503,7 +503,7 @@ impl Usage {
     fn update_media(&mut self, turn: &mut Turn) {
         self.rest_later(turn);
         self.open_media(turn);
-        let Some(peer) = self.peer(turn) else {
+        let Some((peer, _)) = self.peer(turn) else {
             return;
         };
         let same_way = self

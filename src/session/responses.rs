@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     ids::LegId,
+    msrp::{LegPeer, Role},
     sip::{Draft, Flow, Reply, TxnRef, reliable::Verdict},
     wire::sip::{Message, Method, Start},
 };
@@ -211,9 +212,11 @@ impl Session {
             .map(Kept::from);
         usage.we_offered = !late;
         usage.timer = wish.accepted(turn.now, response, true);
+        // Read once: a fork reads an answer a device.
+        let peer = if late { None } else { usage.peer(turn) };
         let usable = match (&usage.theirs, late) {
             (None, _) => false,
-            (Some(_), false) => usage.peer(turn).is_some(),
+            (Some(_), false) => peer.is_some(),
             (Some(offer), true) => {
                 sdp::check_offer(&offer.text(), turn.terms(), &turn.policy).is_ok()
             }
@@ -248,12 +251,14 @@ impl Session {
         }
         // At once, whoever else has answered [TERM-RSP-11].
         device.acknowledge(turn, &usage, of.cseq);
-        usage.start_media(turn);
+        if let Some(peer) = peer {
+            device.why = explain(&peer);
+            usage.start_media_with(turn, peer);
+        }
         let plain = usage
             .theirs
             .as_ref()
             .is_some_and(|answer| sdp::needs_plain_offer(&usage.own, &answer.text()));
-        device.why = explain(&usage, turn);
         device.state = DeviceState::Accepted(Box::new(usage));
         self.answer_originator(turn, of.leg, response);
         if plain {
@@ -425,18 +430,14 @@ impl Session {
 }
 
 /// Which way a leg's media go, for people.
-fn explain(usage: &Usage, turn: &Turn) -> String {
-    let Some(peer) = usage.peer(turn) else {
-        return String::new();
-    };
-    let role = match (peer.role, peer.connect_to) {
-        (crate::msrp::Role::Active, Some(to)) => format!("we connect to {to}"),
-        (crate::msrp::Role::Active, None) => {
-            "we should connect, but its address is a name".to_owned()
+fn explain((peer, matched): &(LegPeer, &str)) -> String {
+    match (peer.role, peer.connect_to) {
+        (Role::Active, Some(to)) => format!("accepted; we connect to {to}; matched by {matched}"),
+        (Role::Active, None) => {
+            format!("accepted; we should connect, but its address is a name; matched by {matched}")
         }
-        (crate::msrp::Role::Passive, _) => "it connects to us".to_owned(),
-    };
-    format!("accepted; {role}; matched by {}", usage.matched)
+        (Role::Passive, _) => format!("accepted; it connects to us; matched by {matched}"),
+    }
 }
 
 impl Device {

@@ -355,8 +355,8 @@ impl Usage {
         });
     }
 
-    /// The peer's half, as far as both descriptions make one.
-    pub(super) fn peer(&self, turn: &Turn) -> Option<msrp::LegPeer> {
+    /// The peer's half, as far as both descriptions make one, and how it is matched.
+    pub(super) fn peer(&self, turn: &Turn) -> Option<(msrp::LegPeer, &'static str)> {
         sdp::peer(
             &self.own,
             &self.theirs.as_ref()?.text(),
@@ -370,16 +370,24 @@ impl Usage {
         let Some(peer) = self.peer(turn) else {
             return false;
         };
+        self.start_media_with(turn, peer);
+        true
+    }
+
+    /// The same with the half that [`Usage::peer`] has just given.
+    pub(super) fn start_media_with(
+        &mut self,
+        turn: &mut Turn,
+        (peer, matched): (msrp::LegPeer, &'static str),
+    ) {
         self.way = Some((peer.path.clone(), peer.role));
-        let theirs = self.theirs.as_ref().map(Kept::text).unwrap_or_default();
-        self.matched = sdp::matched(&self.own, &theirs, turn.terms());
+        self.matched = matched;
         self.rest_later(turn);
         turn.media(Command::Start {
             session: self.session,
             leg: self.leg,
             peer,
         });
-        true
     }
 }
 

@@ -10,7 +10,7 @@ mod write;
 use std::{borrow::Cow, net::SocketAddr};
 
 pub(super) use compare::{Change, change};
-pub(super) use peer::{matched, needs_plain_offer, peer};
+pub(super) use peer::{needs_plain_offer, peer};
 use write::Section;
 
 use super::kept::{Kept, Shapes};

@@ -11,8 +11,8 @@ use crate::{
     },
 };
 
-/// What the data plane needs to know of the peer. `theirs` is its answer to our last description, or the offer that our last
-/// description answers; `we_offered` says which.
+/// What the data plane needs to know of the peer, and how our connection with it is matched, for people. `theirs` is its
+/// answer to our last description, or the offer that our last description answers; `we_offered` says which.
 ///
 /// `None` if its description has no MSRP line that can be used in the place where ours is.
 pub(in crate::session) fn peer(
@@ -20,23 +20,25 @@ pub(in crate::session) fn peer(
     theirs: &[u8],
     we_offered: bool,
     terms: Terms,
-) -> Option<LegPeer> {
+) -> Option<(LegPeer, &'static str)> {
     let said = own.last()?;
     let said = Session::parse(&said).ok()?;
     let theirs = Session::parse(theirs).ok()?;
     let (ours, theirs) = (ours(&said)?, theirs.media().nth(msrp_at(&theirs).ok()?)?);
     let role = role(&ours, &theirs, we_offered);
-    let cema = ours.cema() && theirs.cema();
+    let (matching, matched) = if ours.cema() && theirs.cema() {
+        (Matching::SessionId, "session-id: CEMA")
+    } else if terms.legacy {
+        (Matching::SessionId, "session-id: legacy")
+    } else {
+        (Matching::Strict, "path")
+    };
     let list = |list: Option<sdp::TypeList<'_>>| list.map(|l| l.0.to_vec()).unwrap_or_default();
-    Some(LegPeer {
+    let peer = LegPeer {
         path: theirs.path()?.to_vec(),
         role,
         connect_to: connect_to(&ours, &theirs, terms),
-        matching: if cema || terms.legacy {
-            Matching::SessionId
-        } else {
-            Matching::Strict
-        },
+        matching,
         accept_types: list(theirs.accept_types()),
         accept_wrapped_types: list(theirs.accept_wrapped_types()),
         max_size: theirs.max_size(),
@@ -44,24 +46,8 @@ pub(in crate::session) fn peer(
             peer_sends: sends(theirs.direction()) && receives(ours.direction()),
             peer_receives: receives(theirs.direction()) && sends(ours.direction()),
         },
-    })
-}
-
-/// How our connection with the peer is matched, for people; empty where its description has no MSRP line.
-pub(in crate::session) fn matched(own: &Own, theirs: &[u8], terms: Terms) -> &'static str {
-    let cema = || {
-        let said = own.last()?;
-        let said = Session::parse(&said).ok()?;
-        let theirs = Session::parse(theirs).ok()?;
-        let theirs = theirs.media().nth(msrp_at(&theirs).ok()?)?;
-        Some(ours(&said)?.cema() && theirs.cema())
     };
-    match cema() {
-        None => "",
-        Some(true) => "session-id: CEMA",
-        Some(false) if terms.legacy => "session-id: legacy",
-        Some(false) => "path",
-    }
+    Some((peer, matched))
 }
 
 /// RFC 6135 §4.2: the answer decides; without a word of it RFC 4975 does, and the offerer connects [COMEDIA-06].
