@@ -4,6 +4,7 @@ use super::{
     data::Group,
     escape, put,
     svg::{Axis, Chart, Scale, Shape},
+    words,
 };
 use crate::number::short;
 
@@ -48,10 +49,7 @@ pub(super) fn section(group: &Group, is_suite: bool) -> String {
     for command in group.commands.iter().filter(|_| is_suite) {
         put(
             &mut out,
-            format_args!(
-                "<p class=\"command\"><code>{}</code></p>\n",
-                escape(command)
-            ),
+            format_args!("<p class=\"command\"><code>{}</code></p>\n", words(command)),
         );
     }
     out.push_str(&rounds(group, &sides));
@@ -75,6 +73,13 @@ fn keys(sides: &[&str]) -> Keys {
         .enumerate()
         .map(|(i, s)| (i, (*s).to_owned()))
         .collect()
+}
+
+/// The keys of the sides that a chart shows.
+fn keys_of(chart: &Chart, sides: &[&str]) -> Keys {
+    let is_drawn = |colour: usize| chart.series.iter().any(|(c, _)| *c == colour);
+    let all = keys(sides).into_iter();
+    all.filter(|(colour, _)| is_drawn(*colour)).collect()
 }
 
 fn axis(label: &str, scale: Scale, is_time: bool) -> Axis {
@@ -120,7 +125,8 @@ fn percentiles(group: &Group, sides: &[&str]) -> Drawn {
         ),
         series,
     };
-    (!chart.series.is_empty()).then(|| (title, chart, keys(sides)))
+    let keys = keys_of(&chart, sides);
+    (!chart.series.is_empty()).then_some((title, chart, keys))
 }
 
 /// Rounds one after another, as they ran: each side has gaps where the other was measured.
@@ -171,18 +177,15 @@ fn sweep_rates(group: &Group, sides: &[&str]) -> Drawn {
         Shape::Guide(vec![(0.0, 0.0), (most, most * group.devices)]),
     ));
     let title = "Goodput by offered load".to_owned();
-    let mut keys = keys(sides);
+    let chart = Chart {
+        title: title.clone(),
+        x: axis("messages offered a second", Scale::Linear, false),
+        y: axis("deliveries a second", Scale::Linear, false),
+        series,
+    };
+    let mut keys = keys_of(&chart, sides);
     keys.push((9, "all that is offered".to_owned()));
-    Some((
-        title.clone(),
-        Chart {
-            title,
-            x: axis("messages offered a second", Scale::Linear, false),
-            y: axis("deliveries a second", Scale::Linear, false),
-            series,
-        },
-        keys,
-    ))
+    Some((title, chart, keys))
 }
 
 fn sweep_latencies(group: &Group, sides: &[&str]) -> Drawn {
@@ -205,22 +208,30 @@ fn sweep_latencies(group: &Group, sides: &[&str]) -> Drawn {
         }
     }
     let title = "Latency by offered load".to_owned();
-    (!series.is_empty()).then(|| {
-        (
-            title.clone(),
-            Chart {
-                title,
-                x: axis("messages offered a second", Scale::Linear, false),
-                y: axis(
-                    "p50 (line) and p99 (marks) from the intended send time",
-                    Scale::Log,
-                    true,
-                ),
-                series,
-            },
-            keys(sides),
-        )
-    })
+    let offers = || {
+        let points = series.iter().flat_map(|(_, shape)| match shape {
+            Shape::Marks(points) => points.as_slice(),
+            Shape::Line(_) | Shape::Guide(_) | Shape::Band(_) => &[],
+        });
+        points.map(|p| p.0)
+    };
+    // Where all offers lie close to saturation, the room below them would be most of the chart.
+    let scale = match (offers().reduce(f64::min), offers().reduce(f64::max)) {
+        (Some(low), Some(high)) if low > high / 2.0 => Scale::Near,
+        _ => Scale::Linear,
+    };
+    let chart = Chart {
+        title: title.clone(),
+        x: axis("messages offered a second", scale, false),
+        y: axis(
+            "p50 (line) and p99 (marks) from the intended send time",
+            Scale::Log,
+            true,
+        ),
+        series,
+    };
+    let keys = keys_of(&chart, sides);
+    (!chart.series.is_empty()).then_some((title, chart, keys))
 }
 
 /// Every round in a table, folded away.

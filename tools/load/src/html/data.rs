@@ -98,9 +98,39 @@ fn group<'a>(id: String, records: impl Iterator<Item = (&'a Value, &'a Value, &'
             .as_f64()
             .unwrap_or(group.devices);
         let rounds = record["rounds"].as_array().map_or(&[][..], Vec::as_slice);
-        group.rounds.extend(rounds.iter().map(|r| round(r, side)));
+        let beside = record["report"]["beside"].is_object();
+        group
+            .rounds
+            .extend(rounds.iter().enumerate().map(|(i, entry)| {
+                let within = within(&entry["round"], beside, i);
+                round(entry, within.unwrap_or(side))
+            }));
+    }
+    // What an open loop's rate was taken from is no part of its latencies.
+    if group.rounds.iter().any(|r| r.offered_per_s.is_some()) {
+        for r in group
+            .rounds
+            .iter_mut()
+            .filter(|r| r.offered_per_s.is_none())
+        {
+            r.side.push_str(SATURATED);
+            r.curve.clear();
+        }
     }
     group
+}
+
+/// Behind the name of a side whose rounds were a closed loop, where others were open.
+const SATURATED: &str = ", saturated";
+
+/// The side of a round of a run that holds its own rounds against each other.
+fn within(round: &Value, beside: bool, i: usize) -> Option<&'static str> {
+    match round["slow_device"]["stopped"].as_bool() {
+        Some(true) => Some("one device stops reading"),
+        Some(false) => Some("all devices read"),
+        None if beside && i % 2 == 1 => Some("beside large messages"),
+        None => beside.then_some("alone"),
+    }
 }
 
 fn round(entry: &Value, side: &str) -> Round {
@@ -168,7 +198,7 @@ fn slots_of(round: &Value, seconds: f64) -> Vec<(f64, f64)> {
 }
 
 impl Group {
-    /// Names of the sides, in the order in which they first ran.
+    /// Names of the sides, in the order in which they first ran; what was saturated comes last.
     pub(super) fn sides(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for r in &self.rounds {
@@ -176,6 +206,7 @@ impl Group {
                 names.push(&r.side);
             }
         }
+        names.sort_by_key(|name| name.ends_with(SATURATED));
         names
     }
 
@@ -303,6 +334,33 @@ mod tests {
             (g.rounds[0].over_time[2].1 - 200.0).abs() < 1e-6,
             "20 in a tenth of a second"
         );
+    }
+
+    #[test]
+    fn rounds_that_are_held_against_each_other_within_a_run_are_two_sides() {
+        let with = |stopped: bool| json!({"who": "server", "round": {"slow_device": {"stopped": stopped}}});
+        let slow = json!({"report": {}, "rounds": [with(false), with(true), with(false)]});
+        assert_eq!(
+            groups(&slow)[0].sides(),
+            ["all devices read", "one device stops reading"]
+        );
+        let plain = json!({"who": "server", "round": {}});
+        let beside = json!({"report": {"beside": {}}, "rounds": [plain, plain, plain, plain]});
+        let beside = &groups(&beside)[0];
+        assert_eq!(beside.sides(), ["alone", "beside large messages"]);
+        assert_eq!(beside.of("alone").count(), 2);
+    }
+
+    #[test]
+    fn saturation_is_no_part_of_the_latencies_of_an_open_loop() {
+        let with = |offered: Value| json!({"who": "server", "round": {"offered_per_s": offered, "curve_us": [[50.0, 4.0], [99.0, 9.0]]}});
+        let record = json!({"report": {}, "rounds": [with(Value::Null), with(json!(100.0))]});
+        let group = &groups(&record)[0];
+        assert_eq!(group.sides(), ["server", "server, saturated"]);
+        assert!(group.curve("server, saturated").is_empty());
+        assert_eq!(group.curve("server").len(), 2);
+        let alone = json!({"report": {}, "rounds": [with(Value::Null)]});
+        assert_eq!(groups(&alone)[0].sides(), ["server"]);
     }
 
     #[test]

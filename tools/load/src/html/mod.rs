@@ -74,7 +74,7 @@ fn header(title: &str, record: &Value) -> String {
         &mut out,
         format_args!(
             "</dl>\n<p class=\"command\"><code>{}</code></p>\n</header>\n",
-            escape(&data::text(&record["command"]))
+            words(&data::text(&record["command"]))
         ),
     );
     out
@@ -93,6 +93,15 @@ fn escape(text: &str) -> String {
         }
     }
     out
+}
+
+/// A command line as HTML: it may be broken before an option, not within its hyphens.
+fn words(command: &str) -> String {
+    let word = |word: &str| match word.strip_prefix('-') {
+        Some(_) => format!("<span class=\"option\">{}</span>", escape(word)),
+        None => escape(word),
+    };
+    command.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// A string takes whatever is written to it.
@@ -127,7 +136,7 @@ mod tests {
         let page = page(&record());
         for part in [
             "Xeon &lt;fast&gt; &amp; quick, 2 cores",
-            "ringfork-load fanout --spawn 'x &quot;y&quot;'",
+            "ringfork-load fanout <span class=\"option\">--spawn</span> 'x &quot;y&quot;'",
             "6e5b5d7",
             "byte forwarder",
             "lost",

@@ -11,12 +11,16 @@ const LEFT: f64 = 58.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 44.0;
+/// The width of a character of a tick's text, about.
+const CHARACTER: f64 = 7.0;
 
 /// How values lie along an axis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Scale {
     /// From 0.
     Linear,
+    /// Linear, from about the least value.
+    Near,
     Log,
     /// Percentiles, as far apart as their nines: 90, 99 and 99.9 have the same distance.
     Nines,
@@ -112,17 +116,29 @@ impl Chart {
                 ),
             );
         }
-        for (value, text) in x.ticks() {
+        // From the right, so that of two that would touch the one that says more stays; none beyond the edge.
+        let mut free = WIDTH;
+        for (value, text) in x.ticks().into_iter().rev() {
             let at = x.place(value, LEFT, right);
             put(
                 out,
                 format_args!(
-                    "<line class=\"tick\" x1=\"{at:.1}\" y1=\"{bottom}\" x2=\"{at:.1}\" y2=\"{:.1}\"/>\
-                     <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{text}</text>\n",
+                    "<line class=\"tick\" x1=\"{at:.1}\" y1=\"{bottom}\" x2=\"{at:.1}\" y2=\"{:.1}\"/>\n",
                     bottom + 5.0,
-                    bottom + 19.0
                 ),
             );
+            let half = text.chars().map(|_| CHARACTER / 2.0).sum::<f64>();
+            let middle = at.min(WIDTH - half);
+            if middle + half <= free {
+                free = middle - half - CHARACTER;
+                put(
+                    out,
+                    format_args!(
+                        "<text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{text}</text>\n",
+                        bottom + 19.0
+                    ),
+                );
+            }
         }
         put(
             out,
@@ -206,6 +222,10 @@ impl Span {
                 let step = step_of(high.max(f64::MIN_POSITIVE));
                 (0.0, (high / step).ceil() * step)
             }
+            Scale::Near => {
+                let step = step_of((high - low).max(f64::MIN_POSITIVE));
+                ((low / step).floor() * step, (high / step).ceil() * step)
+            }
             Scale::Log => {
                 // A tenth of a decade of air, so that no line lies on the frame.
                 let (low, high) = (low - 0.05, high + 0.05);
@@ -242,6 +262,14 @@ impl Span {
                     .map(|v| (v, text(v)))
                     .collect()
             }
+            Scale::Near => {
+                let step = step_of(self.to - self.from);
+                (0..=12)
+                    .map(|i| self.from + f64::from(i) * step)
+                    .take_while(|v| *v <= self.to * 1.000_001)
+                    .map(|v| (v, text(v)))
+                    .collect()
+            }
             Scale::Log => {
                 let decades = self.to - self.from;
                 // All of 1, 2 and 5 where there is room, else 1 alone.
@@ -268,7 +296,7 @@ impl Span {
 /// What a scale makes of a value; nothing of one that it has no place for.
 fn scaled(scale: Scale, value: f64) -> Option<f64> {
     match scale {
-        Scale::Linear => Some(value),
+        Scale::Linear | Scale::Near => Some(value),
         Scale::Log => (value > 0.0).then(|| value.log10()),
         Scale::Nines => (value < 100.0).then(|| -(1.0 - value / 100.0).log10()),
     }
@@ -327,6 +355,37 @@ mod tests {
         assert!((at(90.0) - 100.0).abs() < 1e-6 && (at(99.0) - 200.0).abs() < 1e-6);
         let ticks: Vec<_> = span.ticks().into_iter().map(|t| t.1).collect();
         assert_eq!(ticks, ["0%", "50%", "90%", "99%", "99.9%", "99.99%"]);
+    }
+
+    #[test]
+    fn no_label_touches_another_or_the_edge() {
+        let chart = Chart {
+            title: String::new(),
+            x: axis(Scale::Nines),
+            y: axis(Scale::Linear),
+            series: vec![(0, Shape::Line(vec![(0.0, 1.0), (99.9999, 2.0)]))],
+        };
+        let svg = chart.draw().unwrap();
+        let mut last = WIDTH;
+        for label in [
+            "99.9999%", "99.999%", "99.99%", "99.9%", "99%", "90%", "50%",
+        ] {
+            let before = svg.split(&format!(">{label}<")).next().unwrap();
+            let x = before.rsplit("<text x=\"").next().unwrap();
+            let x: f64 = x.split('"').next().unwrap().parse().unwrap();
+            let half = CHARACTER / 2.0 * f64::from(u8::try_from(label.len()).unwrap());
+            assert!(x + half <= last + 0.1, "{label}");
+            last = x - half;
+        }
+        assert!(!svg.contains(">0%<"), "it would touch 50%");
+    }
+
+    #[test]
+    fn a_near_scale_begins_about_the_least_value() {
+        let span = Span::over(&axis(Scale::Near), [205_000.0, 249_000.0].into_iter()).unwrap();
+        let ticks: Vec<_> = span.ticks().into_iter().map(|t| t.1).collect();
+        assert_eq!(ticks.first().map(String::as_str), Some("200k"));
+        assert_eq!(ticks.last().map(String::as_str), Some("250k"));
     }
 
     #[test]

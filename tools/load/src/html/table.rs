@@ -46,8 +46,8 @@ pub(super) fn targets(report: &Value) -> String {
                 "<tr><td><a href=\"#{}\">{}</a></td><td>{}</td><td class=\"n\">{sign} {}</td><td class=\"n\">{}</td><td>{}</td>\
                  <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>\n",
                 escape(&text(&row["measure"])),
-                escape(&text(&row["what"])),
-                escape(&text(&row["against"])),
+                escape(&whole_quantities(&text(&row["what"]))),
+                escape(&whole_quantities(&text(&row["against"]))),
                 short(bound),
                 number("median"),
                 whisker(row, bound, sign == "≥"),
@@ -65,6 +65,23 @@ pub(super) fn targets(report: &Value) -> String {
         "<p class=\"note\">The bar is the interval, the tick its median, the line the target; to the right of the line is met. \
          From a quarter of what is asked for to four times, logarithmic.</p>\n</section>\n",
     );
+    out
+}
+
+/// Keeps a number and its unit on one line.
+fn whole_quantities(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for word in text.split(' ') {
+        let unit = word.trim_end_matches([',', ';', '.']);
+        let is_unit = ["B", "KiB", "MiB", "%", "s", "ms", "sessions"].contains(&unit);
+        let after_number = out.ends_with(|c: char| c.is_ascii_digit());
+        match (out.is_empty(), is_unit && after_number) {
+            (true, _) => {}
+            (false, true) => out.push('\u{a0}'),
+            (false, false) => out.push(' '),
+        }
+        out.push_str(word);
+    }
     out
 }
 
@@ -166,4 +183,17 @@ pub(super) fn objectives(report: &Value) -> String {
     }
     out.push_str("</tbody>\n</table>\n</details>\n</section>\n");
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_stays_with_its_unit() {
+        assert_eq!(
+            whole_quantities("1→4, 200 B, at 100 % of 5 things"),
+            "1→4, 200\u{a0}B, at 100\u{a0}% of 5 things"
+        );
+    }
 }
