@@ -105,6 +105,7 @@ pub(crate) async fn run(
             chunking: None,
             seed: setting.seed,
             run: 0,
+            grain: setting.grain,
         },
         clock,
         ua::listen_for(sip)?,

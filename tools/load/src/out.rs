@@ -48,7 +48,7 @@ impl Out {
     pub(crate) fn write(&mut self, stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
         if self.is_empty() {
             while !bytes.is_empty() {
-                match write_some(stream, bytes)? {
+                match write_some(stream, bytes, WRITE_BYTES)? {
                     0 => break,
                     n => bytes = &bytes[n..],
                 }
@@ -58,12 +58,17 @@ impl Out {
         Ok(())
     }
 
-    /// Writes until nothing waits, the socket is full, or `most` bytes and the rest of a write have gone.
-    pub(crate) fn flush(&mut self, stream: &TcpStream, most: usize) -> io::Result<()> {
+    /// Writes `grain` bytes at a time until nothing waits, the socket is full, or `most` bytes and the rest of a write have gone.
+    pub(crate) fn flush(
+        &mut self,
+        stream: &TcpStream,
+        grain: usize,
+        most: usize,
+    ) -> io::Result<()> {
         let mut gone = 0;
         while !self.is_empty() {
             let oldest = self.full.front().unwrap_or(&self.last);
-            match write_some(stream, &oldest[self.taken..])? {
+            match write_some(stream, &oldest[self.taken..], grain)? {
                 0 => return Ok(()),
                 n => {
                     self.taken += n;
@@ -89,11 +94,11 @@ impl Out {
 }
 
 /// What one write may hand over. On loopback the kernel delivers it in the same call, which nothing interrupts.
-const WRITE_BYTES: usize = 256 * 1024;
+pub(crate) const WRITE_BYTES: usize = 256 * 1024;
 
-/// Bytes taken by the socket, 0 if it is full.
-fn write_some(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let bytes = &bytes[..bytes.len().min(WRITE_BYTES)];
+/// Bytes taken by the socket, `grain` at most; 0 if it is full.
+fn write_some(mut stream: &TcpStream, bytes: &[u8], grain: usize) -> io::Result<usize> {
+    let bytes = &bytes[..bytes.len().min(grain)];
     loop {
         return match stream.write(bytes) {
             Ok(n) => Ok(n),
@@ -137,7 +142,7 @@ mod tests {
         while got.len() < sent.len() {
             let n = peer.read(&mut piece).unwrap();
             got.extend_from_slice(&piece[..n]);
-            out.flush(&stream, 1 << 20).unwrap();
+            out.flush(&stream, WRITE_BYTES, 1 << 20).unwrap();
         }
         assert!(got == sent, "bytes lost or out of order");
         assert!(out.is_empty());

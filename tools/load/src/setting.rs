@@ -47,6 +47,8 @@ pub(crate) struct Setting {
     pub(crate) run: u32,
     /// The number of the first user: two runs against one server must not share any.
     pub(crate) first_user: u32,
+    /// Bytes that one read or write hands over at most.
+    pub(crate) grain: usize,
     /// Cores of the server (or forwarder) and of the generator; none: wherever the kernel puts them.
     pub(crate) cores: Option<(usize, usize)>,
 }

@@ -102,6 +102,7 @@ impl<'a> Stage<'a> {
                 chunking: traffic.chunking,
                 seed: setting.seed,
                 run: setting.run,
+                grain: setting.grain,
             },
             clock,
             listen(&setting.target)?,

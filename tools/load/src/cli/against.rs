@@ -12,6 +12,7 @@ use ringfork::wire::sdp::Setup;
 use crate::{
     forward::Kind,
     hiccup, pin,
+    plane::READ_BYTES,
     setting::{Setting, Target},
     sip_text::Transport,
     spawn::ServerOptions,
@@ -50,6 +51,9 @@ pub(crate) struct Against {
     /// The number of the first user, beside another run against the same server.
     #[arg(long, value_name = "N", hide = true, default_value_t = 0)]
     first_user: u32,
+    /// Bytes that one read or write hands over at most: what runs on the same core waits for no longer a call.
+    #[arg(long, value_name = "BYTES", hide = true, default_value_t = READ_BYTES, value_parser = grain)]
+    grain: usize,
     /// Shards of a server that is started.
     #[arg(long, default_value_t = 1)]
     shards: u16,
@@ -137,6 +141,7 @@ impl Against {
             seed: self.seed.unwrap_or_else(chance),
             run: u32::try_from(chance() >> 32).unwrap_or(0),
             first_user: self.first_user,
+            grain: self.grain,
             cores: self.cores()?,
         })
     }
@@ -212,6 +217,14 @@ fn chance() -> u64 {
     rand::rngs::SysRng
         .try_next_u64()
         .unwrap_or_else(|_| u64::from(std::process::id()))
+}
+
+/// 1 KiB at least: the first bytes that name a session come in one go.
+fn grain(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(bytes) if (1024..=READ_BYTES).contains(&bytes) => Ok(bytes),
+        Ok(_) | Err(_) => Err(format!("1024 to {READ_BYTES}")),
+    }
 }
 
 #[cfg(test)]

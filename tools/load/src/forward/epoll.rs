@@ -13,7 +13,7 @@ use super::{
 use crate::{
     epoll::{Interest, Poller},
     fault::{Fault, Faulty},
-    out::Out,
+    out::{Out, WRITE_BYTES},
 };
 
 /// What one read may take.
@@ -193,7 +193,7 @@ impl<'a> Forwarder<'a> {
             return;
         };
         let session = conn.session;
-        match conn.out.flush(&conn.stream, usize::MAX) {
+        match conn.out.flush(&conn.stream, WRITE_BYTES, usize::MAX) {
             Ok(()) => self.hold_back(session),
             Err(_) => self.end(session),
         }

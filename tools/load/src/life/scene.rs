@@ -107,6 +107,7 @@ impl Scene {
                 chunking: None,
                 seed: setting.seed,
                 run: setting.run,
+                grain: setting.grain,
             },
             clock,
             ua::listen_for(match server {

@@ -48,7 +48,7 @@ use crate::{
 };
 
 /// What one read may take: at saturation, hundreds of frames.
-const READ_BYTES: usize = 256 * 1024;
+pub(crate) const READ_BYTES: usize = 256 * 1024;
 /// What one read and one turn's writes of a connection may take in an open loop: a fraction of the time that a send may be
 /// late.
 const OPEN_LOOP_BYTES: usize = 64 * 1024;
@@ -113,6 +113,8 @@ pub(crate) struct Settings {
     pub(crate) chunking: Option<Chunking>,
     /// Distinguishes this run's Message-IDs from those of another.
     pub(crate) run: u32,
+    /// Bytes that one read or write hands over at most.
+    pub(crate) grain: usize,
 }
 
 struct Conn {
@@ -347,7 +349,7 @@ impl Plane {
         let Some(Some(conn)) = self.conns.get(id) else {
             return;
         };
-        let most = self.most(READ_BYTES);
+        let most = self.most(self.settings.grain);
         match (&conn.tcp).read(&mut self.scratch[..most]) {
             Ok(0) => self.end(id, "closed by the peer"),
             Ok(n) => {
@@ -440,7 +442,7 @@ impl Plane {
         let Some(Some(conn)) = self.conns.get_mut(id) else {
             return;
         };
-        if let Err(e) = conn.out.flush(&conn.tcp, most) {
+        if let Err(e) = conn.out.flush(&conn.tcp, self.settings.grain, most) {
             return self.end(id, &e.to_string());
         }
         let interest = Interest {
