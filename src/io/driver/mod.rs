@@ -20,6 +20,7 @@ mod accept;
 mod asked;
 mod closing;
 mod datagrams;
+mod fair;
 mod idle;
 mod receive;
 mod send;
@@ -101,7 +102,7 @@ struct Io {
     rotation: VecDeque<Place>,
     /// Connections whose receive may have to be armed at the end of the turn.
     to_arm: Vec<Place>,
-    heavy: receive::Heavy,
+    heavy: fair::Heavy,
     starved: VecDeque<Place>,
     pressed: VecDeque<Place>,
     pinned_told: usize,
@@ -164,7 +165,7 @@ impl<W: World> Driver<W> {
             unheard: VecDeque::with_capacity(settings.datagram_buffers.0.into()),
             rotation: VecDeque::new(),
             to_arm: Vec::new(),
-            heavy: receive::Heavy::default(),
+            heavy: fair::Heavy::default(),
             starved: VecDeque::new(),
             pressed: VecDeque::new(),
             pinned_told: 0,
@@ -263,7 +264,7 @@ impl Io {
     fn begin_turn<W: World>(&mut self, world: &mut W) -> io::Result<()> {
         self.now = self.post.clock.now();
         self.turn += 1;
-        self.heavy.begin_turn();
+        self.heavy.begin_turn(self.now);
         self.counters.turns += 1;
         self.give_back();
         self.relieve(world)

@@ -1,4 +1,4 @@
-//! Receiving from connections: which receive is armed when, fair shares of a turn, and what happens when receive memory
+//! Receiving from connections: which receive is armed when, and what happens when receive memory
 //! runs short.
 
 use std::io;
@@ -13,7 +13,7 @@ use crate::{
         conns::{Phase, Receive},
         errno,
         ring::Done,
-        settings::{Feature, Settings},
+        settings::Feature,
         token::{Kind, Place, pack},
     },
     shard::{End, World},
@@ -24,35 +24,6 @@ const ARM_PER_BUFFER: usize = 4;
 
 /// Connections stopped for receive memory that are armed again a turn.
 const RELIEVED_A_TURN: usize = 4;
-
-/// Connections that bring a whole share or more in a turn: how many, this turn so far and the turn before.
-#[derive(Debug, Default)]
-pub(super) struct Heavy {
-    now: u32,
-    before: u32,
-}
-
-impl Heavy {
-    pub(super) fn begin_turn(&mut self) {
-        self.before = std::mem::take(&mut self.now);
-    }
-
-    /// The share of a turn where `n` connections bring as much as they may.
-    fn share(settings: &Settings, n: u32) -> u32 {
-        (settings.alone_bytes / n.max(1)).max(settings.fair_bytes)
-    }
-
-    /// The share of a connection that was given `taken` bytes this turn.
-    fn share_of(&self, settings: &Settings, taken: u32) -> u32 {
-        let one_more = u32::from(taken < settings.fair_bytes);
-        Self::share(settings, self.before.max(self.now + one_more))
-    }
-
-    /// A connection was given `taken` bytes this turn, `before` until now.
-    fn count(&mut self, settings: &Settings, before: u32, taken: u32) {
-        self.now += u32::from(before < settings.fair_bytes && taken >= settings.fair_bytes);
-    }
-}
 
 impl Io {
     /// Has the end of the turn look at whether `place` needs a receive.
@@ -111,7 +82,7 @@ impl Io {
             return Ok(());
         };
         let group = self.streams.group();
-        let share = Heavy::share(&self.post.settings, self.heavy.now);
+        let share = self.heavy.share(&self.post.settings);
         let entry = if many {
             on_target!(conn, place, fd => opcode::RecvMulti::new(fd, group).build())
         } else {
@@ -233,6 +204,9 @@ impl Io {
         }
         if conn.turn != self.turn {
             (conn.turn, conn.taken) = (self.turn, 0);
+        }
+        if conn.taken as usize + slice.len() < settings.fair_bytes as usize && !conn.bulk {
+            self.heavy.light(place, self.now);
         }
         let room = if conn.queue.is_empty() && !conn.stops.paused {
             let share = self.heavy.share_of(settings, conn.taken);
