@@ -194,6 +194,7 @@ impl World for Script {
     fn datagram(&mut self, now: Instant, socket: SocketId, from: SocketAddr, bytes: Slice) {
         if let Some(takes) = self.takes {
             self.heard.push(now);
+            #[expect(clippy::disallowed_methods, reason = "a world that takes its time")]
             std::thread::sleep(takes);
         }
         if self.mode == Mode::Echo {

@@ -207,7 +207,7 @@ proptest! {
             // What is asked of the short view is what the whole one says.
             assert_eq!(Some(like.message_id()), head.message_id);
             assert_eq!(like.byte_range(), head.byte_range);
-            assert_eq!(like.rest()..like.len(), head.rest.clone());
+            assert_eq!(like.rest()..like.len(), head.rest);
             assert_eq!(like.tid, head.tid);
             let range = head.range_at.map(|at| (at.line - head.rest.start, at.end + 2 - head.rest.start));
             assert_eq!(like.range_in_rest(), range);
