@@ -300,3 +300,41 @@ fn a_message_taken_in_one_step_is_taken_as_any_other() {
     }
     assert!(under_way > 0, "messages were under way");
 }
+
+// Several 200s come at once, and among them what is as long as one: an error is an error to its sender.
+#[test]
+fn an_error_as_long_as_a_200_is_none() {
+    let mut w = World::plain();
+    let legs = w.session(1);
+    let sends: Vec<Send> = (0..3).map(|_| Send::new(&mut w, "hello")).collect();
+    for send in &sends {
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+    }
+    let said = |send: &Msg, status: &str, closing: &str| {
+        let (own, path) = (&legs[1].own, &legs[1].path);
+        format!(
+            "MSRP {} {status}\r\nTo-Path: {own}\r\nFrom-Path: {path}\r\n-------{closing}$\r\n",
+            send.tid
+        )
+    };
+    let got = w.sends(legs[1].conn);
+    let answers: String = got
+        .iter()
+        .zip(["200 OK", "413 No", "200 OK"])
+        .map(|(send, status)| said(send, status, &send.tid))
+        .collect();
+    w.feed_once(legs[1].conn, answers.as_bytes());
+    let told: Vec<_> = w.read(legs[0].conn);
+    for (send, code) in sends.iter().zip([200, 413, 200]) {
+        let answer = told.iter().find(|m| m.tid == send.tid);
+        assert_eq!(answer.and_then(Msg::code), Some(code), "{told:?}");
+    }
+    // One that does not close with the id that it began with is no response at all.
+    let send = Send::new(&mut w, "hello");
+    w.feed(legs[0].conn, &send.on(&legs[0]));
+    let got = w.one(legs[1].conn);
+    let other = format!("x{}", &got.tid[1..]);
+    w.feed_once(legs[1].conn, said(&got, "200 OK", &other).as_bytes());
+    assert_ne!(w.answer(legs[0].conn, &send.tid), Some(200));
+    w.end(legs[0].session);
+}
