@@ -42,6 +42,9 @@ pub(super) fn header() -> Box<libc::msghdr> {
 impl Io {
     /// Hands over what was received, as long as [`SIGNALLING`] lasts.
     pub(super) fn hear<W: World>(&mut self, world: &mut W) {
+        if self.unheard.is_empty() {
+            return;
+        }
         let began = self.post.clock.now();
         while let Some(it) = self.unheard.pop_front() {
             world.datagram(self.now, it.socket, it.from, it.payload);
