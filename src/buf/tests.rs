@@ -259,3 +259,29 @@ proptest! {
         run(ops);
     }
 }
+
+#[test]
+fn an_answer_is_written_to_a_slow_peer_as_to_any_other_up_to_the_bound() {
+    let answer = Answer::new(b" 200 OK\r\n-------", 4);
+    let mut conns: SlotMap<ConnId, ()> = SlotMap::with_key();
+    let (conn, stranger) = (conns.insert(()), conns.insert(()));
+    let mut out = Outbox::new(100);
+    out.add(conn);
+    out.whole(conn, b"before").unwrap();
+    assert_eq!(out.next_dirty(), Some(conn));
+    out.sent(conn, 6, 2);
+    assert!(out.slow(conn));
+    // Four bytes wait, and each answer has 32.
+    for _ in 0..3 {
+        assert_eq!(out.answer(conn, &answer, b"abcd"), Ok(()));
+    }
+    assert_eq!(out.answer(conn, &answer, b"abcd"), Err(NotNow::Full));
+    assert_eq!(out.answer(stranger, &answer, b"abcd"), Err(NotNow::Gone));
+    assert_eq!((out.backlog(conn), out.spilled()), (100, 100));
+    let text = String::from_utf8(out.take(conn)).unwrap();
+    let one = "MSRP abcd 200 OK\r\n-------abcd$\r\n";
+    assert_eq!(text, format!("fore{one}{one}{one}"));
+    assert_eq!((out.backlog(conn), out.spilled()), (0, 0));
+    out.begin(conn, 1, *b"0123456789abcdef", &[b"x"]);
+    assert_eq!(out.answer(conn, &answer, b"abcd"), Err(NotNow::Open));
+}

@@ -303,7 +303,7 @@ fn a_message_taken_in_one_step_is_taken_as_any_other() {
 
 // Several 200s come at once, and among them what is as long as one: an error is an error to its sender.
 #[test]
-fn an_error_as_long_as_a_200_is_none() {
+fn what_only_looks_like_a_200_is_none() {
     let mut w = World::plain();
     let legs = w.session(1);
     let sends: Vec<Send> = (0..3).map(|_| Send::new(&mut w, "hello")).collect();
@@ -329,10 +329,16 @@ fn an_error_as_long_as_a_200_is_none() {
         let answer = told.iter().find(|m| m.tid == send.tid);
         assert_eq!(answer.and_then(Msg::code), Some(code), "{told:?}");
     }
-    // One that does not close with the id that it began with is no response at all.
+    // The very 200 that is awaited, from a connection that the SEND did not go out on, answers nothing.
     let send = Send::new(&mut w, "hello");
     w.feed(legs[0].conn, &send.on(&legs[0]));
     let got = w.one(legs[1].conn);
+    let stranger = w.accept();
+    w.feed_once(stranger, said(&got, "200 OK", &got.tid).as_bytes());
+    assert!(w.read(legs[0].conn).is_empty(), "held");
+    assert_eq!(w.plane.gauges().unanswered, 1);
+    w.drop_conn(stranger);
+    // One that does not close with the id that it began with is no response at all.
     let other = format!("x{}", &got.tid[1..]);
     w.feed_once(legs[1].conn, said(&got, "200 OK", &other).as_bytes());
     assert_ne!(w.answer(legs[0].conn, &send.tid), Some(200));
