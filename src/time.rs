@@ -4,34 +4,46 @@
 
 use std::{
     fmt,
+    num::NonZeroU64,
     ops::{Add, AddAssign, Sub},
     time::Duration,
 };
 
 /// A point in time: nanoseconds since the engine started.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Instant(u64);
+///
+/// It is kept one higher than it says, so that a point in time that may be missing takes no more room: what stands idle has
+/// many of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(NonZeroU64);
+
+const _: () = assert!(size_of::<Option<Instant>>() == size_of::<u64>());
 
 impl Instant {
     /// The moment at which the engine started.
-    pub const START: Self = Self(0);
+    pub const START: Self = Self(NonZeroU64::MIN);
 
     /// The instant `nanos` nanoseconds after the start.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
+        Self(NonZeroU64::MIN.saturating_add(nanos))
     }
 
     /// Nanoseconds since the start.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// The time from `earlier` to `self`, zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+impl Default for Instant {
+    fn default() -> Self {
+        Self::START
     }
 }
 
@@ -62,6 +74,10 @@ impl Sub for Instant {
 
 impl fmt::Debug for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.6}s", Duration::from_nanos(self.0).as_secs_f64())
+        write!(
+            f,
+            "{:.6}s",
+            Duration::from_nanos(self.as_nanos()).as_secs_f64()
+        )
     }
 }
