@@ -100,7 +100,7 @@ fn a_chunk_in_the_steady_state_allocates_nothing() {
                 session,
                 leg: LegId(n),
                 offer: LegOffer {
-                    own_uri: own.clone().into_bytes(),
+                    own_uri: own.clone().into_bytes().into(),
                     accept_types: b"message/cpim".to_vec(),
                     accept_wrapped_types: b"*".to_vec(),
                 },
@@ -113,7 +113,7 @@ fn a_chunk_in_the_steady_state_allocates_nothing() {
                 session,
                 leg: LegId(n),
                 peer: LegPeer {
-                    path: path.clone().into_bytes(),
+                    path: path.clone().into_bytes().into(),
                     role: Role::Passive,
                     connect_to: None,
                     matching: Matching::Strict,

@@ -118,12 +118,12 @@ impl Bench {
         for end in ends {
             let leg = end.leg;
             let offer = LegOffer {
-                own_uri: end.own.clone().into_bytes(),
+                own_uri: end.own.clone().into_bytes().into(),
                 accept_types: b"*".to_vec(),
                 accept_wrapped_types: b"*".to_vec(),
             };
             let peer = LegPeer {
-                path: end.path.clone().into_bytes(),
+                path: end.path.clone().into_bytes().into(),
                 role: Role::Passive,
                 connect_to: None,
                 matching: Matching::Strict,

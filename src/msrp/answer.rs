@@ -63,7 +63,7 @@ impl Core {
     ) {
         if self
             .leg(session, leg)
-            .is_some_and(|l| l.stalled_since.is_some())
+            .is_some_and(|l| l.stalled_since().is_some())
         {
             self.ease(now, session, leg, outbox);
         }
@@ -307,7 +307,7 @@ impl Core {
         let conn = match self.leg(session, to) {
             Some(l) => match (&l.peer, l.conn) {
                 (Some(peer), Some(conn)) => {
-                    write::request(&mut bytes, &tid, b"REPORT", &peer.path, &l.offer.own_uri);
+                    write::request(&mut bytes, &tid, b"REPORT", &peer.path, &l.own_uri);
                     Some(conn)
                 }
                 // RFC 4975 §7.1.2: no REPORT where it will not be delivered.

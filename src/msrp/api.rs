@@ -1,6 +1,6 @@
 //! What the data plane is told, and what it tells: the types between it, the session room and the shard.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, rc::Rc, time::Duration};
 
 use crate::ids::{ConnId, LegId, SessionId, ShardId};
 
@@ -74,7 +74,7 @@ pub struct Direction {
 #[derive(Clone, Debug)]
 pub struct LegOffer {
     /// Our MSRP URI on this leg, as in our `a=path`; its session-id was minted by [`session_id`](super::session_id).
-    pub own_uri: Vec<u8>,
+    pub own_uri: Rc<[u8]>,
     /// What we say we accept on this leg: `accept-types` values; `*` and `type/*` understood. Else 415 [MSRP-RSP-06].
     pub accept_types: Vec<u8>,
     /// What we say we accept inside a wrapper (`accept-wrapped-types`); empty: anything.
@@ -85,7 +85,7 @@ pub struct LegOffer {
 #[derive(Clone, Debug)]
 pub struct LegPeer {
     /// Its `a=path`: URIs separated by one space, as received. To-Path of what we send; From-Path is checked by it.
-    pub path: Vec<u8>,
+    pub path: Rc<[u8]>,
     /// Who connects.
     pub role: Role,
     /// Where to connect if we do: the path's leftmost URI, or `c=`/`m=` with CEMA. `None`: name not resolved.

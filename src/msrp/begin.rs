@@ -158,10 +158,7 @@ impl Core {
         let own = s.leg(leg).ok_or(481u16)?;
         let name = media_type(content_type);
         let seen = own.seen.as_ref().map(|s| &s.content_type[..]) == Some(content_type);
-        if !seen
-            && !own.offer.accept_types.is_empty()
-            && !accept::listed(&own.offer.accept_types, name)
-        {
+        if !seen && !own.ours.accept.is_empty() && !accept::listed(&own.ours.accept, name) {
             return Err(415);
         }
         let message = self.messages.take();

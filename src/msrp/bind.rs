@@ -30,7 +30,10 @@ impl Plane {
         outbox: &mut Outbox,
     ) {
         let bind = self.core.settings.bind;
-        let Some(l) = self.core.leg_mut(session, leg) else {
+        let Core {
+            sessions, types, ..
+        } = &mut self.core;
+        let Some(l) = sessions.get_mut(session).and_then(|s| s.leg_mut(leg)) else {
             return;
         };
         match l.state {
@@ -45,7 +48,7 @@ impl Plane {
         l.restored |= l.state == State::Failed;
         let was_started = l.state == State::Started;
         l.state = State::Started;
-        l.set_peer(peer);
+        l.set_peer(peer, types);
         if was_started
             && !same
             && let Some(conn) = l.conn.take()
@@ -105,7 +108,7 @@ impl Plane {
                     return;
                 }
                 Phase::Connecting => {
-                    link.waiting.push((session, leg));
+                    link.wait(session, leg);
                     return;
                 }
                 Phase::Closing | Phase::HandedOver => {}
@@ -160,7 +163,7 @@ impl Core {
                 success_report: false,
                 failure_report: FailureReport::Yes,
             };
-            write::bare_send(&mut bytes, &tid, &peer.path, &l.offer.own_uri, &headers);
+            write::bare_send(&mut bytes, &tid, &peer.path, &l.own_uri, &headers);
         }
         if let Some(sent) = self.sent.get_mut(handle) {
             sent.tid = tid;

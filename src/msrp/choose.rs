@@ -127,7 +127,7 @@ pub(super) fn progress_on(
             Progress::Failed(415)
         } else if max.is_some_and(|max| total.is_some_and(|total| total > max)) {
             Progress::Failed(413)
-        } else if l.stalled_since.is_some() && l.refusing && !paused {
+        } else if l.stalled_since().is_some() && l.refusing && !paused {
             // settled.md R3: reading cannot stop, so what is new is refused.
             Progress::Failed(408)
         } else if l.conn.is_none() || l.peer.is_none() || l.waiting > 0 {

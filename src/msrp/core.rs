@@ -19,6 +19,7 @@ use super::{
     set::LegSet,
     slab::{Handle, List, Slab},
     tid::{self, Tids},
+    types::Known,
     unanswered::{Expects, Sent, in_leg},
 };
 use crate::{
@@ -69,6 +70,8 @@ pub(super) struct Core {
     pub(super) rng: ChaCha12Rng,
     pub(super) tids: Tids,
     pub(super) sessions: SecondaryMap<SessionId, Box<Session>>,
+    /// What both sides of the legs accept.
+    pub(super) types: Known,
     pub(super) messages: Slab<Message>,
     pub(super) sent: Slab<Sent>,
     /// Messages whose slices may pin receive buffers, and messages whose answer is held, each in the order of their times.
@@ -104,6 +107,7 @@ impl Core {
             rng,
             tids,
             sessions: SecondaryMap::new(),
+            types: Known::default(),
             messages: Slab::new(),
             sent: Slab::new(),
             young: List::default(),
@@ -229,7 +233,7 @@ impl Core {
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
         if let Some(l) = self.leg(session, leg) {
-            write::response(&mut bytes, tid, code, to_path, &l.offer.own_uri);
+            write::response(&mut bytes, tid, code, to_path, &l.own_uri);
             self.counters.responses_out[code_place(code)] += 1;
             self.put(now, conn, &bytes, outbox);
         }
@@ -274,7 +278,10 @@ impl Core {
                     s.paused.swap_remove(at);
                     deferred.push_back(Deferred::ResumeConn { conn });
                     // What it feeds is looked at anew: it is refused now.
-                    let stalled = s.all().filter(|l| l.stalled_since.is_some()).map(|l| l.id);
+                    let stalled = s
+                        .all()
+                        .filter(|l| l.stalled_since().is_some())
+                        .map(|l| l.id);
                     deferred.extend(stalled.map(|leg| Deferred::Stall { session, leg }));
                 }
                 if let Some(l) = s.leg_mut(leg) {

@@ -141,7 +141,8 @@ impl Core {
         let Some(l) = self.leg_mut(session, leg) else {
             return;
         };
-        if l.abort_by.is_some_and(|by| by <= now) {
+        let abort_by = l.trouble.as_ref().and_then(|t| t.abort_by);
+        if abort_by.is_some_and(|by| by <= now) {
             self.end_leg(now, session, leg, outbox);
             return;
         }
@@ -152,13 +153,14 @@ impl Core {
         }
         let stall = self.settings.stall;
         if let Some(l) = self.leg(session, leg)
-            && l.stalled_since.is_some_and(|since| since + stall <= now)
+            && l.stalled_since().is_some_and(|since| since + stall <= now)
         {
             self.fail_leg(now, session, leg, Failure::Slow, outbox);
             return;
         }
         if let Some(l) = self.leg_mut(session, leg)
-            && l.look_at.take_if(|at| *at <= now).is_some()
+            && let Some(trouble) = &mut l.trouble
+            && trouble.look_at.take_if(|at| *at <= now).is_some()
         {
             self.ease(now, session, leg, outbox);
         }
@@ -184,7 +186,12 @@ impl Core {
                 Expects::Response => {
                     if outbox.left(sent.conn) < sent.put {
                         // Not even out. A peer that takes nothing at all for as long is as dead.
-                        let since = l.drained.unwrap_or(sent.at).max(sent.at);
+                        let since = l
+                            .trouble
+                            .as_ref()
+                            .and_then(|t| t.drained)
+                            .unwrap_or(sent.at)
+                            .max(sent.at);
                         if since + RESPONSE > now {
                             return;
                         }
@@ -223,8 +230,11 @@ impl Core {
                 .first(&self.sent)
                 .and_then(|h| self.sent.get(h))
                 .map(|sent| sent.at + RESPONSE);
-            let stalled = l.stalled_since.map(|since| since + self.settings.stall);
-            [response, stalled, l.look_at, l.bind_by, l.abort_by]
+            let stalled = l.stalled_since().map(|since| since + self.settings.stall);
+            let trouble = l.trouble.as_ref();
+            let look_at = trouble.and_then(|t| t.look_at);
+            let abort_by = trouble.and_then(|t| t.abort_by);
+            [response, stalled, look_at, l.bind_by, abort_by]
                 .into_iter()
                 .flatten()
                 .min()
@@ -258,9 +268,9 @@ impl Core {
         let Some(l) = self.leg_mut(session, leg) else {
             return;
         };
-        let before = l.drained_at;
-        l.drained_at = left;
-        l.drained = Some(now);
+        let trouble = l.trouble();
+        let before = std::mem::replace(&mut trouble.drained_at, left);
+        trouble.drained = Some(now);
         let unanswered = l.unanswered;
         let mut at = unanswered.last(&self.sent);
         while let Some(handle) = at
@@ -291,7 +301,7 @@ impl Core {
         if outbox.backlog(conn) > bytes / 2 || l.unanswered.len() > sends / 2 {
             return;
         }
-        if l.stalled_since.take().is_some() {
+        if l.end_stall() {
             self.deferred
                 .push_back(super::core::Deferred::Resume { session });
         }

@@ -69,9 +69,9 @@ impl Core {
         l.state = State::Aborted;
         l.bind_by = None;
         l.connecting = false;
-        l.abort_by = Some(now + super::due::ABORT);
+        l.trouble().abort_by = Some(now + super::due::ABORT);
         let conn = l.conn;
-        if l.stalled_since.take().is_some() {
+        if l.end_stall() {
             self.deferred.push_back(Deferred::Resume { session });
         }
         self.arm(session, now + super::due::ABORT);
@@ -141,7 +141,7 @@ impl Core {
         l.state = State::Failed;
         l.bind_by = None;
         l.connecting = false;
-        if l.stalled_since.take().is_some() {
+        if l.end_stall() {
             self.deferred.push_back(Deferred::Resume { session });
         }
         let conn = self.leg_mut(session, leg).and_then(|l| l.conn.take());
@@ -231,9 +231,11 @@ impl Core {
         }
         l.state = State::Ended;
         l.bind_by = None;
-        l.abort_by = None;
+        if let Some(trouble) = &mut l.trouble {
+            trouble.abort_by = None;
+        }
         l.connecting = false;
-        if l.stalled_since.take().is_some() {
+        if l.end_stall() {
             self.deferred.push_back(Deferred::Resume { session });
         }
         let conn = self.leg_mut(session, leg).and_then(|l| l.conn.take());

@@ -130,7 +130,7 @@ impl Core {
             }
             inner = cpim::wrapped_type(first).map_or(inner, media_type);
         }
-        if !accept::wrapped(inner, &l.offer.accept_types, &l.offer.accept_wrapped_types) {
+        if !accept::wrapped(inner, &l.ours.accept, &l.ours.wrapped) {
             return Err(415);
         }
         m.own_types.key.extend_from_slice(inner);

@@ -1,8 +1,15 @@
 //! A leg: the MSRP session with one peer, as our SDP and its SDP say it.
 
-use std::cell::{Cell, OnceCell};
+use std::{
+    cell::{Cell, OnceCell},
+    rc::Rc,
+};
 
-use super::{Direction, LegOffer, LegPeer, Matching, accept, slab::List};
+use super::{
+    Direction, LegOffer, LegPeer, Matching, Role, accept,
+    slab::List,
+    types::{Known, Types},
+};
 use crate::{
     buf::Ready,
     ids::{ConnId, LegId, SessionId},
@@ -94,13 +101,43 @@ impl Seen {
     }
 }
 
+/// The peer's half: [`LegPeer`], less what is over once it is connected.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) path: Rc<[u8]>,
+    pub(super) role: Role,
+    matching: Matching,
+    direction: Direction,
+    types: Rc<Types>,
+    pub(super) max_size: Option<u64>,
+}
+
+/// What only a leg has whose peer was slow, or that was refused something, or is being torn down.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    /// Until when what the peer of an aborted leg had sent is read.
+    pub(super) abort_by: Option<Instant>,
+    /// Since when it, the only one, is over its bounds (settled.md R3).
+    pub(super) stalled_since: Option<Instant>,
+    /// It was over its bounds at the end of a turn; its socket may have taken all of that at once, so it is looked at then.
+    pub(super) look_at: Option<Instant>,
+    /// What `left` of its outbox was when its connection last drained, and when that was.
+    pub(super) drained_at: u64,
+    pub(super) drained: Option<Instant>,
+    /// Types that its peer has refused.
+    refused: Vec<Box<[u8]>>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Leg {
     pub(super) id: LegId,
     pub(super) state: State,
-    pub(super) offer: LegOffer,
-    pub(super) peer: Option<LegPeer>,
+    /// Our MSRP URI on it.
+    pub(super) own_uri: Rc<[u8]>,
+    /// What we say we accept on it.
+    pub(super) ours: Rc<Types>,
+    pub(super) peer: Option<Peer>,
     /// [`Leg::head`] and [`Leg::oks`], once there was a message.
     head: OnceCell<Ready>,
     ok: Option<Box<[u8]>>,
@@ -113,12 +150,8 @@ pub(super) struct Leg {
     pub(super) waiting: u32,
     /// Until its connection must be up.
     pub(super) bind_by: Option<Instant>,
-    pub(super) abort_by: Option<Instant>,
-    /// Since when it, the only one, is over its bounds (settled.md R3).
-    pub(super) stalled_since: Option<Instant>,
-    /// It was over its bounds at the end of a turn; its socket may have taken all of that at once, so it is looked at then.
-    pub(super) look_at: Option<Instant>,
-    /// While it is: not all that feeds it could be stopped, so what is new from there is refused.
+    pub(super) trouble: Option<Box<Trouble>>,
+    /// While it is stalled: not all that feeds it could be stopped, so what is new from there is refused.
     pub(super) refusing: bool,
     /// Its user was active on it.
     pub(super) active: bool,
@@ -128,22 +161,22 @@ pub(super) struct Leg {
     pub(super) from: Passed,
     /// What was put out whole to its peer.
     pub(super) to: Passed,
-    /// What `left` of its outbox was when its connection last drained.
-    pub(super) drained_at: u64,
-    pub(super) drained: Option<Instant>,
     /// What the last message of its peer carried.
     pub(super) seen: Option<Box<Seen>>,
     accepted: Vec<u8>,
     accepted_says: bool,
-    refused: Vec<Box<[u8]>>,
 }
 
+/// What a leg is of: thousands of them stand idle.
+const _: () = assert!(size_of::<Leg>() <= 224);
+
 impl Leg {
-    pub(super) fn new(id: LegId, offer: LegOffer) -> Self {
+    pub(super) fn new(id: LegId, offer: LegOffer, known: &mut Known) -> Self {
         Self {
             id,
             state: State::Offered,
-            offer,
+            ours: known.of(&offer.accept_types, &offer.accept_wrapped_types),
+            own_uri: offer.own_uri,
             peer: None,
             head: OnceCell::new(),
             ok: None,
@@ -152,21 +185,50 @@ impl Leg {
             unanswered: List::default(),
             waiting: 0,
             bind_by: None,
-            abort_by: None,
-            stalled_since: None,
-            look_at: None,
+            trouble: None,
             refusing: false,
             active: false,
             restored: false,
             from: Passed::default(),
             to: Passed::default(),
-            drained_at: 0,
-            drained: None,
             seen: None,
             accepted: Vec::new(),
             accepted_says: false,
-            refused: Vec::new(),
         }
+    }
+
+    /// Our half anew.
+    pub(super) fn set_offer(&mut self, offer: LegOffer, known: &mut Known) {
+        self.ours = known.of(&offer.accept_types, &offer.accept_wrapped_types);
+        self.own_uri = offer.own_uri;
+        self.forget_ready();
+    }
+
+    /// What was made ready from either half goes.
+    fn forget_ready(&mut self) {
+        self.head.take();
+        self.ok = None;
+        self.seen = None;
+        self.accepted.clear();
+        if let Some(trouble) = &mut self.trouble {
+            trouble.refused.clear();
+        }
+    }
+
+    /// For what only a leg in trouble has.
+    pub(super) fn trouble(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
+    }
+
+    /// Since when it, the only one, is over its bounds (settled.md R3).
+    pub(super) fn stalled_since(&self) -> Option<Instant> {
+        self.trouble.as_ref()?.stalled_since
+    }
+
+    /// It is within its bounds, or over: whether it was stalled.
+    pub(super) fn end_stall(&mut self) -> bool {
+        let trouble = self.trouble.as_mut();
+        trouble.is_some_and(|t| t.stalled_since.take().is_some())
     }
 
     /// ` SEND`, To-Path and From-Path: the ready-made part of each SEND to it, behind the transaction id. Made for the first
@@ -177,7 +239,7 @@ impl Leg {
                 b" SEND\r\nTo-Path: ",
                 self.peer_path(),
                 b"\r\nFrom-Path: ",
-                &self.offer.own_uri,
+                &*self.own_uri,
                 b"\r\n",
             ])
         })
@@ -186,30 +248,33 @@ impl Leg {
     /// What stands between the two transaction ids of a 200 from it, as nearly all write it, made for the first; and the
     /// SENDs that it may answer.
     pub(super) fn oks(&mut self) -> (&[u8], &mut List) {
-        let peer_path = self.peer.as_ref().map_or(&[][..], |p| &p.path);
+        let peer_path = self.peer.as_ref().map_or(&[][..], |p| &*p.path);
         let ok = self
             .ok
-            .get_or_insert_with(|| write::middle_of_ok(&self.offer.own_uri, peer_path).into());
+            .get_or_insert_with(|| write::middle_of_ok(&self.own_uri, peer_path).into());
         (ok, &mut self.unanswered)
     }
 
     fn peer_path(&self) -> &[u8] {
-        self.peer.as_ref().map_or(&[], |p| &p.path)
+        self.peer.as_ref().map_or(&[], |p| &*p.path)
     }
 
     /// The peer's half; what was made ready from the last one goes.
-    pub(super) fn set_peer(&mut self, peer: LegPeer) {
-        self.head.take();
-        self.ok = None;
-        self.seen = None;
-        self.accepted.clear();
-        self.refused.clear();
-        self.peer = Some(peer);
+    pub(super) fn set_peer(&mut self, peer: LegPeer, known: &mut Known) {
+        self.forget_ready();
+        self.peer = Some(Peer {
+            types: known.of(&peer.accept_types, &peer.accept_wrapped_types),
+            path: peer.path,
+            role: peer.role,
+            matching: peer.matching,
+            direction: peer.direction,
+            max_size: peer.max_size,
+        });
     }
 
     /// Whether a To-Path that names this leg by its session-id is the one that we gave out [MSRP-URI-02].
     pub(super) fn is_named_by(&self, uri: &Uri<'_>) -> bool {
-        let Ok(own) = Uri::parse(&self.offer.own_uri) else {
+        let Ok(own) = Uri::parse(&self.own_uri) else {
             return false;
         };
         match self.peer.as_ref().map(|p| p.matching) {
@@ -224,7 +289,7 @@ impl Leg {
         let Some(peer) = &self.peer else {
             return true;
         };
-        if peer.path == from_path {
+        if *peer.path == *from_path {
             return true;
         }
         match (uris(from_path).last(), uris(&peer.path).last()) {
@@ -254,8 +319,9 @@ impl Leg {
         let Some(peer) = &self.peer else {
             return false;
         };
-        let says = !self.refused.iter().any(|r| **r == *key)
-            && accept::key(key, &peer.accept_types, &peer.accept_wrapped_types);
+        let refused = self.trouble.as_ref().map_or(&[][..], |t| &t.refused);
+        let says = !refused.iter().any(|r| **r == *key)
+            && accept::key(key, &peer.types.accept, &peer.types.wrapped);
         self.accepted.clear();
         self.accepted.extend_from_slice(key);
         self.accepted_says = says;
@@ -264,10 +330,11 @@ impl Leg {
 
     /// The peer answered 415: nothing of this type is sent to it again. With too many types the oldest is forgotten.
     pub(super) fn refuse_type(&mut self, key: &[u8]) {
-        if self.refused.len() == REFUSED_MAX {
-            self.refused.remove(0);
+        let refused = &mut self.trouble().refused;
+        if refused.len() == REFUSED_MAX {
+            refused.remove(0);
         }
-        self.refused.push(key.into());
+        refused.push(key.into());
         self.accepted.clear();
     }
 

@@ -200,11 +200,11 @@ impl Frame {
 pub(super) struct Link {
     pub(super) phase: Phase,
     /// Where we have connected to: it is used again for other sessions there [MSRP-CONN-01].
-    pub(super) to: Option<SocketAddr>,
+    pub(super) to: Option<Box<SocketAddr>>,
     /// The legs that are bound to it.
     pub(super) bound: Vec<(SessionId, LegId)>,
     /// The legs that wait for it to come up.
-    pub(super) waiting: Vec<(SessionId, LegId)>,
+    pub(super) waiting: Box<[(SessionId, LegId)]>,
     /// It has named a session of this shard.
     pub(super) settled: bool,
     /// It carries sessions of other shards too, which say when they are done with it.
@@ -232,13 +232,16 @@ pub(super) struct Link {
     pub(super) paused: bool,
 }
 
+/// What a link is of: thousands of them stand idle.
+const _: () = assert!(size_of::<Link>() <= 192);
+
 impl Link {
     pub(super) fn new(now: Instant, phase: Phase) -> Self {
         Self {
             phase,
             to: None,
             bound: Vec::new(),
-            waiting: Vec::new(),
+            waiting: Box::default(),
             settled: false,
             lent: false,
             memo: Vec::new(),
@@ -264,6 +267,13 @@ impl Link {
             Some(known) => **known = layout,
             None => self.layout = Some(Box::new(layout)),
         }
+    }
+
+    /// A leg waits for it to come up.
+    pub(super) fn wait(&mut self, session: SessionId, leg: LegId) {
+        let mut waiting = std::mem::take(&mut self.waiting).into_vec();
+        waiting.push((session, leg));
+        self.waiting = waiting.into();
     }
 
     /// A leg is bound to it.

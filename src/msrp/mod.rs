@@ -53,6 +53,7 @@ mod session;
 mod set;
 mod slab;
 mod tid;
+mod types;
 mod unanswered;
 mod wait;
 mod whole;

@@ -44,7 +44,7 @@ impl Core {
         else {
             return 0;
         };
-        let stalled = l.stalled_since.is_some();
+        let stalled = l.stalled_since().is_some();
         let (ok, unanswered) = l.oks();
         let (mut at, mut count) = (0, 0);
         while let Some(tid) = ok_at(&bytes[at..], ok)

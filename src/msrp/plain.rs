@@ -215,7 +215,7 @@ impl Core {
         let head = &link.layout.as_ref()?.head(like);
         let (session, leg) = self.sender_of(conn, link, head)?;
         self.make_plan(conn, session, leg, head, body)?;
-        let own = &self.leg(session, leg)?.offer.own_uri;
+        let own = &self.leg(session, leg)?.own_uri;
         link.sender = Some((session, leg));
         let middle = write::middle_of_ok(head.previous_hop(), own);
         link.ok = Some(Rc::new(Answer::new(&middle, head.tid.len())));

@@ -105,10 +105,10 @@ impl Plane {
             return;
         };
         match s.leg_mut(leg) {
-            None => s.insert(Leg::new(leg, offer)),
+            None => s.insert(Leg::new(leg, offer, &mut self.core.types)),
             Some(l) if l.state == State::Ended => {}
             Some(l) => {
-                if l.offer.own_uri != offer.own_uri {
+                if l.own_uri != offer.own_uri {
                     // What was remembered of the old URI is no longer true.
                     for link in self.links.values_mut() {
                         if link.memo_leg == Some((session, leg)) {
@@ -117,11 +117,7 @@ impl Plane {
                         }
                     }
                 }
-                l.offer = offer;
-                l.seen = None;
-                if let Some(peer) = l.peer.take() {
-                    l.set_peer(peer);
-                }
+                l.set_offer(offer, &mut self.core.types);
             }
         }
     }
@@ -142,17 +138,16 @@ impl Plane {
     }
 
     /// The shard has named the connection that it opens for [`Output::Connect`].
-    pub fn handle_connecting(&mut self, session: SessionId, leg: LegId, conn: ConnId) {
+    pub fn handle_connecting(
+        &mut self,
+        (session, leg): (SessionId, LegId),
+        to: SocketAddr,
+        conn: ConnId,
+    ) {
         let mut link = Link::new(Instant::START, Phase::Connecting);
-        link.waiting.push((session, leg));
-        link.to = self
-            .core
-            .leg(session, leg)
-            .and_then(|l| l.peer.as_ref())
-            .and_then(|p| p.connect_to);
-        if let Some(to) = link.to {
-            self.opened.insert(to, conn);
-        }
+        link.wait(session, leg);
+        link.to = Some(Box::new(to));
+        self.opened.insert(to, conn);
         self.links.insert(conn, Box::new(link));
     }
 
@@ -476,9 +471,9 @@ impl Plane {
         }
         let to = link.to.take();
         if let Some(to) = to
-            && self.opened.get(&to) == Some(&conn)
+            && self.opened.get(&*to) == Some(&conn)
         {
-            self.opened.remove(&to);
+            self.opened.remove(&*to);
         }
         self.core.outputs.push_back(Output::Close { conn, flush });
     }
@@ -523,9 +518,9 @@ impl Plane {
             self.core.timers.cancel(timer);
         }
         if let Some(to) = link.to
-            && self.opened.get(&to) == Some(&conn)
+            && self.opened.get(&*to) == Some(&conn)
         {
-            self.opened.remove(&to);
+            self.opened.remove(&*to);
         }
         for (session, leg) in std::mem::take(&mut link.bound) {
             self.core.fail_leg(now, session, leg, why, outbox);

@@ -332,7 +332,7 @@ impl Core {
         if let Some((session, leg)) = link.memo_leg {
             let same = if link.memo.is_empty() {
                 self.leg(session, leg)
-                    .is_some_and(|l| l.offer.own_uri == to_path)
+                    .is_some_and(|l| *l.own_uri == *to_path)
             } else {
                 link.memo == to_path
             };
@@ -360,7 +360,7 @@ impl Core {
             return Whom::Nobody;
         };
         link.memo.clear();
-        if l.offer.own_uri != to_path {
+        if *l.own_uri != *to_path {
             link.memo.extend_from_slice(to_path);
         }
         link.memo_leg = Some((named.session, named.leg));
@@ -404,8 +404,9 @@ impl Core {
             l.conn = Some(conn);
             l.connecting = false;
             l.bind_by = None;
-            l.drained_at = 0;
-            l.drained = None;
+            if let Some(trouble) = &mut l.trouble {
+                (trouble.drained_at, trouble.drained) = (0, None);
+            }
             self.events.push_back(Event::Bound { session, leg });
             self.deferred.push_back(Deferred::Flush { session, leg });
         }

@@ -174,7 +174,7 @@ impl Core {
     fn look_again(&mut self, now: Instant, session: SessionId, leg: LegId) {
         let at = now + LOOK_AGAIN;
         if let Some(l) = self.leg_mut(session, leg) {
-            l.look_at = Some(at);
+            l.trouble().look_at = Some(at);
             self.arm(session, at);
         }
     }
@@ -231,9 +231,9 @@ impl Core {
         }
         let stall = self.settings.stall;
         if let Some(l) = self.leg_mut(session, leg)
-            && l.stalled_since.is_none()
+            && l.stalled_since().is_none()
         {
-            l.stalled_since = Some(now);
+            l.trouble().stalled_since = Some(now);
             l.refusing = false;
             self.arm(session, now + stall);
             self.look_again(now, session, leg);

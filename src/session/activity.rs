@@ -47,7 +47,7 @@ impl Session {
             self.dismiss(turn, other, ELSEWHERE.as_bytes(), ELSEWHERE_WHY, !cut);
         }
         if let Some(device) = self.device(leg) {
-            "the user is active here".clone_into(&mut device.why);
+            device.why = "the user is active here".into();
         }
     }
 }

@@ -124,7 +124,7 @@ impl Session {
             } else {
                 "the user left"
             };
-            why.clone_into(&mut device.why);
+            device.why = why.into();
         }
         // ORIG-BYE-10: nothing goes to it any more. What the user said last is still read until its BYE is answered.
         turn.media(Command::End {
@@ -221,7 +221,7 @@ impl Session {
         };
         let before = device.state.take();
         if matches!(before, DeviceState::Inviting(_) | DeviceState::Accepted(_)) {
-            why.clone_into(&mut device.why);
+            device.why = why.into();
         }
         device.state = match before {
             DeviceState::Inviting(invitation) => {

@@ -463,7 +463,7 @@ impl Session {
         let legs: Vec<LegId> = self
             .devices
             .iter()
-            .filter(|d| d.uri == contact && d.is_wanted())
+            .filter(|d| *d.uri == *contact && d.is_wanted())
             .map(|d| d.leg)
             .collect();
         for leg in legs {

@@ -10,7 +10,7 @@ use super::{
     body,
     function::Function,
     headers,
-    state::{Device, DeviceState, Invitation, Session},
+    state::{Device, DeviceState, Invitation, Session, carrier},
     suitable::Candidate,
     turn::{ALLOW, Turn},
 };
@@ -129,9 +129,9 @@ impl Session {
         self.devices.push(Device {
             leg,
             uri: device.uri,
-            target: device.target,
+            carrier: carrier(device.target),
             state: DeviceState::Inviting(invitation),
-            why: "suitable: its feature tags match".to_owned(),
+            why: "suitable: its feature tags match".into(),
             refusal: None,
             acks: Acks::default(),
         });
@@ -220,7 +220,7 @@ impl Common {
     ) -> Vec<u8> {
         let mut out = Vec::with_capacity(2048);
         // Byte for byte what the device registered (settled.md 1).
-        for part in [b"INVITE ", device.uri.as_slice(), b" SIP/2.0\r\n"] {
+        for part in [b"INVITE ", &*device.uri, b" SIP/2.0\r\n"] {
             out.extend_from_slice(part);
         }
         for hop in &device.path {

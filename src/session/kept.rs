@@ -7,6 +7,8 @@ use std::{borrow::Cow, rc::Rc};
 
 /// Stands in a shape for a piece of the leg's own; a text with one in it is not taken apart.
 const GAP: u8 = 0;
+/// Stands in a description of ours that is at rest for our MSRP URI; a text with one in it is not taken apart.
+const URI: u8 = 1;
 /// Ends each piece but the last.
 const END: u8 = b'\n';
 
@@ -15,16 +17,11 @@ const SHAPES_MAX: usize = 16;
 
 /// A text. See the module.
 #[derive(Clone, Debug)]
-pub(super) enum Kept {
-    /// As it came, or was written.
-    Whole(Vec<u8>),
-    /// At rest.
-    Apart {
-        /// What is alike, gaps in it.
-        shape: Rc<[u8]>,
-        /// What belongs in the gaps, in order.
-        own: Box<[u8]>,
-    },
+pub(super) struct Kept {
+    /// At rest: what is alike, gaps in it.
+    shape: Option<Rc<[u8]>>,
+    /// At rest what belongs in the gaps, in order; else all of it, as it came, or was written.
+    own: Box<[u8]>,
 }
 
 /// The shapes that were used last, on one shard.
@@ -54,9 +51,9 @@ impl Shapes {
 impl Kept {
     /// The text.
     pub(super) fn text(&self) -> Cow<'_, [u8]> {
-        let (shape, own) = match self {
-            Self::Whole(text) => return Cow::Borrowed(text),
-            Self::Apart { shape, own } => (shape, own),
+        let own = &self.own;
+        let Some(shape) = &self.shape else {
+            return Cow::Borrowed(own);
         };
         let mut text = Vec::with_capacity(shape.len() + own.len());
         let mut pieces = own.split(|b| *b == END);
@@ -77,6 +74,28 @@ impl Kept {
                 .find(|name| line.starts_with(name))
                 .map(|name| name.len())
         });
+    }
+
+    /// Takes a description of ours apart, in which `uri` is ours: the leg holds that beside it, and all else but the origin is
+    /// what others have too. It comes back by [`Kept::text_with`].
+    pub(super) fn rest_ours(&mut self, shapes: &mut Shapes, uri: &[u8]) {
+        if self.shape.is_some() || self.own.contains(&URI) {
+            return;
+        }
+        let mut apart = Self::from(replaced(&self.own, uri, &[URI]));
+        apart.rest(shapes, |line| line.starts_with(b"o=").then_some(2));
+        // What could not be taken apart stays as it is.
+        if apart.shape.is_some() {
+            *self = apart;
+        }
+    }
+
+    /// The text of a description of ours, `uri` being the one with which it was taken apart.
+    pub(super) fn text_with(&self, uri: &[u8]) -> Cow<'_, [u8]> {
+        match self.text() {
+            Cow::Owned(text) => Cow::Owned(replaced(&text, &[URI], uri)),
+            whole @ Cow::Borrowed(_) => whole,
+        }
     }
 
     /// Takes a Contact apart: its parameters are what others have too.
@@ -110,13 +129,15 @@ impl Kept {
         shapes: &mut Shapes,
         pieces: impl FnOnce(&[u8]) -> Vec<(usize, usize)>,
     ) {
-        let Self::Whole(text) = self else { return };
+        if self.shape.is_some() {
+            return;
+        }
+        let text = &self.own;
         let pieces = pieces(text);
         let whole = pieces
             .iter()
             .all(|&(from, to)| !text[from..to].contains(&END));
         if text.contains(&GAP) || pieces.is_empty() || !whole {
-            text.shrink_to_fit();
             return;
         }
         let (mut shape, mut own) = (Vec::with_capacity(text.len()), Vec::new());
@@ -131,16 +152,35 @@ impl Kept {
             done = to;
         }
         shape.extend_from_slice(&text[done..]);
-        *self = Self::Apart {
-            shape: shapes.of(shape),
+        *self = Self {
+            shape: Some(shapes.of(shape)),
             own: own.into(),
         };
     }
 }
 
+/// `text` with `to` wherever `from` stands.
+fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(&first) = rest.first() {
+        if !from.is_empty() && rest.starts_with(from) {
+            out.extend_from_slice(to);
+            rest = &rest[from.len()..];
+        } else {
+            out.push(first);
+            rest = &rest[1..];
+        }
+    }
+    out
+}
+
 impl From<Vec<u8>> for Kept {
     fn from(text: Vec<u8>) -> Self {
-        Self::Whole(text)
+        Self {
+            shape: None,
+            own: text.into(),
+        }
     }
 }
 
@@ -190,11 +230,36 @@ mod tests {
             )
         };
         let [one, two] = [1, 2].map(|n| described(text(n).as_bytes(), &mut shapes));
-        let (Kept::Apart { shape: a, .. }, Kept::Apart { shape: b, own }) = (one, two) else {
+        let (Some(a), Some(b)) = (&one.shape, &two.shape) else {
             panic!("both are at rest");
         };
-        assert!(Rc::ptr_eq(&a, &b));
-        assert_eq!(*own, *b"- 2 1 IN IP4 10.0.0.2\nmsrp://2");
+        assert!(Rc::ptr_eq(a, b));
+        assert_eq!(*two.own, *b"- 2 1 IN IP4 10.0.0.2\nmsrp://2");
+    }
+
+    #[test]
+    fn a_description_of_ours_comes_back_byte_for_byte_and_holds_no_uri() {
+        let uri = b"msrp://10.0.0.1:2855/abc;tcp";
+        let mut shapes = Shapes::default();
+        for (text, apart) in [
+            (
+                &b"v=0\r\no=- 7 1 IN IP4 10.0.0.1\r\na=path:msrp://10.0.0.1:2855/abc;tcp\r\na=x:msrp://10.0.0.1:2855/abc;tcp\r\n"[..],
+                true,
+            ),
+            (b"o=- 7 1 IN IP4 10.0.0.1\r\na=path:other\r\n", true),
+            (b"o=- 7\x01\r\na=path:msrp://10.0.0.1:2855/abc;tcp\r\n", false),
+            (b"o=- 7\0\r\na=path:msrp://10.0.0.1:2855/abc;tcp\r\n", false),
+            (b"a=path:msrp://10.0.0.1:2855/abc;tcp\r\n", false),
+            (b"", false),
+        ] {
+            let mut kept = Kept::from(text.to_vec());
+            kept.rest_ours(&mut shapes, uri);
+            assert_eq!(kept.shape.is_some(), apart, "{}", text.escape_ascii());
+            if apart {
+                assert!(kept.own.starts_with(b"- 7 1") && kept.own.len() < 25);
+            }
+            assert_eq!(*kept.text_with(uri), *text, "{}", text.escape_ascii());
+        }
     }
 
     #[test]

@@ -73,12 +73,7 @@ impl Function {
             relay.timer = Some(timer);
         }
         let mut out = Vec::with_capacity(1024);
-        for part in [
-            method.as_bytes(),
-            b" ",
-            device.uri.as_slice(),
-            b" SIP/2.0\r\n",
-        ] {
+        for part in [method.as_bytes(), b" ", &*device.uri, b" SIP/2.0\r\n"] {
             out.extend_from_slice(part);
         }
         for hop in &device.path {

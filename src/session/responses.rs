@@ -95,7 +95,7 @@ impl Session {
         }
         if wanted && code >= 180 {
             invitation.ringing = true;
-            device.why = format!("it said {code}");
+            device.why = format!("it said {code}").into();
             self.ring(turn, code);
         }
     }
@@ -236,8 +236,8 @@ impl Session {
             device.acknowledge(turn, &usage, of.cseq);
             usage.bye(turn, reason.as_bytes());
             device.state = DeviceState::Ending(Box::new(usage));
-            device.refusal = Some(Refusal::of(code));
-            why.clone_into(&mut device.why);
+            device.refusal = Some(Box::new(Refusal::of(code)));
+            device.why = why.into();
             turn.counters.refused += 1;
             self.end_if_alone(turn, b"");
             return;
@@ -394,9 +394,9 @@ impl Session {
         turn.counters.refused += 1;
         let session = self.id;
         if let Some(device) = self.device(leg) {
-            device.refusal = Some(refusal);
+            device.refusal = Some(Box::new(refusal));
             device.state = DeviceState::Ended;
-            why.clone_into(&mut device.why);
+            device.why = why.into();
         }
         turn.media(crate::msrp::Command::End {
             session,
@@ -414,7 +414,10 @@ impl Session {
         let Originator::Inviting(waiting) = self.up.take_if_inviting() else {
             return;
         };
-        let refusals = self.devices.iter_mut().filter_map(|d| d.refusal.take());
+        let refusals = self
+            .devices
+            .iter_mut()
+            .filter_map(|d| d.refusal.take().map(|r| *r));
         let Refusal { code, headers } = outcome::best(refusals);
         turn.counters.failed += 1;
         turn.respond(
@@ -429,15 +432,17 @@ impl Session {
     }
 }
 
-/// Which way a leg's media go, for people.
-fn explain((peer, matched): &(LegPeer, &str)) -> String {
-    match (peer.role, peer.connect_to) {
+/// Which way a leg's media go, for people; empty where the device connects, as nearly all do.
+fn explain((peer, matched): &(LegPeer, sdp::Matched)) -> Box<str> {
+    let matched = matched.text();
+    let text = match (peer.role, peer.connect_to) {
         (Role::Active, Some(to)) => format!("accepted; we connect to {to}; matched by {matched}"),
         (Role::Active, None) => {
             format!("accepted; we should connect, but its address is a name; matched by {matched}")
         }
-        (Role::Passive, _) => format!("accepted; it connects to us; matched by {matched}"),
-    }
+        (Role::Passive, _) => String::new(),
+    };
+    text.into()
 }
 
 impl Device {

@@ -99,14 +99,14 @@ pub(super) struct Waiting {
 pub(super) struct Device {
     pub(super) leg: LegId,
     /// Its Contact: the Request-URI of its INVITE (settled.md 1).
-    pub(super) uri: Vec<u8>,
-    /// Where its INVITE went.
-    pub(super) target: Target,
+    pub(super) uri: Rc<[u8]>,
+    /// What carried its INVITE, for people.
+    pub(super) carrier: &'static str,
     pub(super) state: DeviceState,
-    /// Why it is in that state, for people.
-    pub(super) why: String,
+    /// Why it is in that state, for people; empty: that it takes part says all.
+    pub(super) why: Box<str>,
     /// How its invitation failed.
-    pub(super) refusal: Option<Refusal>,
+    pub(super) refusal: Option<Box<Refusal>>,
     /// The ACKs that it got, for 2xx that come again.
     pub(super) acks: Acks,
 }
@@ -244,7 +244,7 @@ impl Session {
             });
             device.state = DeviceState::Ended;
             if let Some(why) = why {
-                why.clone_into(&mut device.why);
+                device.why = why.into();
             }
         }
     }
@@ -276,15 +276,17 @@ impl Session {
                     .any_usage()
                     .map_or(Target::Flow(self.flow), |u| u.dialog.target()),
             ),
-            matched: self.up.any_usage().map_or("", |u| u.matched),
+            matched: self.up.any_usage().map_or("", |u| u.matched.text()),
         };
         let devices = self.devices.iter().map(|d| LegView {
             leg: d.leg,
             contact: String::from_utf8_lossy(&d.uri).into_owned(),
             state: d.state_name(self.settled),
-            why: d.why.clone(),
-            transport: carrier(d.any_usage().map_or(d.target, |u| u.dialog.target())),
-            matched: d.any_usage().map_or("", |u| u.matched),
+            why: d.why(),
+            transport: d
+                .any_usage()
+                .map_or(d.carrier, |u| carrier(u.dialog.target())),
+            matched: d.any_usage().map_or("", |u| u.matched.text()),
         });
         SessionView {
             session: self.id,
@@ -298,7 +300,7 @@ impl Session {
 }
 
 /// What carries a leg's SIP, for people.
-const fn carrier(target: Target) -> &'static str {
+pub(super) const fn carrier(target: Target) -> &'static str {
     match target {
         Target::Flow(Flow::Udp { .. }) | Target::Udp(_) => "udp",
         Target::Flow(Flow::Stream { .. }) | Target::Tcp(_) => "tcp",
@@ -358,6 +360,21 @@ impl Device {
         match &self.state {
             DeviceState::Accepted(usage) | DeviceState::Ending(usage) => Some(usage),
             DeviceState::Inviting(_) | DeviceState::Cancelling(..) | DeviceState::Ended => None,
+        }
+    }
+
+    /// Why it is in its state, for people.
+    fn why(&self) -> String {
+        match &self.state {
+            DeviceState::Accepted(usage) if self.why.is_empty() => format!(
+                "accepted; it connects to us; matched by {}",
+                usage.matched.text()
+            ),
+            DeviceState::Accepted(_)
+            | DeviceState::Inviting(_)
+            | DeviceState::Cancelling(..)
+            | DeviceState::Ending(_)
+            | DeviceState::Ended => self.why.to_string(),
         }
     }
 

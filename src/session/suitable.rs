@@ -3,7 +3,7 @@
 //!
 //! The law: only what contacts, request and settings say counts; nothing is sent here.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, rc::Rc};
 
 use super::features::{FeatureSet, SCORE_FULL, service};
 use crate::{
@@ -21,7 +21,7 @@ const CPM: &str = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.";
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     /// Its Contact, byte for byte.
-    pub(super) uri: Vec<u8>,
+    pub(super) uri: Rc<[u8]>,
     instance: Option<Vec<u8>>,
     /// The Route of requests to it.
     pub(super) path: Vec<Vec<u8>>,
@@ -148,7 +148,7 @@ impl Asked {
                 .is_none_or(|i| features.is_empty() || i.matches(&features));
             found.push((
                 Candidate {
-                    uri: binding.contact.clone(),
+                    uri: Rc::clone(&binding.contact),
                     instance: binding.instance.clone(),
                     path: binding.path.clone(),
                     target: target(binding),
@@ -181,7 +181,7 @@ fn target(binding: &Binding) -> Target {
         .path
         .first()
         .and_then(|p| NameAddr::parse_route(p).ok())
-        .map_or(binding.contact.as_slice(), |p| p.uri);
+        .map_or(&*binding.contact, |p| p.uri);
     let outbound = binding.reg_id.is_some() && binding.path.is_empty();
     match (address(hop), binding.flow) {
         (None, flow) => Target::Flow(flow),

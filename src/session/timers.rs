@@ -110,7 +110,7 @@ impl Session {
             DeviceState::Inviting(invitation) => {
                 if invitation.give_up <= turn.now || invitation.timer_c <= turn.now {
                     // As 408 (RFC 3261 §16.8).
-                    device.refusal = Some(Refusal::of(408));
+                    device.refusal = Some(Box::new(Refusal::of(408)));
                     turn.counters.no_answer += 1;
                     self.dismiss(turn, leg, b"", "no answer", false);
                     self.end_if_alone(turn, b"");

@@ -122,6 +122,7 @@ impl Turn {
             cema: self.settings.cema,
             legacy: self.settings.legacy_session_match,
             max_size: self.settings.max_message_bytes,
+            addr: self.settings.msrp_addr,
         }
     }
 

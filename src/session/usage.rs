@@ -3,7 +3,7 @@
 //! The law: a usage knows one leg and nothing of the others. What a request, a response or a moment means for the session
 //! is decided by the procedure that asks it.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use super::{
     kept::Kept,
@@ -52,14 +52,17 @@ pub(super) struct Usage {
     /// CEMA is not offered any more [CEMA-04].
     pub(super) plain: bool,
     /// The peer's path and our role, as the data plane knows them.
-    pub(super) way: Option<(Vec<u8>, msrp::Role)>,
+    pub(super) way: Option<(Rc<[u8]>, msrp::Role)>,
     /// How the peer's connection is matched, for people.
-    pub(super) matched: &'static str,
+    pub(super) matched: sdp::Matched,
     /// The ACKs of re-INVITEs of ours, for 2xx that come again.
     pub(super) acks: Acks,
     /// When it comes to rest: nothing of how it came about, or was changed, is under way any more.
     rest_at: Option<Instant>,
 }
+
+/// What a usage is of: thousands of them stand idle.
+const _: () = assert!(size_of::<Usage>() <= 384);
 
 /// A 2xx that is repeated until its ACK comes [SIP-TXN-04].
 #[derive(Debug)]
@@ -101,7 +104,7 @@ pub(super) struct Asked {
     pub(super) invite: bool,
     pub(super) cseq: u32,
     /// The whole request.
-    pub(super) message: std::rc::Rc<[u8]>,
+    pub(super) message: Rc<[u8]>,
     /// Its offer.
     pub(super) offer: Vec<u8>,
     /// When it must be answered, whatever the far end does.
@@ -145,7 +148,7 @@ impl Usage {
             allows_update: false,
             plain: false,
             way: None,
-            matched: "",
+            matched: sdp::Matched::Unknown,
             acks: Acks::default(),
             rest_at: None,
         }
@@ -356,7 +359,7 @@ impl Usage {
     }
 
     /// The peer's half, as far as both descriptions make one, and how it is matched.
-    pub(super) fn peer(&self, turn: &Turn) -> Option<(msrp::LegPeer, &'static str)> {
+    pub(super) fn peer(&self, turn: &Turn) -> Option<(msrp::LegPeer, sdp::Matched)> {
         sdp::peer(
             &self.own,
             &self.theirs.as_ref()?.text(),
@@ -378,7 +381,7 @@ impl Usage {
     pub(super) fn start_media_with(
         &mut self,
         turn: &mut Turn,
-        (peer, matched): (msrp::LegPeer, &'static str),
+        (peer, matched): (msrp::LegPeer, sdp::Matched),
     ) {
         self.way = Some((peer.path.clone(), peer.role));
         self.matched = matched;

@@ -167,13 +167,13 @@ impl Shard {
                 let Some(conn) = self.conns.insert(Role::Msrp, to) else {
                     self.tally.connections_refused += 1;
                     self.plane
-                        .handle_connecting(session, leg, ConnId::default());
+                        .handle_connecting((session, leg), to, ConnId::default());
                     self.plane
                         .handle_connected(now, ConnId::default(), Err(()), &mut self.outbox);
                     return;
                 };
                 self.outbox.add(conn);
-                self.plane.handle_connecting(session, leg, conn);
+                self.plane.handle_connecting((session, leg), to, conn);
                 self.effects.push_back(Edge::Connect { conn, to });
             }
             msrp::Output::Close { conn, flush } => self.close(conn, flush),

@@ -18,8 +18,8 @@ pub struct Dialog {
     local_cseq: u32,
     remote_cseq: Option<u32>,
     /// URIs with their header parameters, brackets included, in the order in which our requests pass them.
-    route_set: Vec<Vec<u8>>,
-    remote_target: Vec<u8>,
+    route_set: Box<[Vec<u8>]>,
+    remote_target: Box<[u8]>,
     secure: bool,
     confirmed: bool,
     caller: bool,
@@ -31,22 +31,22 @@ pub struct Dialog {
 struct Names {
     bytes: Box<[u8]>,
     /// Where From and To begin, and where To ends.
-    local: u32,
-    remote: u32,
-    end: u32,
+    local: u16,
+    remote: u16,
+    end: u16,
     /// Where in all of that the tags begin and end.
-    local_tag: (u32, u32),
-    remote_tag: (u32, u32),
+    local_tag: (u16, u16),
+    remote_tag: (u16, u16),
 }
 
 impl Names {
-    /// `local` and `remote`: values of From and To, tags included where there are any. `None`: longer than any message.
+    /// `local` and `remote`: values of From and To, tags included where there are any. `None`: longer than the head of any message.
     fn new(
         call_id: &[u8],
         (local, local_tag): (&[u8], &[u8]),
         (remote, remote_tag): (&[u8], &[u8]),
     ) -> Option<Self> {
-        let place = |at: usize| u32::try_from(at).ok();
+        let place = |at: usize| u16::try_from(at).ok();
         let mut bytes = [call_id, local, remote].concat();
         let ends = [call_id, local, remote].map(<[u8]>::len);
         let mut span = |tag: &[u8]| {
@@ -72,10 +72,8 @@ impl Names {
         })
     }
 
-    fn part(&self, from: u32, to: u32) -> &[u8] {
-        self.bytes
-            .get(from as usize..to as usize)
-            .unwrap_or_default()
+    fn part(&self, from: u16, to: u16) -> &[u8] {
+        self.bytes.get(from.into()..to.into()).unwrap_or_default()
     }
 
     fn call_id(&self) -> &[u8] {
@@ -313,10 +311,7 @@ impl Dialog {
             line("Route", route);
         }
         if strict.is_some() {
-            line(
-                "Route",
-                &[b"<", self.remote_target.as_slice(), b">"].concat(),
-            );
+            line("Route", &[b"<", &*self.remote_target, b">"].concat());
         }
         line("Max-Forwards", b"70");
         line("From", self.names.local());
@@ -360,9 +355,7 @@ impl Dialog {
     pub fn target(&self) -> Target {
         let first = self.route_set.first();
         let route = first.and_then(|r| NameAddr::parse_route(r).ok());
-        let uri = route
-            .as_ref()
-            .map_or(self.remote_target.as_slice(), |r| r.uri);
+        let uri = route.as_ref().map_or(&*self.remote_target, |r| r.uri);
         match (address(uri), self.flow) {
             (None, flow) => Target::Flow(flow),
             (Some((addr, _)), flow @ Flow::Stream { peer, .. }) if peer.ip() == addr.ip() => {
@@ -388,7 +381,7 @@ pub fn address(uri: &[u8]) -> Option<(SocketAddr, bool)> {
 }
 
 /// The values of Record-Route, as written.
-fn routes(message: &Message<'_>) -> Vec<Vec<u8>> {
+fn routes(message: &Message<'_>) -> Box<[Vec<u8>]> {
     message
         .values(Name::RecordRoute)
         .map(|r| unfold(r).into_owned())
@@ -396,9 +389,9 @@ fn routes(message: &Message<'_>) -> Vec<Vec<u8>> {
 }
 
 /// The URI of the Contact.
-fn contact(message: &Message<'_>) -> Option<Vec<u8>> {
+fn contact(message: &Message<'_>) -> Option<Box<[u8]>> {
     let contact = message.contacts().next()?.ok()?;
-    Some(contact.address()?.uri.to_vec())
+    Some(contact.address()?.uri.into())
 }
 
 fn is_secure(invite: &Message<'_>) -> bool {

@@ -31,8 +31,8 @@ use crate::{
 /// Where one device of a user is.
 #[derive(Clone, Debug)]
 pub struct Binding {
-    /// The Contact URI, byte for byte.
-    pub contact: Vec<u8>,
+    /// The Contact URI, byte for byte. Sessions with the device hold it too.
+    pub contact: Rc<[u8]>,
     /// Its header parameters as written, from the first semicolon on: feature tags, `+sip.instance`, q; without `expires`.
     pub params: Vec<u8>,
     /// `+sip.instance`, without quotes.
@@ -160,7 +160,7 @@ impl Registrar {
         let Some(bindings) = self.users.get_mut(aor) else {
             return;
         };
-        if let Some(binding) = bindings.iter_mut().find(|b| b.contact == contact) {
+        if let Some(binding) = bindings.iter_mut().find(|b| *b.contact == *contact) {
             binding.last_use = now;
         }
     }
@@ -436,7 +436,7 @@ impl Registrar {
             self.next_id += 1;
             let expires_at = now + change.expires;
             let binding = Binding {
-                contact: change.contact.to_vec(),
+                contact: change.contact.into(),
                 params: change.params,
                 instance: change.instance,
                 reg_id: change.reg_id,
@@ -458,7 +458,7 @@ impl Registrar {
                     let old = std::mem::replace(&mut bindings[at], binding);
                     self.timers.cancel(old.timer);
                     self.holders.leave(old.flow);
-                    old.contact != change.contact
+                    *old.contact != *change.contact
                 }
                 None => {
                     bindings.push(binding);
@@ -470,7 +470,7 @@ impl Registrar {
             if let (true, Some(binding)) = (moved, binding) {
                 self.events.push_back(RegistrarEvent::Bound {
                     aor: key,
-                    contact: binding.contact.clone(),
+                    contact: binding.contact.to_vec(),
                     instance: binding.instance.clone(),
                 });
             }
@@ -524,7 +524,7 @@ impl Registrar {
         self.holders.leave(old.flow);
         self.events.push_back(RegistrarEvent::Gone {
             aor: key,
-            contact: old.contact,
+            contact: old.contact.to_vec(),
             instance: old.instance,
         });
     }

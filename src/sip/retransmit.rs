@@ -72,9 +72,13 @@ impl Repeat {
 /// One entry a dialog and INVITE; the oldest of a dialog goes when a newer INVITE is acknowledged. All go 64·T1 after the last:
 /// no 2xx is repeated for longer, and a leg that stands holds nothing of how it came about.
 #[derive(Clone, Debug, Default)]
-pub struct Acks {
+pub struct Acks(Option<Box<Kept>>);
+
+/// What there is of them, while there are any.
+#[derive(Clone, Debug)]
+struct Kept {
     acks: Vec<Ack>,
-    until: Option<Instant>,
+    until: Instant,
 }
 
 /// Dialogs of one INVITE whose ACKs are kept.
@@ -97,31 +101,34 @@ impl Acks {
         cseq: u32,
         message: Vec<u8>,
     ) {
-        self.until = Some(now + t1 * 64);
-        self.acks
+        let until = now + t1 * 64;
+        let kept = self.0.get_or_insert_with(|| {
+            let acks = Vec::new();
+            Box::new(Kept { acks, until })
+        });
+        kept.until = until;
+        kept.acks
             .retain(|a| a.remote_tag != remote_tag || a.cseq == cseq);
-        if self.find(remote_tag, cseq).is_none() {
-            let ack = Ack {
+        let known = |a: &Ack| a.remote_tag == remote_tag && a.cseq == cseq;
+        // Full: that 2xx's repeats go unanswered, and its sender ends the dialog.
+        if !kept.acks.iter().any(known) && kept.acks.len() < ACKS_MAX {
+            kept.acks.push(Ack {
                 remote_tag: remote_tag.to_vec(),
                 cseq,
                 message,
-            };
-            // Full: that 2xx's repeats go unanswered, and its sender ends the dialog.
-            if self.acks.len() < ACKS_MAX {
-                self.acks.push(ack);
-            }
+            });
         }
     }
 
     /// When they are forgotten.
     #[must_use]
-    pub const fn at(&self) -> Option<Instant> {
-        self.until
+    pub fn at(&self) -> Option<Instant> {
+        self.0.as_ref().map(|kept| kept.until)
     }
 
     /// Forgets them if it is time.
     pub fn forget(&mut self, now: Instant) {
-        if self.until.is_some_and(|until| until <= now) {
+        if self.at().is_some_and(|until| until <= now) {
             *self = Self::default();
         }
     }
@@ -129,7 +136,8 @@ impl Acks {
     /// The ACK that was sent for this INVITE in this dialog.
     #[must_use]
     pub fn find(&self, remote_tag: &[u8], cseq: u32) -> Option<&[u8]> {
-        let found = self
+        let kept = self.0.as_ref()?;
+        let found = kept
             .acks
             .iter()
             .find(|a| a.remote_tag == remote_tag && a.cseq == cseq)?;
@@ -196,7 +204,7 @@ mod tests {
         for tag in 0..20u8 {
             acks.keep(now, &[tag], 1, Vec::new());
         }
-        assert_eq!(acks.acks.len(), 8, "bounded");
+        assert_eq!(acks.0.map(|kept| kept.acks.len()), Some(8), "bounded");
     }
 
     /// [SIP-TXN-05] a 2xx is repeated for 64·T1; after that its ACK is not held.

@@ -141,7 +141,7 @@ impl Wish {
 /// A running session timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionTimer {
-    interval: Duration,
+    interval_s: u32,
     ours: bool,
     since: Instant,
     asked: bool,
@@ -162,7 +162,7 @@ impl SessionTimer {
     fn new(now: Instant, seconds: u32, ours: bool) -> Self {
         Self {
             // A peer that asks for less than anybody may is held to what it may.
-            interval: Duration::from_secs(u64::from(seconds.max(1))),
+            interval_s: seconds.max(1),
             ours,
             since: now,
             asked: false,
@@ -177,25 +177,22 @@ impl SessionTimer {
 
     /// The interval that was agreed.
     #[must_use]
-    pub const fn interval(&self) -> Duration {
-        self.interval
+    pub fn interval(&self) -> Duration {
+        Duration::from_secs(u64::from(self.interval_s))
     }
 
     /// Session-Expires of a refresh of ours, with CRLF: the same interval, the same side refreshing (RFC 4028 §7.4).
     #[must_use]
     pub fn refresh_headers(&self) -> String {
         let who = if self.ours { "uac" } else { "uas" };
-        format!(
-            "Session-Expires: {};refresher={who}\r\n",
-            self.interval.as_secs()
-        )
+        format!("Session-Expires: {};refresher={who}\r\n", self.interval_s)
     }
 
     /// When to ask next.
     #[must_use]
     pub fn at(&self) -> Instant {
         if self.ours && !self.asked {
-            self.since + self.interval / 2
+            self.since + self.interval() / 2
         } else {
             self.end()
         }
@@ -215,8 +212,8 @@ impl SessionTimer {
 
     /// The smaller of 32 s and a third of the interval before it ends (RFC 4028 §10).
     fn end(&self) -> Instant {
-        let early = (self.interval / 3).min(Duration::from_secs(32));
-        self.since + (self.interval - early)
+        let early = (self.interval() / 3).min(Duration::from_secs(32));
+        self.since + (self.interval() - early)
     }
 }
 

@@ -203,7 +203,7 @@ fn a_peer_behind_a_relay() {
         let session = w.open();
         let path = "msrp://relay.example.com:2855/abc;tcp msrp://dev.example.com:7001/d1;tcp";
         let sender = w.leg(session, 0);
-        let device = w.leg_like(session, 1, |p| p.path = path.as_bytes().to_vec());
+        let device = w.leg_like(session, 1, |p| p.path = path.as_bytes().into());
         let send = Send::new(w, "relayed");
         w.feed(sender.conn, &send.on(&sender));
         let got = w.one(device.conn);

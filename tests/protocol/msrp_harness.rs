@@ -1,7 +1,7 @@
 //! One plane, its sender and its devices: bytes in, bytes out, a virtual clock. The peers here read MSRP by themselves, not by
 //! the engine's own parser, so that they are a second opinion of what is on the wire.
 
-use std::{net::SocketAddr, rc::Rc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, rc::Rc, time::Duration};
 
 use ringfork::{
     buf::{Outbox, Region, Slice},
@@ -215,6 +215,8 @@ pub(crate) struct World {
     pub(crate) peers: SecondaryMap<ConnId, Peer>,
     pub(crate) events: Vec<Event>,
     pub(crate) outputs: Vec<Output>,
+    /// Where the plane asked to connect a leg to, last.
+    asked: HashMap<(SessionId, LegId), SocketAddr>,
     conns: SlotMap<ConnId, ()>,
     sessions: SlotMap<SessionId, ()>,
     cuts: Cuts,
@@ -237,6 +239,7 @@ impl World {
             peers: SecondaryMap::new(),
             events: Vec::new(),
             outputs: Vec::new(),
+            asked: HashMap::new(),
             conns: SlotMap::with_key(),
             sessions: SlotMap::with_key(),
             cuts,
@@ -299,7 +302,7 @@ impl World {
             session,
             leg,
             offer: LegOffer {
-                own_uri: own.clone().into_bytes(),
+                own_uri: own.clone().into_bytes().into(),
                 accept_types: types.as_bytes().to_vec(),
                 accept_wrapped_types: wrapped.as_bytes().to_vec(),
             },
@@ -309,7 +312,7 @@ impl World {
 
     pub(crate) fn peer(path: &str) -> LegPeer {
         LegPeer {
-            path: path.as_bytes().to_vec(),
+            path: path.as_bytes().into(),
             role: Role::Passive,
             connect_to: None,
             matching: Matching::Strict,
@@ -362,7 +365,7 @@ impl World {
         let path = format!("msrp://peer{leg}.example.com:7{leg:03}/peersession{leg};tcp");
         let mut peer = Self::peer(&path);
         change(&mut peer);
-        let path = String::from_utf8(peer.path.clone()).unwrap();
+        let path = String::from_utf8(peer.path.to_vec()).unwrap();
         self.command(Command::Start {
             session,
             leg: id,
@@ -443,8 +446,10 @@ impl World {
                             peer.closed = true;
                         }
                     }
-                    Output::Connect { .. }
-                    | Output::Pause { .. }
+                    Output::Connect { session, leg, to } => {
+                        self.asked.insert((*session, *leg), *to);
+                    }
+                    Output::Pause { .. }
                     | Output::Resume { .. }
                     | Output::HandOver { .. }
                     | Output::Foreign { .. } => {}
@@ -507,7 +512,8 @@ impl World {
         let conn = self.conns.insert(());
         self.outbox.add(conn);
         self.peers.insert(conn, Peer::default());
-        self.plane.handle_connecting(session, leg, conn);
+        let to = self.asked[&(session, leg)];
+        self.plane.handle_connecting((session, leg), to, conn);
         conn
     }
 
@@ -529,7 +535,8 @@ impl World {
     /// It could not be opened.
     pub(crate) fn not_connected(&mut self, session: SessionId, leg: LegId) {
         let conn = self.conns.insert(());
-        self.plane.handle_connecting(session, leg, conn);
+        let to = self.asked[&(session, leg)];
+        self.plane.handle_connecting((session, leg), to, conn);
         self.plane
             .handle_connected(self.now, conn, Err(()), &mut self.outbox);
         self.conns.remove(conn);

@@ -64,7 +64,7 @@ fn a_report_passes_all_hops_back() {
     each_way(|w| {
         let session = w.open();
         let path = "msrp://relay.example.com:2855/abc;tcp msrp://alice.example.com:7001/a1;tcp";
-        let sender = w.leg_like(session, 0, |p| p.path = path.as_bytes().to_vec());
+        let sender = w.leg_like(session, 0, |p| p.path = path.as_bytes().into());
         let device = w.leg(session, 1);
         let send = with_success(w, "hello");
         w.feed(sender.conn, &send.on(&sender));

@@ -62,7 +62,7 @@ fn what_we_accept_from_a_sender() {
             session,
             leg: LegId(0),
             offer: LegOffer {
-                own_uri: own.clone().into_bytes(),
+                own_uri: own.clone().into_bytes().into(),
                 accept_types: b"message/cpim multipart/mixed text/plain".to_vec(),
                 accept_wrapped_types: b"text/plain".to_vec(),
             },

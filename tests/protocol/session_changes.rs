@@ -212,7 +212,7 @@ fn a_new_path_is_answered_by_us() {
         ["passive"]
     );
     assert!(world.sent.is_empty());
-    assert_eq!(world.peer(0).path, b"msrp://127.0.0.1:6200/alice;tcp");
+    assert_eq!(*world.peer(0).path, *b"msrp://127.0.0.1:6200/alice;tcp");
     assert!(matches!(world.media.last(), Some(Command::Start { .. })));
 }
 

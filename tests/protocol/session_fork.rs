@@ -138,8 +138,8 @@ fn the_first_200_goes_up_and_each_is_acknowledged() {
     phones[2].accept(&mut world);
     world.expect_none(ALICE, "");
     let paths: Vec<_> = (0..=3).map(|l| world.peer(l).path).collect();
-    assert_eq!(paths[0], b"msrp://127.0.0.1:6002/alice;tcp");
-    assert_eq!(paths[2], b"msrp://127.0.0.1:8002/dev2;tcp");
+    assert_eq!(*paths[0], *b"msrp://127.0.0.1:6002/alice;tcp");
+    assert_eq!(*paths[2], *b"msrp://127.0.0.1:8002/dev2;tcp");
     assert_eq!(world.counters().dialogs, 4);
     // Every 200 that comes again is acknowledged again. [SIP-TXN-05]
     phones[0].accept(&mut world);
@@ -327,7 +327,7 @@ fn the_answer_may_come_in_a_reliable_response() {
     phones[0].answer(&mut world, 200, "", "");
     world.expect(&phones[0].addr, "ACK");
     world.expect(ALICE, "SIP/2.0 200");
-    assert_eq!(world.peer(1).path, b"msrp://127.0.0.1:8001/dev1;tcp");
+    assert_eq!(*world.peer(1).path, *b"msrp://127.0.0.1:8001/dev1;tcp");
 }
 
 // [SIP-DLG-07]: an originator that requires 100rel gets reliable answers, with an RSeq of ours.
@@ -401,13 +401,13 @@ fn a_late_offer_goes_up_and_its_answer_down() {
     let ack = world.expect(&phones[0].addr, "ACK");
     assert_eq!(ack.sdp("m"), ["message 2855 TCP/MSRP *"]);
     assert_eq!(ack.sdp("a=setup"), ["passive"]);
-    assert_eq!(world.peer(0).path, b"msrp://127.0.0.1:6002/alice;tcp");
-    assert_eq!(world.peer(1).path, b"msrp://127.0.0.1:8001/dev1;tcp");
+    assert_eq!(*world.peer(0).path, *b"msrp://127.0.0.1:6002/alice;tcp");
+    assert_eq!(*world.peer(1).path, *b"msrp://127.0.0.1:8001/dev1;tcp");
     // One that comes later is answered at once.
     phones[1].answer(&mut world, 200, "", &sdp("dev2", 8002, ""));
     let ack = world.expect(&phones[1].addr, "ACK");
     assert_eq!(ack.sdp("a=setup"), ["passive"]);
-    assert_eq!(world.peer(2).path, b"msrp://127.0.0.1:8002/dev2;tcp");
+    assert_eq!(*world.peer(2).path, *b"msrp://127.0.0.1:8002/dev2;tcp");
 }
 
 // [B2BUA-07]: never with a broken answer.

@@ -194,7 +194,7 @@ fn the_table_of_a_devices_answers() {
         answered(&mut world, &Alice::new().sdp, &answer);
         let peer = world.peer(1);
         assert_eq!(peer.role, role, "{setup}");
-        assert_eq!(peer.path, b"msrp://127.0.0.1:8001/dev1;tcp");
+        assert_eq!(*peer.path, *b"msrp://127.0.0.1:8001/dev1;tcp");
         if role == Role::Active {
             assert_eq!(peer.connect_to, Some(addr("127.0.0.1:8001")));
         }
@@ -250,7 +250,7 @@ fn with_cema_the_lines_are_connected_to() {
     answered(&mut world, &Alice::new().sdp, &answer);
     let peer = world.peer(1);
     assert_eq!(peer.connect_to, Some(addr("127.0.0.1:8001")));
-    assert_eq!(peer.path, b"msrp://x.invalid:1234/dev1;tcp");
+    assert_eq!(*peer.path, *b"msrp://x.invalid:1234/dev1;tcp");
     assert_eq!(peer.matching, Matching::SessionId);
     assert!(world.leg(1).1.contains("matched by session-id: CEMA"));
     // Also where the path has an address that could be connected to.
@@ -273,8 +273,8 @@ fn the_leftmost_hop_is_connected_to() {
     let peer = world.peer(1);
     assert_eq!(peer.connect_to, Some(addr("127.0.0.1:8001")));
     assert_eq!(
-        peer.path,
-        b"msrp://127.0.0.1:8001/hop;tcp msrp://10.0.0.7:1234/dev1;tcp"
+        *peer.path,
+        *b"msrp://127.0.0.1:8001/hop;tcp msrp://10.0.0.7:1234/dev1;tcp"
     );
 }
 

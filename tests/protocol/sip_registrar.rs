@@ -60,7 +60,7 @@ impl Lab {
     fn contacts(&self) -> Vec<String> {
         self.registrar
             .bindings(self.now, BOB)
-            .map(|b| String::from_utf8(b.contact.clone()).unwrap())
+            .map(|b| String::from_utf8(b.contact.to_vec()).unwrap())
             .collect()
     }
 

@@ -7,10 +7,10 @@ mod compare;
 mod peer;
 mod write;
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::{borrow::Cow, net::SocketAddr, rc::Rc};
 
 pub(super) use compare::{Change, change};
-pub(super) use peer::{needs_plain_offer, peer};
+pub(super) use peer::{Matched, needs_plain_offer, peer};
 use write::Section;
 
 use super::kept::{Kept, Shapes};
@@ -32,6 +32,8 @@ pub(super) struct Terms {
     pub(super) legacy: bool,
     /// Our `a=max-size`.
     pub(super) max_size: u64,
+    /// Where we listen.
+    pub(super) addr: SocketAddr,
 }
 
 /// Our half of a leg's descriptions: what stays the same from one to the next.
@@ -41,9 +43,8 @@ pub(super) struct Own {
     id: u64,
     /// Its version: grows by one whenever what we say changes.
     version: u64,
-    /// Of our MSRP URI.
-    session_id: SessionIdText,
-    addr: SocketAddr,
+    /// Our MSRP URI; the data plane holds it too.
+    uri: Rc<[u8]>,
     /// What we said last.
     last: Option<Kept>,
 }
@@ -125,30 +126,23 @@ impl Own {
             // Some peers read it as a signed 64-bit number.
             id: id >> 1,
             version: 0,
-            session_id,
-            addr,
+            uri: format!("msrp://{addr}/{session_id};tcp")
+                .into_bytes()
+                .into(),
             last: None,
         }
     }
 
     /// What we said last.
     pub(super) fn last(&self) -> Option<Cow<'_, [u8]>> {
-        self.last.as_ref().map(Kept::text)
+        self.last.as_ref().map(|last| last.text_with(&self.uri))
     }
 
     /// Keeps that as small as it goes.
     pub(super) fn rest(&mut self, shapes: &mut Shapes) {
         if let Some(last) = &mut self.last {
-            last.rest_description(shapes);
+            last.rest_ours(shapes, &self.uri);
         }
-    }
-
-    /// Our MSRP URI.
-    fn uri(&self) -> String {
-        let mut uri = format!("msrp://{}/{};tcp", self.addr, self.session_id);
-        // The data plane holds it for as long as the leg stands.
-        uri.shrink_to_fit();
-        uri
     }
 
     /// An offer to this leg with what `from` (an offer of another leg, or an answer that we said on this one) says.
@@ -220,7 +214,7 @@ impl Own {
         let media = said.as_ref().and_then(ours);
         let list = |value: Option<&[u8]>| value.unwrap_or_default().to_vec();
         LegOffer {
-            own_uri: self.uri().into_bytes(),
+            own_uri: Rc::clone(&self.uri),
             accept_types: list(media.and_then(|m| m.accept_types()).map(|l| l.0)),
             accept_wrapped_types: list(media.and_then(|m| m.accept_wrapped_types()).map(|l| l.0)),
         }

@@ -11,6 +11,31 @@ use crate::{
     },
 };
 
+/// How a peer's connection is matched with it, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::session) enum Matched {
+    /// Not known yet.
+    #[default]
+    Unknown,
+    /// By the whole path.
+    Path,
+    /// By the session-id, as both sides have CEMA.
+    Cema,
+    /// By the session-id, as legacy peers are.
+    Legacy,
+}
+
+impl Matched {
+    pub(in crate::session) const fn text(self) -> &'static str {
+        match self {
+            Self::Unknown => "",
+            Self::Path => "path",
+            Self::Cema => "session-id: CEMA",
+            Self::Legacy => "session-id: legacy",
+        }
+    }
+}
+
 /// What the data plane needs to know of the peer, and how our connection with it is matched, for people. `theirs` is its
 /// answer to our last description, or the offer that our last description answers; `we_offered` says which.
 ///
@@ -20,22 +45,22 @@ pub(in crate::session) fn peer(
     theirs: &[u8],
     we_offered: bool,
     terms: Terms,
-) -> Option<(LegPeer, &'static str)> {
+) -> Option<(LegPeer, Matched)> {
     let said = own.last()?;
     let said = Session::parse(&said).ok()?;
     let theirs = Session::parse(theirs).ok()?;
     let (ours, theirs) = (ours(&said)?, theirs.media().nth(msrp_at(&theirs).ok()?)?);
     let role = role(&ours, &theirs, we_offered);
     let (matching, matched) = if ours.cema() && theirs.cema() {
-        (Matching::SessionId, "session-id: CEMA")
+        (Matching::SessionId, Matched::Cema)
     } else if terms.legacy {
-        (Matching::SessionId, "session-id: legacy")
+        (Matching::SessionId, Matched::Legacy)
     } else {
-        (Matching::Strict, "path")
+        (Matching::Strict, Matched::Path)
     };
     let list = |list: Option<sdp::TypeList<'_>>| list.map(|l| l.0.to_vec()).unwrap_or_default();
     let peer = LegPeer {
-        path: theirs.path()?.to_vec(),
+        path: theirs.path()?.into(),
         role,
         connect_to: connect_to(&ours, &theirs, terms),
         matching,

@@ -57,7 +57,7 @@ pub(super) fn description(
     sections: &[Section<'_>],
     terms: Terms,
 ) -> Vec<u8> {
-    let address = own.addr.ip().to_string();
+    let address = terms.addr.ip().to_string();
     let mut out = Vec::with_capacity(1024);
     let mut w = Writer::new(&mut out);
     w.origin(&Origin {
@@ -65,7 +65,7 @@ pub(super) fn description(
         session_id: own.id.to_string().as_bytes(),
         version: own.version.to_string().as_bytes(),
         nettype: b"IN",
-        addrtype: if own.addr.is_ipv6() { b"IP6" } else { b"IP4" },
+        addrtype: if terms.addr.is_ipv6() { b"IP6" } else { b"IP4" },
         address: address.as_bytes(),
     });
     w.line(b's', content.name);
@@ -121,7 +121,7 @@ fn write_section(
             let port = if setup == Setup::Active {
                 DISCARD
             } else {
-                own.addr.port()
+                terms.addr.port()
             };
             w.media(line.kind, port, line.proto, line.formats);
             let stated = DIRECTIONS
@@ -139,7 +139,7 @@ fn write_section(
                     .max_size()
                     .map_or(terms.max_size, |m| m.min(terms.max_size)),
             );
-            w.attribute("path", own.uri().as_bytes());
+            w.attribute("path", &own.uri);
             w.setup(setup);
             if cema {
                 w.flag("msrp-cema");
