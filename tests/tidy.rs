@@ -106,6 +106,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "slotmap",
             "tracing",
             "thiserror",
+            "mimalloc",
         ],
     ),
     ("src/store", &["bytes", "thiserror"]),

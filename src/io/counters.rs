@@ -5,6 +5,8 @@
 pub struct Counters {
     /// Turns.
     pub turns: u64,
+    /// Times that nothing came for a second after some work: free memory was given back to the system.
+    pub quiet: u64,
     /// `io_uring_enter` calls.
     pub enters: u64,
     /// Completions.
@@ -88,6 +90,7 @@ impl Counters {
         // Taken apart whole, so that a further count is not forgotten here.
         let Self {
             turns,
+            quiet,
             enters,
             completions,
             sq_full,
@@ -128,6 +131,7 @@ impl Counters {
         } = *self;
         vec![
             ("turns", turns),
+            ("quiet", quiet),
             ("enters", enters),
             ("completions", completions),
             ("sq_full", sq_full),

@@ -14,6 +14,7 @@ mod errno;
 mod hub;
 pub mod listen;
 mod mem;
+mod memory;
 pub mod probe;
 mod ring;
 pub mod seed;

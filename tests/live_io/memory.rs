@@ -1,6 +1,9 @@
 //! Receive memory: held by the world, run out of, and come back.
 
-use std::io::{ErrorKind, Read, Write};
+use std::{
+    io::{ErrorKind, Read, Write},
+    time::Duration,
+};
 
 use ringfork::{io::Settings, shard::Effect};
 
@@ -218,5 +221,25 @@ fn slices_outlive_the_driver_and_its_ring() {
             matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)),
             "{end:?}"
         );
+    }
+}
+
+/// The allocator's free memory goes back to the system when a shard has had nothing to do for a second, once.
+#[test]
+fn who_is_quiet_gives_back_memory_once() {
+    for features in both_ways() {
+        let mut rig = Rig::new(settings(), features, Script::new(Mode::Note));
+        let quiet = |rig: &mut Rig| {
+            rig.driver.turn(Some(Duration::from_millis(1_100))).unwrap();
+            rig.driver.counters().quiet
+        };
+        rig.idle();
+        assert_eq!(rig.driver.counters().quiet, 0, "50 ms are no second");
+        assert_eq!(quiet(&mut rig), 1);
+        assert_eq!(quiet(&mut rig), 1, "nothing was done since");
+        let (stream, _) = rig.client();
+        (&stream).write_all(b"work").unwrap();
+        rig.until("work", |d| d.counters().bytes_in == 4);
+        assert_eq!(quiet(&mut rig), 2);
     }
 }

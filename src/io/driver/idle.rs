@@ -2,15 +2,18 @@
 //!
 //! To fall asleep and be woken costs both sides some microseconds, and on a virtual machine tens of them. Where the waits of
 //! late were short, the next is begun awake: the ring's flag is watched, which costs no system call, and only if nothing has
-//! come in a while does the shard sleep.
+//! come in a while does the shard sleep. One that has slept for a second gives back the memory that it has no use for.
 
 use std::{io, time::Duration};
 
 use super::Io;
-use crate::{shard::World, time::Instant};
+use crate::{io::memory, shard::World, time::Instant};
 
 /// A wait that was no longer was short: the next is likely to be.
 const SHORT: Duration = Duration::from_micros(50);
+
+/// Who has slept for so long is quiet.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Looks at the ring's flag between two at the clock.
 const LOOKS: u32 = 8;
@@ -22,11 +25,17 @@ pub(super) struct Idle {
     spin: Duration,
     /// The last wait was short, and not for having been begun awake in vain.
     soon: bool,
+    /// It has worked since it last gave back memory.
+    worked: bool,
 }
 
 impl Idle {
     pub(super) fn new(spin: Duration) -> Self {
-        Self { spin, soon: false }
+        Self {
+            spin,
+            soon: false,
+            worked: true,
+        }
     }
 
     /// How long a wait of `limit` at most is to be begun awake.
@@ -56,6 +65,7 @@ impl Io {
             (a, b) => a.or(b),
         };
         if self.is_busy() || limit == Some(Duration::ZERO) {
+            self.idle.worked = true;
             self.submit(world, 0, None)?;
         } else {
             let began = self.post.clock.now();
@@ -65,16 +75,31 @@ impl Io {
                     self.idle.soon = self.comes_within(world, began, spin)?;
                     if !self.idle.soon {
                         let limit = limit.map(|limit| limit.saturating_sub(spin));
-                        self.submit(world, 1, limit)?;
+                        self.sleep(world, limit)?;
                     }
                 }
                 None => {
-                    self.submit(world, 1, limit)?;
+                    self.sleep(world, limit)?;
                     self.idle.soon = self.post.clock.now().since(began) <= SHORT;
                 }
             }
         }
         world.outbox().end_turn();
+        Ok(())
+    }
+
+    /// Submits everything and sleeps until something has come, for `limit` at most; a shard that has worked, for a while only:
+    /// if nothing comes, it gives back memory and has a turn of nothing.
+    fn sleep<W: World>(&mut self, world: &mut W, limit: Option<Duration>) -> io::Result<()> {
+        let nap = self.idle.worked && limit.is_none_or(|limit| limit > QUIET);
+        let began = self.post.clock.now();
+        self.submit(world, 1, if nap { Some(QUIET) } else { limit })?;
+        let quiet = nap && !self.is_busy() && self.post.clock.now().since(began) >= QUIET;
+        if quiet {
+            memory::give_back();
+            self.counters.quiet += 1;
+        }
+        self.idle.worked = !quiet;
         Ok(())
     }
 
