@@ -14,7 +14,7 @@ use crate::{
     report::{Report, round3},
     scenario::{Scenario, Section},
     setting::{Setting, Target},
-    spawn::Server,
+    spawn::{Server, ServerOptions},
     tally::as_f64,
     trouble::Trouble,
     ua::{self, Peers, PeersOptions},
@@ -26,15 +26,19 @@ pub(crate) struct Idle {
     /// So many sessions are looked at first, then all of them: what lies between is the cost of a leg without what a
     /// server has once. None, or not fewer than all: one look.
     pub(crate) first_sessions: Option<u32>,
+    /// T1 of a server that is started, in milliseconds: how long transactions last that its looks are to come after.
+    pub(crate) t1_ms: Option<u32>,
 }
 
 impl Idle {
     /// `[idle]` of a scenario's file.
     pub(crate) fn read(s: &mut Section<'_, '_>) -> Self {
-        let mut first = 0;
+        let (mut first, mut t1_ms) = (0, 0);
         s.number("first_sessions", 1..=99_999, &mut first);
+        s.number("t1_ms", 10..=5000, &mut t1_ms);
         Self {
             first_sessions: (first > 0).then_some(first),
+            t1_ms: (t1_ms > 0).then_some(t1_ms),
         }
     }
 }
@@ -91,7 +95,11 @@ pub(crate) async fn run(
         }
         Target::Spawned(s) => {
             report.target = s.command.clone();
-            server.insert(Server::start(s, clock).await?).sip
+            let options = ServerOptions {
+                t1_ms: idle.t1_ms,
+                ..s.clone()
+            };
+            server.insert(Server::start(&options, clock).await?).sip
         }
         Target::Forwarder(_) | Target::Relay(_) | Target::Direct | Target::Kamailio(_) => {
             return Err(Trouble::usage("idle needs --target or --spawn"));

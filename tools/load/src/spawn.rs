@@ -169,6 +169,8 @@ pub(crate) struct ServerOptions {
     /// `ack = "receipt"` instead of `"held"`.
     pub(crate) receipt: bool,
     pub(crate) cema: bool,
+    /// T1 in milliseconds, unless it is the server's own.
+    pub(crate) t1_ms: Option<u32>,
 }
 
 /// A server that we started, ready.
@@ -278,6 +280,9 @@ fn config_text(
     } = options;
     let ack = if *receipt { "receipt" } else { "held" };
     let domain = names::DOMAIN;
+    let t1 = options
+        .t1_ms
+        .map_or_else(String::new, |t1| format!("t1_ms = {t1}\n"));
     format!(
         r#"mode = "standalone"
 domains = ["{domain}"]
@@ -289,7 +294,7 @@ listen = ["udp:{sip}", "tcp:{sip}"]
 connections_max = 0
 requests_per_s = 0
 registrations_per_source = 0
-
+{t1}
 [msrp]
 listen = ["tcp:{msrp}"]
 ack = "{ack}"

@@ -185,6 +185,7 @@ impl Against {
                 core: self.cores()?.map(|c| c.0),
                 receipt: self.receipt,
                 cema: style.media.cema,
+                t1_ms: None,
             }));
         }
         if let Some(relay) = &self.relay {

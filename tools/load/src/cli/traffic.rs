@@ -209,6 +209,7 @@ impl Idle {
             // A look at so many, not the measurement that the objectives are about.
             scenario.kind = Kind::Idle(idle::Idle {
                 first_sessions: None,
+                t1_ms: None,
             });
             scenario.objectives.clear();
         }
