@@ -229,3 +229,27 @@ fn a_leg_s_id_in_a_body_is_told_while_it_can_still_be_cut_off() {
         assert_eq!(heard.body, &body[..34]);
     }
 }
+
+// A long body is searched by blocks: an end-line, or a look-alike before it, is found wherever it lies in one, over the border of
+// two, and in what is left behind the last.
+#[test]
+fn in_a_long_body_each_place_is_looked_at() {
+    let tid = "long1d";
+    let end = [FIXED, tid.as_bytes(), b"$\r\n"].concat();
+    let other = [FIXED, b"other1d#\r\n".as_slice()].concat();
+    for size in [511, 512, 515, 645, 1000] {
+        for at in 0..size {
+            for fill in [b'x', b'-'] {
+                let mut bytes = vec![fill; size];
+                // A look-alike some way before, where there is room.
+                if let Some(before) = at.checked_sub(other.len() + 129) {
+                    bytes[before..before + other.len()].copy_from_slice(&other);
+                }
+                bytes.truncate(at);
+                bytes.extend_from_slice(&end);
+                bytes.resize(bytes.len().max(size), fill);
+                check(&bytes, &[bytes.clone()], tid.as_bytes());
+            }
+        }
+    }
+}

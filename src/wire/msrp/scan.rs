@@ -1,6 +1,6 @@
 //! The search for the end of a body: CRLF, seven hyphens, the transaction id, a flag, CRLF (RFC 4975 §9).
 //!
-//! In short: find the fixed part (CRLF and seven hyphens) with `memmem`; if the sender's transaction id, a flag and CRLF
+//! In short: find the fixed part (CRLF and seven hyphens); if the sender's transaction id, a flag and CRLF
 //! follow, the body ends there; if anything else follows, go on behind it. What the end of a buffer leaves undecided is
 //! held back, 44 bytes at most, and remembered here, so that the next buffer may lie anywhere else and no byte is searched
 //! twice. `[MSRP-FRAME-06]` `[MSRP-FRAME-07]`
@@ -22,6 +22,15 @@ const TID_MAX: usize = 32;
 
 /// Most bytes that are ever held back: a whole end-line with its CRLF, but for the last byte.
 pub const HELD_MAX: usize = FIXED.len() + TID_MAX + 3 - 1;
+
+/// Bytes of a long body that are looked at together.
+const BLOCK: usize = 128;
+
+/// How far behind the start of a fixed part the word of four hyphens lies that it has: CRLF and three hyphens.
+const WORD_AT_MAX: usize = 5;
+
+/// From this length on a body is long.
+const LONG: usize = 4 * BLOCK;
 
 static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(FIXED));
 
@@ -134,7 +143,7 @@ impl EndScan {
         let base = self.body;
         let told = |at: usize| base + at as u64;
         let mut from = 0;
-        while let Some(hit) = FINDER.find(&bytes[from..]) {
+        while let Some(hit) = find_fixed(&bytes[from..]) {
             let at = from + hit;
             from = at + FIXED.len();
             match candidate(&bytes[at..], tid) {
@@ -224,8 +233,43 @@ impl EndScan {
 pub fn ends_at(bytes: &[u8], size: usize, tid: &[u8]) -> Option<usize> {
     let window = bytes.get(..size + FIXED.len())?;
     let tail = bytes[window.len()..].strip_prefix(tid)?;
-    let ends = tail.starts_with(b"$\r\n") && FINDER.find(window) == Some(size);
+    let ends = tail.starts_with(b"$\r\n") && find_fixed(window) == Some(size);
     ends.then_some(FIXED.len() + tid.len() + 3)
+}
+
+/// Where the first fixed part in `bytes` begins.
+///
+/// Seven hyphens hold four at a multiple of four. So a block without such a word of hyphens, which text hardly ever has, is
+/// passed over, some bytes a cycle; only around one that has it `memmem` looks, which compares two bytes of each place.
+fn find_fixed(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let rest = &bytes[from..];
+        if rest.len() < LONG {
+            return FINDER.find(rest).map(|hit| from + hit);
+        }
+        let (blocks, _) = rest.as_chunks::<BLOCK>();
+        let Some(at) = blocks.iter().position(has_word_of_hyphens) else {
+            from += blocks.len() * BLOCK - WORD_AT_MAX;
+            continue;
+        };
+        let start = (at * BLOCK).saturating_sub(WORD_AT_MAX);
+        let next = (at + 1) * BLOCK;
+        let window = &rest[start..rest.len().min(next + FIXED.len() - 1)];
+        if let Some(hit) = FINDER.find(window) {
+            return Some(from + start + hit);
+        }
+        from += next;
+    }
+}
+
+fn has_word_of_hyphens(block: &[u8; BLOCK]) -> bool {
+    const HYPHENS: u32 = u32::from_ne_bytes(*b"----");
+    let (words, _) = block.as_chunks::<4>();
+    // All of them, without a way out: that is what becomes vector instructions.
+    words.iter().fold(false, |any, word| {
+        any | (u32::from_ne_bytes(*word) == HYPHENS)
+    })
 }
 
 /// What `bytes`, at a place where an end-line of `tid` may begin, turn out to be.
