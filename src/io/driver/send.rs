@@ -249,7 +249,7 @@ impl Io {
     }
 
     /// Submits in the middle of a turn and settles what was sent.
-    fn flush<W: World>(&mut self, world: &mut W) -> io::Result<()> {
+    pub(super) fn flush<W: World>(&mut self, world: &mut W) -> io::Result<()> {
         self.ring.enter(0, None, &mut self.counters)?;
         self.table.clear();
         self.settle(world)
