@@ -238,10 +238,20 @@ pub fn ends_at(bytes: &[u8], size: usize, tid: &[u8]) -> Option<usize> {
 }
 
 /// Where the first fixed part in `bytes` begins.
+#[inline]
+fn find_fixed(bytes: &[u8]) -> Option<usize> {
+    if bytes.len() < LONG {
+        FINDER.find(bytes)
+    } else {
+        find_by_blocks(bytes)
+    }
+}
+
+/// [`find_fixed`] for long ones.
 ///
 /// Seven hyphens hold four at a multiple of four. So a block without such a word of hyphens, which text hardly ever has, is
 /// passed over, some bytes a cycle; only around one that has it `memmem` looks, which compares two bytes of each place.
-fn find_fixed(bytes: &[u8]) -> Option<usize> {
+fn find_by_blocks(bytes: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
         let rest = &bytes[from..];
