@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     baseline::Rounds,
-    fanout, outcome,
+    fanout, outcome, realtime,
     report::{Check, Report, round3},
     round::Load,
     scenario::{Scenario, Section},
@@ -85,7 +85,7 @@ pub(crate) async fn run(
     let sip = stage.sip().ok_or_else(|| {
         Trouble::usage("the sender beside them calls by SIP: --spawn or --target")
     })?;
-    let realtime = before_all_others();
+    let realtime = realtime::process();
     let lasts = beside.lead + traffic.warmup + traffic.steady;
     let neighbour = || Neighbour::start(sip, beside, lasts, &scenario.signalling);
     let alone = neighbour()?.end().await?;
@@ -112,18 +112,6 @@ pub(crate) async fn run(
     report.field("realtime", json!(realtime));
     outcome::conclude(scenario, setting, &outcome::in_order(&rounds), &mut report)?;
     Ok(report)
-}
-
-/// Makes our threads real-time tasks, what they start none. Says whether that was allowed.
-fn before_all_others() -> bool {
-    let chrt = Command::new("chrt")
-        .args(["--all-tasks", "--reset-on-fork", "--fifo", "--pid", "1"])
-        .arg(std::process::id().to_string())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    chrt.is_ok_and(|status| status.success())
 }
 
 /// The sender of large messages, as a process.

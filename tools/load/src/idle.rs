@@ -129,6 +129,7 @@ pub(crate) async fn run(
             seed: setting.seed,
             msrp: link.listens(),
             give_up: None,
+            arrivals: false,
         },
         clock,
         link.asker()?,

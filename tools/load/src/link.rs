@@ -5,7 +5,8 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        mpsc::{self, Receiver, Sender, TryRecvError},
+        atomic::{AtomicU32, Ordering},
+        mpsc::{self, Receiver, TryRecvError},
     },
     thread::JoinHandle,
     time::Duration,
@@ -18,8 +19,10 @@ use crate::{
     clock::{Clock, nanos},
     leg::LegSpec,
     pin,
-    plane::{self, Command, Event, Plane, Settings, Wake},
+    plane::{self, Command, Ended, Event, Orders, Plane, Settings, Wake},
+    post::Post,
     progress::{Progress, Pulse},
+    realtime,
     round::Plan,
     tally::Tally,
     trouble::Trouble,
@@ -35,22 +38,28 @@ const PRIORITY: i32 = -10;
 
 /// Asks the data plane. Cheap to clone.
 pub(crate) struct Asker {
-    commands: Sender<Command>,
+    orders: Arc<Orders>,
     wake: Arc<Wake>,
 }
 
 impl Asker {
     /// Asks for anything.
     pub(crate) fn ask(&self, command: Command) -> Result<(), Trouble> {
-        let gone = |_| Trouble::failed("the data plane has ended");
-        self.commands.send(command).map_err(|_| gone(()))?;
-        self.wake.ring()?;
+        let gone = |Ended| Trouble::failed("the data plane has ended");
+        let due = command.due();
+        self.orders.put(command).map_err(gone)?;
+        self.wake.ring_for(due)?;
         Ok(())
     }
 
     /// Sets up a leg. The answer comes as an event.
     pub(crate) fn leg(&self, spec: LegSpec) -> Result<(), Trouble> {
         self.ask(Command::Leg(Box::new(spec)))
+    }
+
+    /// Lets a request leave at its time. A call has one at a time.
+    pub(crate) fn post(&self, call: u32, post: Post) -> Result<(), Trouble> {
+        self.ask(Command::Post(call, Box::new(post)))
     }
 }
 
@@ -63,6 +72,8 @@ pub(crate) struct Link {
     clock: Clock,
     progress: Progress,
     bell: PipeReader,
+    /// The thread's number in the kernel; 0 before it has begun.
+    tid: Arc<AtomicU32>,
 }
 
 impl Link {
@@ -80,16 +91,20 @@ impl Link {
         let (bell, rings) = io::pipe()?;
         // Full of rings that nobody listens for, it has rung.
         rustix::io::ioctl_fionbio(&rings, true).map_err(io::Error::from)?;
-        let (commands, orders) = mpsc::channel();
+        let (orders, taker) = plane::orders();
         let (answers, events) = mpsc::channel();
         let pulse = Arc::new(Pulse::default());
         let theirs_too = Arc::clone(&pulse);
+        let tid = Arc::new(AtomicU32::new(0));
+        let own_tid = Arc::clone(&tid);
         let thread = std::thread::Builder::new()
             .name("data".to_owned())
             .spawn(move || {
                 if let Some(core) = core {
                     pin::this_thread(core)?;
                 }
+                let number = rustix::thread::gettid().as_raw_nonzero().get();
+                own_tid.store(number.unsigned_abs(), Ordering::Release);
                 // Beside signalling on the same core, what is due comes first. Without the privilege the kernel's slices decide.
                 let _ = setpriority_process(None, PRIORITY);
                 // Made here: what the kernel fills with events stays on one thread.
@@ -98,20 +113,32 @@ impl Link {
                     clock,
                     theirs_too,
                     listener,
-                    (theirs, orders),
+                    (theirs, taker),
                     (rings, answers),
                 )?;
                 plane.run()
             })?;
         Ok(Self {
-            asker: Some(Asker { commands, wake }),
+            asker: Some(Asker { orders, wake }),
             events,
             thread: Some(thread),
             listens,
             clock,
             progress: Progress::new(pulse, clock),
             bell,
+            tid,
         })
+    }
+
+    /// Makes the data plane's thread a real-time task: what is due waits for no slice of another's time to end. Says whether that
+    /// was allowed.
+    pub(crate) async fn put_first(&self) -> bool {
+        loop {
+            match self.tid.load(Ordering::Acquire) {
+                0 => tokio::time::sleep(LOOK).await,
+                tid => return realtime::thread(tid),
+            }
+        }
     }
 
     /// Becomes readable when there are events.
@@ -246,7 +273,7 @@ impl Link {
     pub(crate) fn asker(&self) -> Result<Asker, Trouble> {
         match &self.asker {
             Some(a) => Ok(Asker {
-                commands: a.commands.clone(),
+                orders: Arc::clone(&a.orders),
                 wake: Arc::clone(&a.wake),
             }),
             None => Err(Trouble::failed("the data plane has ended")),
@@ -257,7 +284,7 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         if let Some(asker) = self.asker.take() {
-            drop(asker.commands);
+            drop(asker.orders);
             // With nobody left to ask, waking it ends it. A clone of the asker that is still alive would keep it: then the
             // end of the process does.
             let _ = asker.wake.ring();

@@ -15,6 +15,7 @@
 //! numbers against those that were sent (`order`); a round counts it all (`tally`). That these find what they claim to is
 //! shown with a forwarder that is faulty on purpose (`fault`, `tests/faults.rs`).
 
+mod arrival;
 mod assembly;
 mod baseline;
 mod beside;
@@ -48,8 +49,10 @@ mod out;
 mod outcome;
 mod pin;
 mod plane;
+mod post;
 mod proc;
 mod progress;
+mod realtime;
 mod record;
 mod relay;
 mod report;

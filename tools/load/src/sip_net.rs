@@ -11,17 +11,22 @@ use std::{
     io,
     net::{Shutdown, SocketAddr, TcpStream as StdStream, UdpSocket as StdSocket},
     rc::Rc,
+    sync::Arc,
 };
 
 use ringfork::wire::sip::{Bounds, Frame, Framer};
 use rustix::net::sockopt;
-use tokio::net::UdpSocket;
+use tokio::{io::Interest, net::UdpSocket};
 use tokio_uring::net::{TcpListener, TcpStream};
 
-use crate::slot::Slot;
+use crate::{
+    arrival,
+    clock::{Clock, Nanos, nanos},
+    slot::Slot,
+};
 
-/// What is done with a message that came: its bytes, and where an answer goes.
-pub(crate) type Handler = Rc<dyn Fn(&[u8], &Reply)>;
+/// What is done with a message that came: its bytes, when it came, and where an answer goes.
+pub(crate) type Handler = Rc<dyn Fn(&[u8], Nanos, &Reply)>;
 
 /// The way back to where a message came from.
 #[derive(Clone)]
@@ -54,9 +59,34 @@ impl Reply {
         Self { to, ..self.clone() }
     }
 
+    /// For who sends from another thread; none on a stream, where bytes have their order.
+    pub(crate) fn way(&self) -> Option<Way> {
+        match &self.out {
+            Out::Datagrams(socket) => Some(Way {
+                socket: Arc::clone(&socket.same),
+                to: self.to,
+            }),
+            Out::Stream(_) => None,
+        }
+    }
+
     /// A stream does not lose what it was given.
     pub(crate) fn is_reliable(&self) -> bool {
         matches!(self.out, Out::Stream(_))
+    }
+}
+
+/// Where datagrams leave and to whom, for any thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    socket: Arc<StdSocket>,
+    to: SocketAddr,
+}
+
+impl Way {
+    pub(crate) fn send(&self, bytes: &[u8]) {
+        // Lost, as a datagram may be.
+        let _ = self.socket.send_to(bytes, self.to);
     }
 }
 
@@ -72,6 +102,9 @@ const READ_BYTES: usize = 64 * 1024;
 /// A socket and what it did not take at once.
 struct Datagrams {
     socket: UdpSocket,
+    /// The same socket, for other threads.
+    same: Arc<StdSocket>,
+    clock: Clock,
     waiting: Slot<Option<(Vec<u8>, SocketAddr)>>,
 }
 
@@ -95,13 +128,16 @@ impl Datagrams {
             }
             let mut taken = 0;
             while taken < AT_A_TIME {
-                match self.socket.try_recv_from(&mut buf) {
-                    Ok((n, from)) => {
+                let receive = || arrival::receive(&*self.same, &mut buf);
+                match self.socket.try_io(Interest::READABLE, receive) {
+                    Ok(came) => {
+                        let age = nanos(came.age.unwrap_or_default());
+                        let at = self.clock.now().saturating_sub(age);
                         let reply = Reply {
                             out: Out::Datagrams(Rc::clone(&self)),
-                            to: from,
+                            to: came.from,
                         };
-                        handler(&buf[..n], &reply);
+                        handler(&buf[..came.len], at, &reply);
                     }
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                     // An ICMP message about an earlier datagram of ours: that one is sent again, or times out.
@@ -132,15 +168,26 @@ pub(crate) struct Udp {
 }
 
 impl Udp {
-    /// Binds to `at` and hands each datagram to `handler`.
-    pub(crate) fn bind(at: SocketAddr, handler: Handler) -> io::Result<Self> {
+    /// Binds to `at` and hands each datagram to `handler`, with the kernel's time of its arrival if that is asked for, else
+    /// with that of its being read.
+    pub(crate) fn bind(
+        at: SocketAddr,
+        clock: Clock,
+        arrivals: bool,
+        handler: Handler,
+    ) -> io::Result<Self> {
         let socket = StdSocket::bind(at)?;
+        if arrivals {
+            arrival::note(&socket)?;
+        }
         // As much as the system allows: what is lost in spite of it is sent again.
         let _ = sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BYTES);
         socket.set_nonblocking(true)?;
         let local = socket.local_addr()?;
         let socket = Rc::new(Datagrams {
+            same: Arc::new(socket.try_clone()?),
             socket: UdpSocket::from_std(socket)?,
+            clock,
             waiting: Slot::new(),
         });
         let stopping = Rc::new(Cell::new(false));
@@ -180,13 +227,13 @@ pub(crate) struct Tcp {
 }
 
 impl Tcp {
-    pub(crate) fn connect(to: SocketAddr, handler: Handler) -> io::Result<Self> {
+    pub(crate) fn connect(to: SocketAddr, clock: Clock, handler: Handler) -> io::Result<Self> {
         let stream = StdStream::connect(to)?;
         stream.set_nodelay(true)?;
-        Ok(Self::over(TcpStream::from_std(stream), to, handler))
+        Ok(Self::over(TcpStream::from_std(stream), to, clock, handler))
     }
 
-    fn over(stream: TcpStream, peer: SocketAddr, handler: Handler) -> Self {
+    fn over(stream: TcpStream, peer: SocketAddr, clock: Clock, handler: Handler) -> Self {
         let stream = Rc::new(stream);
         let out = Slot::new();
         let reply = Reply {
@@ -206,7 +253,7 @@ impl Tcp {
                     Ok(_) | Err(_) => break,
                 }
                 buf.clear();
-                if !take_frames(&mut framer, &mut have, &handler, &r) {
+                if !take_frames(&mut framer, &mut have, clock.now(), &handler, &r) {
                     let _ = s.shutdown(Shutdown::Both);
                     break;
                 }
@@ -232,13 +279,19 @@ impl Tcp {
 }
 
 /// Hands over the whole messages at the front; false if there can be no more.
-fn take_frames(framer: &mut Framer, have: &mut Vec<u8>, handler: &Handler, r: &Reply) -> bool {
+fn take_frames(
+    framer: &mut Framer,
+    have: &mut Vec<u8>,
+    now: Nanos,
+    handler: &Handler,
+    r: &Reply,
+) -> bool {
     let mut taken = 0;
     let good = loop {
         match framer.frame(&have[taken..]) {
             Frame::More => break true,
             Frame::Message { len, .. } => {
-                handler(&have[taken..taken + len], r);
+                handler(&have[taken..taken + len], now, r);
                 taken += len;
             }
             Frame::KeepAlive { len, ping } => {
@@ -261,7 +314,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn bind(at: SocketAddr, handler: Handler) -> io::Result<Self> {
+    pub(crate) fn bind(at: SocketAddr, clock: Clock, handler: Handler) -> io::Result<Self> {
         let listener = TcpListener::bind(at)?;
         let local = listener.local_addr()?;
         let stopping = Rc::new(Cell::new(false));
@@ -274,7 +327,7 @@ impl Listener {
                 }
                 // Without it answers are late, not wrong.
                 let _ = stream.set_nodelay(true);
-                open.push(Tcp::over(stream, peer, Rc::clone(&handler)));
+                open.push(Tcp::over(stream, peer, clock, Rc::clone(&handler)));
             }
             open.iter().for_each(Tcp::stop);
         });

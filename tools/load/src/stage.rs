@@ -219,6 +219,7 @@ impl<'a> Stage<'a> {
                 seed: setting.seed,
                 msrp: self.link.listens(),
                 give_up: None,
+                arrivals: false,
             },
             self.clock,
             self.link.asker()?,

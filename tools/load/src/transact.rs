@@ -71,6 +71,14 @@ impl Served {
     }
 }
 
+/// What kind of request it is.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Asks {
+    pub(crate) is_invite: bool,
+    /// It is sent by somebody else, so much later; none: at once.
+    pub(crate) held: Option<Nanos>,
+}
+
 /// All transactions of the run, both directions.
 pub(crate) struct Transactions {
     clock: Clock,
@@ -96,7 +104,7 @@ impl Transactions {
         to: &Reply,
         branch: &str,
         request: Vec<u8>,
-        is_invite: bool,
+        asks: Asks,
     ) -> Option<Vec<u8>> {
         let finals = Slot::new();
         let key = branch.as_bytes().to_vec();
@@ -107,7 +115,7 @@ impl Transactions {
                 provisional: false,
             },
         );
-        let answer = self.wait(to, &key, &request, is_invite, &finals).await;
+        let answer = self.wait(to, &key, &request, asks, &finals).await;
         self.pending.borrow_mut().remove(&key);
         answer
     }
@@ -117,17 +125,22 @@ impl Transactions {
         to: &Reply,
         key: &[u8],
         request: &[u8],
-        is_invite: bool,
+        asks: Asks,
         finals: &Slot<Vec<u8>>,
     ) -> Option<Vec<u8>> {
-        let start = self.clock.now();
+        let Asks { is_invite, held } = asks;
+        let start = self.clock.now() + held.unwrap_or(0);
         let mut interval = T1;
-        to.send(request);
+        // Before it has left, nobody waits for its answer.
+        let mut before = Duration::from_nanos(held.unwrap_or(0));
+        if held.is_none() {
+            to.send(request);
+        }
         loop {
+            let longest = before + interval.min(self.give_up);
+            before = Duration::ZERO;
             // Dropping this wait drops no operation: it waits for a slot.
-            if let Ok(answer) =
-                tokio::time::timeout(interval.min(self.give_up), finals.take()).await
-            {
+            if let Ok(answer) = tokio::time::timeout(longest, finals.take()).await {
                 return Some(answer);
             }
             let rings = is_invite

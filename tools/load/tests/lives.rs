@@ -130,6 +130,8 @@ fn what_happened_is_counted() {
         "setup_us",
         "session_request_delay_us",
         "session_disconnect_delay_us",
+        "signalling_lag_us",
+        "signalling_wait_us",
         "delivery_us",
         "delivery_in_new_sessions_us",
     ] {

@@ -1,6 +1,6 @@
 //! A small io_uring reactor of the baseline's own: multishot accept and receive with provided buffers, vectored sends straight
-//! from what was received. It knows connections by number and bytes by [`Piece`]; who gets what is not its business. The one
-//! file of this tool with `unsafe`: the kernel's interface is pointers.
+//! from what was received. It knows connections by number and bytes by [`Piece`]; who gets what is not its business. One of
+//! two files of this tool with `unsafe` (`arrival` is the other): the kernel's interface is pointers.
 //!
 //! # Who owns what while the kernel works
 //!

@@ -13,6 +13,8 @@ pub(crate) enum Deed {
     Race(u16, u16, Words),
     /// A device whose call was hung up closes its side of the connection, as a phone would, and reads what still comes.
     Part(u16),
+    /// Signalling's request that waits for its time leaves.
+    Post,
     /// Nobody's: signalling wants to be told that it is time, more exactly than its own timers can.
     Ring,
 }

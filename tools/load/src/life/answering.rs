@@ -54,6 +54,7 @@ pub(crate) async fn run(
     let scene = Scene::open(scenario, setting, sessions, super::GIVE_UP, &mut report).await?;
     scene.peers.register().await?;
     let before = scene.metrics();
+    scene.peers.take_waited();
     let length = nanos(traffic.warmup) + nanos(traffic.steady);
     let mut tallies = Vec::new();
     for round in 0..traffic.rounds {
@@ -89,7 +90,8 @@ pub(crate) async fn run(
         cast::hang_up(&courses).await?;
     }
     told::server_teardown(before.as_deref(), scene.metrics().as_deref(), &mut report);
-    let census = scene.census.replace(super::census::Census::new());
+    let mut census = scene.census.replace(super::census::Census::new());
+    census.waited = scene.peers.take_waited();
     scene.close(&mut report).await?;
     told::conclude(scenario, setting, tallies, load, &census, &mut report)?;
     Ok(report)

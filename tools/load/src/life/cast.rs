@@ -3,7 +3,7 @@
 use std::{future::Future, rc::Rc, time::Duration};
 
 use super::{act::Act, course::Course, scene::Scene, script::Line};
-use crate::{clock::Nanos, trouble::Trouble, ua::in_turn};
+use crate::{clock::Nanos, post::Departure, trouble::Trouble, ua::in_turn};
 
 /// Sets up calls `first..first + users`, of users 0 and up, and returns them.
 pub(crate) async fn set_up(
@@ -15,8 +15,8 @@ pub(crate) async fn set_up(
         .map(|user| Course::new(scene, first + user, user))
         .collect();
     each(&courses, |course| async move {
-        let now = course.now();
-        course.set_up(now).await.map(|_| ())
+        let now = Departure::at(course.now());
+        course.set_up(&now).await.map(|_| ())
     })
     .await?;
     let census = scene.census.borrow();

@@ -46,6 +46,8 @@ pub(crate) struct Census {
     pub(crate) wrong_reason: u64,
     /// How late INVITEs were sent.
     pub(crate) lag: Latency,
+    /// How long messages waited for us after they had come.
+    pub(crate) waited: Latency,
     /// What went wrong, for people.
     findings: Vec<String>,
 }
@@ -69,6 +71,7 @@ impl Census {
             nobody_stayed: 0,
             wrong_reason: 0,
             lag: Latency::new(),
+            waited: Latency::new(),
             findings: Vec::new(),
         }
     }
@@ -137,6 +140,7 @@ impl Census {
             ("session_disconnect_delay_us", &self.disconnect_delay),
             ("dismissal_us", &self.dismissal),
             ("signalling_lag_us", &self.lag),
+            ("signalling_wait_us", &self.waited),
         ] {
             report.times(name, times);
         }

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     clock::{Nanos, nanos},
     leg::Role,
+    post::Departure,
     report::Report,
     round::Load,
     scenario::Scenario,
@@ -51,6 +52,9 @@ pub(crate) struct Chat {
 /// How long a call may take beside its hold, for the number of users that it takes to have one free at any time.
 const SPARE: Duration = Duration::from_secs(3);
 
+/// INVITEs are written so long before they are due, and leave at their times however busy signalling is then.
+const AHEAD: Nanos = 20_000_000;
+
 /// Runs it.
 pub(crate) async fn run(
     scenario: &Scenario,
@@ -74,6 +78,7 @@ pub(crate) async fn run(
     scene.peers.register().await?;
     let courses = cast::set_up(&scene, 0, standing).await?;
     scene.census.replace(Census::new());
+    scene.peers.take_waited();
 
     let mut dice = Dice::new(setting.seed, "day");
     let answers = script::answerers(&chat.mix, standing, traffic.devices, &mut dice);
@@ -103,6 +108,7 @@ pub(crate) async fn run(
         tallies.push(scene.finish().await?);
     }
     let mut census = scene.census.replace(Census::new());
+    census.waited = scene.peers.take_waited();
     cast::hang_up(&courses).await?;
     census.add_faults(&scene.census.borrow());
     if chat.churn.per_s > 0.0 {
@@ -145,9 +151,10 @@ impl Churner {
             let call = self.next_call;
             self.next_call += 1;
             let at = start + after;
-            self.scene.until(at).await?;
-            let late = self.scene.clock.now().saturating_sub(at);
-            self.scene.census.borrow_mut().lag.record(late);
+            match self.scene.peers.write_ahead() {
+                true => self.scene.doze_until(at.saturating_sub(AHEAD)).await,
+                false => self.scene.until(at).await?,
+            }
             let user = self.users.borrow_mut().pop_front();
             let Some(user) = user else {
                 let mut census = self.scene.census.borrow_mut();
@@ -217,7 +224,13 @@ struct Life {
 
 impl Life {
     async fn live(&self, script: &[(Nanos, super::act::Deed)]) -> Result<(), Trouble> {
-        if !self.course.set_up(self.at).await? {
+        let departure = Departure::at(self.at);
+        let stands = self.course.set_up(&departure).await?;
+        if let Some(left) = departure.left() {
+            let late = left.saturating_sub(self.at);
+            self.scene.census.borrow_mut().lag.record(late);
+        }
+        if !stands {
             return Ok(());
         }
         // Nobody can speak before the session stands; from then on times are fixed.
@@ -235,7 +248,7 @@ impl Life {
         if let Some((after, _)) = answer {
             self.course.settle(stands + after, self.patience).await?;
         }
-        self.scene.until(stands + self.hold).await?;
+        self.scene.doze_until(stands + self.hold).await;
         self.course.be_quiet(self.patience).await?;
         self.course.hang_up().await
     }

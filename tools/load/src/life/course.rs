@@ -4,7 +4,7 @@
 use std::{rc::Rc, time::Duration};
 
 use super::{board::Entry, scene::Scene};
-use crate::{clock::Nanos, plane::Command, trouble::Trouble};
+use crate::{clock::Nanos, plane::Command, post::Departure, trouble::Trouble};
 
 /// How long all legs of a call may take until their connections are there, and how long devices may wait for their BYEs
 /// when the caller has hung up.
@@ -34,9 +34,10 @@ impl Course {
         self.scene.clock.now()
     }
 
-    /// Sets it up: INVITE, meant for `at`, to the last leg's connection. False if it came to nothing, which is counted.
-    pub(crate) async fn set_up(&self, at: Nanos) -> Result<bool, Trouble> {
-        if !self.invite(at).await {
+    /// Sets it up: from the INVITE to the last leg's connection. False if it came to nothing, which is counted.
+    pub(crate) async fn set_up(&self, departure: &Departure) -> Result<bool, Trouble> {
+        let at = departure.at;
+        if !self.invite(departure).await {
             self.scene.forget(self.call)?;
             return Ok(false);
         }
@@ -48,11 +49,11 @@ impl Course {
     }
 
     /// From INVITE to ACK.
-    async fn invite(&self, at: Nanos) -> bool {
-        let (scene, call) = (&self.scene, self.call);
+    async fn invite(&self, departure: &Departure) -> bool {
+        let (scene, call, at) = (&self.scene, self.call, departure.at);
         scene.watch_call(call);
-        let start = self.now();
-        let answer = scene.peers.call(call, self.user).await;
+        let answer = scene.peers.call(call, self.user, departure).await;
+        let start = departure.left().unwrap_or(at);
         let mut census = scene.census.borrow_mut();
         census.attempts += 1;
         match answer {
@@ -96,8 +97,11 @@ impl Course {
     /// lasts.
     pub(crate) async fn settle(&self, at: Nanos, patience: Duration) -> Result<(), Trouble> {
         let (scene, call) = (&self.scene, self.call);
-        scene.until(at).await?;
-        if !scene.when(call, patience, |e| e.active.is_some()).await {
+        let left = Duration::from_nanos(at.saturating_sub(scene.clock.now()));
+        if !scene
+            .when(call, left + patience, |e| e.active.is_some())
+            .await
+        {
             return Ok(());
         }
         let others = usize::from(scene.devices) - 1;

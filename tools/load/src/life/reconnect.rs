@@ -7,6 +7,7 @@ use super::{answering::LEAD, cast, census::Census, course::Course, scene::Scene,
 use crate::{
     clock::{Nanos, nanos},
     hist::Latency,
+    post::Departure,
     report::Report,
     round::Load,
     scenario::Scenario,
@@ -88,7 +89,7 @@ async fn stand_again(
                     scene.peers.trouble(format!("user {user}: {e}"));
                 }
             }
-            course.set_up(cut).await.map(|_| ())
+            course.set_up(&Departure::at(cut)).await.map(|_| ())
         }
     })
     .await?;

@@ -116,6 +116,9 @@ impl Scene {
             })?,
             setting.own_core(),
         )?;
+        // On a core of its own; elsewhere it would take whatever core others work on, the server's too.
+        let realtime = setting.own_core().is_some() && link.put_first().await;
+        report.field("realtime", json!(realtime));
         let peers = Peers::start(
             PeersOptions {
                 server: sip,
@@ -126,6 +129,7 @@ impl Scene {
                 seed: setting.seed,
                 msrp: link.listens(),
                 give_up: Some(give_up),
+                arrivals: true,
             },
             clock,
             link.asker()?,
@@ -215,6 +219,14 @@ impl Scene {
         })?;
         alarm.take().await;
         Ok(())
+    }
+
+    /// Waits until about `at`, to the millisecond, and costs the data plane nothing.
+    pub(crate) async fn doze_until(&self, at: Nanos) {
+        let left = at.saturating_sub(self.clock.now());
+        if left > 0 {
+            tokio::time::sleep(Duration::from_nanos(left)).await;
+        }
     }
 
     /// Begins to write down what happens to a call.

@@ -245,9 +245,11 @@ mod tests {
                 .filter(|l| l.session == session)
                 .filter_map(|l| match l.deed {
                     Deed::Say(Role::Device(d), _) => Some(d),
-                    Deed::Say(Role::Sender, _) | Deed::Race(..) | Deed::Part(_) | Deed::Ring => {
-                        None
-                    }
+                    Deed::Say(Role::Sender, _)
+                    | Deed::Race(..)
+                    | Deed::Part(_)
+                    | Deed::Post
+                    | Deed::Ring => None,
                 })
                 .collect();
             who.dedup();

@@ -13,6 +13,7 @@ use crate::{
         act::{Act, Deed},
         talk::{base, device_and_nth},
     },
+    post::Post,
     voice::{Voice, Words},
 };
 
@@ -22,6 +23,16 @@ impl Plane {
             s.talk.pending += 1;
         }
         self.acts.ask(act);
+    }
+
+    /// Keeps a request until its time.
+    pub(super) fn hold(&mut self, call: u32, post: Post) {
+        self.acts.ask(Act {
+            at: post.departure.at,
+            session: call,
+            deed: Deed::Post,
+        });
+        self.posts.insert(call, post);
     }
 
     /// Does what is due.
@@ -35,6 +46,12 @@ impl Plane {
                 Deed::Part(device) => {
                     self.part(act.session, device);
                     [None, None]
+                }
+                Deed::Post => {
+                    if let Some(post) = self.posts.remove(&act.session) {
+                        post.leave(self.clock.now());
+                    }
+                    continue;
                 }
                 Deed::Ring => {
                     self.tell(Event::Rang(act.at));

@@ -9,6 +9,7 @@
 mod apart;
 mod legs;
 mod lives;
+mod orders;
 mod rounds;
 mod wake;
 
@@ -18,20 +19,19 @@ use std::{
     io::{self, ErrorKind, PipeWriter, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     num::NonZeroU64,
-    sync::{
-        Arc,
-        mpsc::{Receiver, Sender as Queue},
-    },
+    sync::{Arc, mpsc::Sender as Queue},
     time::Duration,
 };
 
 use apart::ApartTally;
+use orders::Taker;
+pub(crate) use orders::{Ended, Orders, orders};
 pub(crate) use wake::Wake;
 
 use crate::{
     body::{Bodies, Padding},
     chunks::Chunking,
-    clock::{Clock, Nanos},
+    clock::{Clock, Nanos, nanos},
     device::{Arrivals, Device},
     epoll::{Interest, Poller, Ready},
     leg::{LegSpec, Role},
@@ -41,6 +41,7 @@ use crate::{
     },
     names,
     out::Out,
+    post::Post,
     progress::Pulse,
     round::{self, Load, Plan, Round},
     sender::Sender,
@@ -70,6 +71,8 @@ pub(crate) enum Command {
     Close,
     /// Do this at its time, during a scripted round.
     Act(Act),
+    /// Send a call's request at its time.
+    Post(u32, Box<Post>),
     /// Say when a session has done all that it was asked to and nothing is under way: [`Event::Quiet`], from which on its
     /// connections may end.
     Watch(u32),
@@ -81,6 +84,34 @@ pub(crate) enum Command {
     Cut(Vec<u32>),
     /// Nothing more will be asked for in this scripted round.
     Finish,
+}
+
+impl Command {
+    /// By when the data plane has to know.
+    pub(crate) fn due(&self) -> Nanos {
+        match self {
+            Self::Act(act) => act.at,
+            Self::Post(_, post) => post.departure.at,
+            // Before the next connection ends, so before it looks at any.
+            Self::Ending(_) => Nanos::MAX,
+            Self::Leg(_)
+            | Self::Run(_)
+            | Self::Close
+            | Self::Watch(_)
+            | Self::Leave(_)
+            | Self::Cut(_)
+            | Self::Finish => 0,
+        }
+    }
+}
+
+/// Whether something was asked for, and whether it still can be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asked {
+    Nothing,
+    Something,
+    /// Nobody can ask any more.
+    Gone,
 }
 
 /// What the data plane has to say.
@@ -174,7 +205,9 @@ pub(crate) struct Plane {
     poller: Poller,
     listener: TcpListener,
     wake: Arc<Wake>,
-    commands: Receiver<Command>,
+    commands: Taker,
+    /// Where they are while they are carried out.
+    asked: Vec<Command>,
     events: Queue<Event>,
     /// Where a byte says that there are events, and whether one has to.
     bell: PipeWriter,
@@ -189,6 +222,8 @@ pub(crate) struct Plane {
     round: Option<Round>,
     /// What a scripted round still has to do.
     acts: Acts,
+    /// Requests that leave at their times, by call.
+    posts: BTreeMap<u32, Post>,
     /// Sessions that are to be quiet.
     watched: BTreeSet<u32>,
     tally: Tally,
@@ -207,7 +242,7 @@ impl Plane {
         clock: Clock,
         pulse: Arc<Pulse>,
         listener: TcpListener,
-        (wake, commands): (Arc<Wake>, Receiver<Command>),
+        (wake, commands): (Arc<Wake>, Taker),
         (bell, events): (PipeWriter, Queue<Event>),
     ) -> io::Result<Self> {
         // A sleep shall end when it was asked to, not up to 50 µs later, as the kernel may else have it.
@@ -225,6 +260,7 @@ impl Plane {
             listener,
             wake,
             commands,
+            asked: Vec::new(),
             events,
             bell,
             told: Cell::new(false),
@@ -235,6 +271,7 @@ impl Plane {
             padding,
             round: None,
             acts: Acts::default(),
+            posts: BTreeMap::new(),
             watched: BTreeSet::new(),
             tally: Tally::new(0..0),
             apart: ApartTally::new(Tally::new(0..0)),
@@ -247,21 +284,32 @@ impl Plane {
     /// Runs until the other side of its queues has gone.
     pub(crate) fn run(mut self) -> io::Result<()> {
         loop {
-            let timeout = self.timeout();
+            let mut timeout = self.timeout();
+            self.wake.will_sleep(self.wakes_at(timeout));
+            match self.obey() {
+                Asked::Gone => return Ok(()),
+                // It may be due before what there was.
+                Asked::Something => timeout = self.timeout().into_iter().chain(timeout).min(),
+                Asked::Nothing => {}
+            }
+            self.ring_bell()?;
             let n = self.poller.wait(timeout)?;
+            self.wake.is_awake();
+            // Before what has come: it may have been asked to expect it.
+            if self.obey() == Asked::Gone {
+                return Ok(());
+            }
             for i in 0..n {
                 let ready = self.poller.ready(i);
                 match ready.token {
-                    WAKE => {
-                        if !self.obey()? {
-                            return Ok(());
-                        }
-                    }
+                    WAKE => self.wake.heard()?,
                     LISTENER => self.accept()?,
                     _ => {
                         self.serve(ready);
                         // A turn over connections with much to read is longer than a send may be late.
-                        self.send_due(self.clock.now());
+                        let now = self.clock.now();
+                        self.send_due(now);
+                        self.do_due(now);
                     }
                 }
             }
@@ -270,14 +318,24 @@ impl Plane {
                 rustix::thread::sched_yield();
             }
             self.keep_time();
-            if self.told.take() {
-                match (&self.bell).write(&[1]) {
-                    // Full: it has been rung and not been heard yet.
-                    Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
-                    Ok(_) | Err(_) => {}
-                }
+        }
+    }
+
+    /// Says that there are events, if there are.
+    fn ring_bell(&self) -> io::Result<()> {
+        if self.told.take() {
+            match (&self.bell).write(&[1]) {
+                // Full: it has been rung and not been heard yet.
+                Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
+                Ok(_) | Err(_) => {}
             }
         }
+        Ok(())
+    }
+
+    /// When a wait that begins now and lasts so long ends by itself.
+    fn wakes_at(&self, timeout: Option<Duration>) -> Nanos {
+        timeout.map_or(Nanos::MAX, |t| self.clock.now() + nanos(t))
     }
 
     /// How long the loop may sleep.
@@ -289,41 +347,53 @@ impl Plane {
         }
     }
 
-    /// Carries out what has been asked for; false once nobody can ask any more.
-    fn obey(&mut self) -> io::Result<bool> {
-        self.wake.heard()?;
-        loop {
-            match self.commands.try_recv() {
-                Ok(Command::Leg(spec)) => self.set_up(*spec),
-                Ok(Command::Run(plan)) => self.begin(*plan),
-                Ok(Command::Close) => {
-                    self.conns.clear();
-                    self.free.clear();
-                    self.sessions.clear();
-                    self.awaited.clear();
-                    self.watched.clear();
-                    self.acts.clear();
-                    self.tell(Event::Closed);
+    /// Carries out what has been asked for.
+    fn obey(&mut self) -> Asked {
+        let mut commands = std::mem::take(&mut self.asked);
+        let is_open = self.commands.take(&mut commands);
+        let asked = match (is_open, commands.is_empty()) {
+            (false, _) => Asked::Gone,
+            (true, true) => Asked::Nothing,
+            (true, false) => Asked::Something,
+        };
+        for command in commands.drain(..) {
+            self.carry_out(command);
+        }
+        self.asked = commands;
+        asked
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Leg(spec) => self.set_up(*spec),
+            Command::Run(plan) => self.begin(*plan),
+            Command::Close => {
+                self.conns.clear();
+                self.free.clear();
+                self.sessions.clear();
+                self.awaited.clear();
+                self.watched.clear();
+                self.acts.clear();
+                self.posts.clear();
+                self.tell(Event::Closed);
+            }
+            Command::Act(act) => self.ask(act),
+            Command::Post(call, post) => self.hold(call, *post),
+            Command::Watch(session) => {
+                self.watched.insert(session);
+                self.look_at(session);
+            }
+            Command::Ending(session) => {
+                if let Some(s) = self.sessions.get_mut(session as usize) {
+                    s.talk.is_ending = true;
                 }
-                Ok(Command::Act(act)) => self.ask(act),
-                Ok(Command::Watch(session)) => {
-                    self.watched.insert(session);
-                    self.look_at(session);
+            }
+            Command::Leave(session) => self.leave(session),
+            Command::Cut(sessions) => self.cut(&sessions),
+            Command::Finish => {
+                if let Some(round) = &mut self.round {
+                    round.finished = true;
                 }
-                Ok(Command::Ending(session)) => {
-                    if let Some(s) = self.sessions.get_mut(session as usize) {
-                        s.talk.is_ending = true;
-                    }
-                }
-                Ok(Command::Leave(session)) => self.leave(session),
-                Ok(Command::Cut(sessions)) => self.cut(&sessions),
-                Ok(Command::Finish) => {
-                    if let Some(round) = &mut self.round {
-                        round.finished = true;
-                    }
-                }
-                Err(std::sync::mpsc::TryRecvError::Empty) => return Ok(true),
-                Err(std::sync::mpsc::TryRecvError::Disconnected) => return Ok(false),
             }
         }
     }

@@ -1,8 +1,9 @@
-//! What wakes the data plane: an eventfd that is written once, however much is asked before it looks.
+//! What wakes the data plane: an eventfd that is written once, however much is asked before it looks, and not at all for what
+//! it will see in time by itself. Woken for each thing that is asked, it would take the core from who asks, each time.
 
 use std::{
     io,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
 };
 
 use rustix::{
@@ -10,11 +11,15 @@ use rustix::{
     fd::OwnedFd,
 };
 
+use crate::clock::Nanos;
+
 /// Says that there are commands.
 pub(crate) struct Wake {
     fd: OwnedFd,
     /// It has been rung and not been heard yet.
     rung: AtomicBool,
+    /// When it wakes by itself; the end of time if it does not, 0 while it is awake.
+    sleeps_until: AtomicU64,
 }
 
 impl Wake {
@@ -22,7 +27,28 @@ impl Wake {
         Ok(Self {
             fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             rung: AtomicBool::new(false),
+            sleeps_until: AtomicU64::new(0),
         })
+    }
+
+    /// To be called before it looks for the last time: who asks later finds this, or has been seen.
+    pub(crate) fn will_sleep(&self, until: Nanos) {
+        self.sleeps_until.store(until, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// From now on it looks before it sleeps.
+    pub(crate) fn is_awake(&self) {
+        self.sleeps_until.store(0, Ordering::SeqCst);
+    }
+
+    /// To be called behind what is asked for and due at `due`: rings unless the sleeper looks in time by itself.
+    pub(crate) fn ring_for(&self, due: Nanos) -> io::Result<()> {
+        fence(Ordering::SeqCst);
+        match due < self.sleeps_until.load(Ordering::SeqCst) {
+            true => self.ring(),
+            false => Ok(()),
+        }
     }
 
     /// Readable from [`Wake::ring`] to [`Wake::heard`].
@@ -38,7 +64,7 @@ impl Wake {
         Ok(())
     }
 
-    /// To be called before looking: what was announced by rings until now is there, and later ones ring again.
+    /// To be called before looking: what was announced by rings until then is there, and later ones ring again.
     pub(crate) fn heard(&self) -> io::Result<()> {
         let mut count = [0; 8];
         rustix::io::read(&self.fd, &mut count)?;
@@ -65,5 +91,30 @@ mod tests {
         wake.ring().unwrap();
         wake.ring().unwrap();
         assert_eq!(count().unwrap(), 1);
+    }
+
+    #[test]
+    fn nobody_is_woken_for_what_he_will_see_in_time() {
+        let wake = Wake::new().unwrap();
+        let is_rung = || {
+            let is = rustix::io::read(wake.fd(), &mut [0; 8]).is_ok();
+            wake.rung.store(false, Ordering::Relaxed);
+            is
+        };
+        for (asleep, due, rings) in [
+            (Some(100), 0, true),
+            (Some(100), 99, true),
+            (Some(100), 100, false),
+            (Some(Nanos::MAX), 100, true),
+            (Some(Nanos::MAX), Nanos::MAX, false),
+            (None, 0, false),
+        ] {
+            match asleep {
+                Some(until) => wake.will_sleep(until),
+                None => wake.is_awake(),
+            }
+            wake.ring_for(due).unwrap();
+            assert_eq!(is_rung(), rings, "{asleep:?} {due}");
+        }
     }
 }

@@ -21,16 +21,19 @@ use crate::{
 /// A request that came.
 struct Came<'a> {
     request: &'a Message<'a>,
+    at: Nanos,
     key: Option<Key>,
     reply: &'a Reply,
 }
 
 impl World {
-    /// A message came to one of our sides.
-    pub(super) fn take(self: &Rc<Self>, side: Side, bytes: &[u8], reply: &Reply) {
+    /// A message came to one of our sides, at `at`.
+    pub(super) fn take(self: &Rc<Self>, side: Side, bytes: &[u8], at: Nanos, reply: &Reply) {
         if bytes.is_empty() {
             return;
         }
+        let waited = self.clock.now().saturating_sub(at);
+        self.waited.borrow_mut().record(waited);
         let message = match Message::parse(bytes) {
             Ok(m) => m,
             Err(e) => return self.trouble(format!("unreadable message: {e:?}")),
@@ -54,6 +57,7 @@ impl World {
                 }
                 let came = Came {
                     request: &message,
+                    at,
                     key,
                     reply,
                 };
@@ -88,7 +92,7 @@ impl World {
                 Ok(())
             }
             (Method::Bye, Side::Device) => {
-                let known = self.device_hung_up(call_id, Bye::of(request, self.clock.now()));
+                let known = self.device_hung_up(call_id, Bye::of(request, came.at));
                 answer(if known { 200 } else { 481 })
             }
             (Method::Bye, Side::Caller) => {

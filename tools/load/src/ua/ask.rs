@@ -12,8 +12,10 @@ use crate::{
     clock::Nanos,
     leg::{LegSpec, Role},
     media, names,
+    post::{Departure, Post},
     sip_net::Reply,
     sip_text::{self, Dialog, Ids},
+    transact::Asks,
     trouble::Trouble,
 };
 
@@ -81,13 +83,19 @@ impl World {
             binding,
         )?;
         self.transactions
-            .ask(&place.to_server, &branch, request, false)
+            .ask(&place.to_server, &branch, request, Asks::default())
             .await
             .ok_or_else(|| Refusal::silence("REGISTER"))
     }
 
-    /// Calls a user. Returns when the 200 came and when the ACK was sent.
-    pub(super) async fn call(&self, call: u32, user: u32) -> Result<(Nanos, Nanos), Refusal> {
+    /// Calls a user. Returns when the 200 came and when the ACK was sent. Where the departure is still to come, the data plane
+    /// sends the INVITE; over a stream it leaves at once.
+    pub(super) async fn call(
+        &self,
+        call: u32,
+        user: u32,
+        departure: &Departure,
+    ) -> Result<(Nanos, Nanos), Refusal> {
         let place = self.place(Side::Caller)?;
         let style = self.options.style.media;
         let path = self.path(call, user, Role::Sender);
@@ -112,9 +120,26 @@ impl World {
         };
         let request = sip_text::invite(place.here, &ids, &callee, &contact, &sdp)?;
         self.begin_call(call, Call::of(user, call_id.clone()));
+        let now = self.clock.now();
+        let way = place.to_server.way().filter(|_| departure.at > now);
+        let asks = Asks {
+            is_invite: true,
+            held: way.is_some().then(|| departure.at - now),
+        };
+        match way {
+            Some(way) => self.legs.post(
+                call,
+                Post {
+                    departure: departure.clone(),
+                    way,
+                    bytes: request.clone(),
+                },
+            )?,
+            None => departure.leaves(now),
+        }
         let answer = self
             .transactions
-            .ask(&place.to_server, &branch, request, true)
+            .ask(&place.to_server, &branch, request, asks)
             .await
             .ok_or_else(|| Refusal::silence("INVITE"))?;
         let answered = self.clock.now();
@@ -192,7 +217,10 @@ impl World {
         )?;
         let start = self.clock.now();
         let way = self.towards(place, &dialog);
-        let answer = self.transactions.ask(&way, &branch, request, false).await;
+        let answer = self
+            .transactions
+            .ask(&way, &branch, request, Asks::default())
+            .await;
         let took = self.clock.now() - start;
         read(&answer.ok_or_else(|| Refusal::silence("BYE"))?, "BYE")?;
         Ok(Some(took))

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use ringfork::wire::sip::{Message, Name, Reason};
 
 use super::{Call, Peers, Refusal, World};
-use crate::clock::Nanos;
+use crate::{clock::Nanos, hist::Latency, post::Departure};
 
 /// A BYE that reached a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,8 +56,24 @@ impl Peers {
 
     /// Calls a user: INVITE, 200, ACK. Returns when the 200 came and when the ACK went. `call` is a number that no other call
     /// of the run has; a user has one call at a time.
-    pub(crate) async fn call(&self, call: u32, user: u32) -> Result<(Nanos, Nanos), Refusal> {
-        self.0.call(call, user).await
+    pub(crate) async fn call(
+        &self,
+        call: u32,
+        user: u32,
+        departure: &Departure,
+    ) -> Result<(Nanos, Nanos), Refusal> {
+        self.0.call(call, user, departure).await
+    }
+
+    /// Whether an INVITE can be written before its time, to leave at it.
+    pub(crate) fn write_ahead(&self) -> bool {
+        let callers = self.0.callers.get();
+        callers.is_some_and(|place| place.to_server.way().is_some())
+    }
+
+    /// How long what came waited until it was read, since this was last asked.
+    pub(crate) fn take_waited(&self) -> Latency {
+        self.0.waited.replace(Latency::new())
     }
 
     /// Hangs up. Returns how long the answer to BYE took.

@@ -12,7 +12,7 @@ mod refusal;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     future::Future,
     net::{IpAddr, SocketAddr},
     ops::Range,
@@ -31,6 +31,7 @@ use crate::{
     leg::Role,
     link::Asker,
     media::MediaStyle,
+    post::Departure,
     report::Check,
     sip_text::{Dialog, Transport},
     transact::Transactions,
@@ -88,6 +89,8 @@ pub(crate) struct PeersOptions {
     pub(crate) msrp: SocketAddr,
     /// After which a request without an answer has failed: 64·T1 if none.
     pub(crate) give_up: Option<Duration>,
+    /// Whether the kernel is asked when each datagram came; else it came when it was read.
+    pub(crate) arrivals: bool,
 }
 
 /// Requests under way at a time.
@@ -110,14 +113,16 @@ struct World {
     branches: Cell<u64>,
     /// The last CSeq of each device's REGISTERs.
     cseqs: RefCell<BTreeMap<(u32, u16), u32>>,
-    calls: RefCell<BTreeMap<u32, Call>>,
+    calls: RefCell<HashMap<u32, Call>>,
     /// The call that each user has, and the one behind each Call-ID of a caller's.
-    current: RefCell<BTreeMap<u32, u32>>,
-    by_call_id: RefCell<BTreeMap<Vec<u8>, u32>>,
+    current: RefCell<HashMap<u32, u32>>,
+    by_call_id: RefCell<HashMap<Vec<u8>, u32>>,
     /// By Call-ID, as a device sees it.
-    device_legs: RefCell<BTreeMap<Vec<u8>, DeviceLeg>>,
+    device_legs: RefCell<HashMap<Vec<u8>, DeviceLeg>>,
     /// Who wants to know what devices learn.
     listener: OnceCell<Listener>,
+    /// How long what came waited until it was read.
+    waited: RefCell<Latency>,
     setup: RefCell<Latency>,
     teardown: RefCell<Latency>,
     troubles: RefCell<Vec<String>>,
@@ -178,6 +183,7 @@ impl Peers {
             by_call_id: RefCell::default(),
             device_legs: RefCell::default(),
             listener: OnceCell::new(),
+            waited: RefCell::new(Latency::new()),
             setup: RefCell::new(Latency::new()),
             teardown: RefCell::new(Latency::new()),
             troubles: RefCell::default(),
@@ -246,9 +252,8 @@ impl Peers {
             let (world, session) = (Rc::clone(world), sessions.start + nth);
             async move {
                 let start = world.clock.now();
-                let (_, acked) = world
-                    .call(session, world.options.first_user + session)
-                    .await?;
+                let user = world.options.first_user + session;
+                let (_, acked) = world.call(session, user, &Departure::at(start)).await?;
                 world.setup.borrow_mut().record(acked - start);
                 Ok(())
             }

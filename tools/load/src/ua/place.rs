@@ -25,11 +25,12 @@ impl Place {
         let server = world.options.server;
         let any_port = SocketAddr::new(local_ip_towards(server)?, 0);
         let w = Rc::clone(world);
-        let handler: Handler = Rc::new(move |bytes, reply| w.take(side, bytes, reply));
+        let handler: Handler = Rc::new(move |bytes, at, reply| w.take(side, bytes, at, reply));
+        let (clock, arrivals) = (world.clock, world.options.arrivals);
         let transport = world.options.style.transport;
         Ok(match transport {
             Transport::Udp => {
-                let udp = Udp::bind(any_port, handler)?;
+                let udp = Udp::bind(any_port, clock, arrivals, handler)?;
                 Self {
                     here: Here {
                         transport,
@@ -41,8 +42,8 @@ impl Place {
                 }
             }
             Transport::Tcp => {
-                let listener = Listener::bind(any_port, Rc::clone(&handler))?;
-                let tcp = Tcp::connect(server, handler)?;
+                let listener = Listener::bind(any_port, clock, Rc::clone(&handler))?;
+                let tcp = Tcp::connect(server, clock, handler)?;
                 Self {
                     here: Here {
                         transport,
