@@ -336,7 +336,14 @@ fn fault_of(ran: &Ran) -> Option<Fault> {
     match ran.exit {
         Some(0) => None,
         Some(1) if ran.record.is_some() => {
-            let faults: Vec<Fault> = ran.missed().into_iter().filter_map(fault_in).collect();
+            // Late because the machine was: such a run is left out like a round, and says nothing of the others.
+            let disturbed = ran
+                .record
+                .as_ref()
+                .is_some_and(|r| is_disturbed(&r["report"]));
+            let is_ours = |f: &Fault| !(disturbed && matches!(f, Fault::Late(_)));
+            let missed = ran.missed().into_iter();
+            let faults: Vec<Fault> = missed.filter_map(fault_in).filter(is_ours).collect();
             let wrong = faults.iter().find(|f| matches!(f, Fault::Wrong(_)));
             wrong.or(faults.first()).cloned()
         }
@@ -345,9 +352,12 @@ fn fault_of(ran: &Ran) -> Option<Fault> {
     }
 }
 
-/// Marked by the hiccup meter.
-fn is_disturbed(round: &Value) -> bool {
-    round["hiccup"]["marked"] == Value::Bool(true)
+/// Marked by the hiccup meter: a round, or a report all of whose rounds are.
+fn is_disturbed(it: &Value) -> bool {
+    let all = it["hiccups"]["rounds"].as_u64();
+    let disturbed = it["hiccups"]["marked"].as_u64();
+    it["hiccup"]["marked"] == Value::Bool(true)
+        || all.is_some_and(|n| n > 0 && disturbed == Some(n))
 }
 
 /// The number at a path with dots; nothing where it was not measured.
@@ -402,6 +412,43 @@ mod tests {
             fault_of(&ran(3, &json!([]))),
             Some(Fault::NotRun("last words".to_owned()))
         );
+    }
+
+    #[test]
+    fn late_on_a_machine_that_was_late_is_left_out_and_ends_no_row() {
+        let lag = json!({"name": "signalling_lag_p99_us", "met": false, "value": 1200.0, "bound": 1000.0});
+        let lost = json!({"name": "lost", "met": false, "value": 3, "bound": 0});
+        let with = |checks: Value, marked: u64| {
+            let mut it = ran(1, &checks);
+            if let Some(record) = &mut it.record {
+                record["report"]["hiccups"] = json!({"rounds": 2, "marked": marked});
+                record["report"]["setup_us"] = json!({"p99": 7.0});
+            }
+            it
+        };
+        assert_eq!(fault_of(&with(json!([lag]), 2)), None);
+        assert!(matches!(
+            fault_of(&with(json!([lag]), 1)),
+            Some(Fault::Late(_))
+        ));
+        assert_eq!(
+            fault_of(&with(json!([lag, lost]), 2)),
+            Some(Fault::Wrong("lost 3".to_owned())),
+            "a stall excuses no loss"
+        );
+        let measure = Measure {
+            way: Way::Alone,
+            run: Vec::new(),
+            needs: Vec::new(),
+            quick: true,
+        };
+        let mut m = Measured::new(&measure);
+        for marked in [0, 2, 1] {
+            let record = with(json!([]), marked).record;
+            assert_eq!(m.alone(Ok(record.unwrap()["report"].take())), None);
+        }
+        let tail = m.samples("setup_us.p99", true);
+        assert_eq!((tail.judged, tail.left_out), (vec![7.0, 7.0], 1));
     }
 
     #[test]
