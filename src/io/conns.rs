@@ -1,6 +1,6 @@
 //! The table of a shard's stream connections: where each stands, and what it has in the kernel's hands.
 
-use std::{collections::VecDeque, net::SocketAddr, os::fd::OwnedFd};
+use std::{collections::VecDeque, os::fd::OwnedFd};
 
 use slotmap::SecondaryMap;
 
@@ -69,8 +69,6 @@ pub(super) struct Conn {
     /// Whether it is in the ring's file table, at its slot.
     pub(super) fixed: bool,
     pub(super) socket: SocketId,
-    pub(super) local: SocketAddr,
-    pub(super) peer: SocketAddr,
     pub(super) phase: Phase,
     pub(super) receive: Receive,
     pub(super) stops: Stops,
@@ -103,21 +101,12 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(
-        id: ConnId,
-        fd: OwnedFd,
-        socket: SocketId,
-        local: SocketAddr,
-        peer: SocketAddr,
-        phase: Phase,
-    ) -> Self {
+    pub(super) fn new(id: ConnId, fd: OwnedFd, socket: SocketId, phase: Phase) -> Self {
         Self {
             id,
             fd,
             fixed: false,
             socket,
-            local,
-            peer,
             phase,
             receive: Receive::Idle,
             stops: Stops::default(),

@@ -7,7 +7,7 @@ use std::{borrow::Cow, rc::Rc};
 
 /// Stands in a shape for a piece of the leg's own; a text with one in it is not taken apart.
 const GAP: u8 = 0;
-/// Stands in a description of ours that is at rest for our MSRP URI; a text with one in it is not taken apart.
+/// Stands in a description that is at rest for the MSRP URI or path that its leg holds beside it; a text with one in it is not taken apart.
 const URI: u8 = 1;
 /// Ends each piece but the last.
 const END: u8 = b'\n';
@@ -66,34 +66,41 @@ impl Kept {
         Cow::Owned(text)
     }
 
-    /// Takes a session description apart: its origin, its addresses and its paths are the leg's own.
-    pub(super) fn rest_description(&mut self, shapes: &mut Shapes) {
-        self.rest(shapes, |line| {
-            [&b"o="[..], b"c=", b"a=path:"]
-                .iter()
-                .find(|name| line.starts_with(name))
-                .map(|name| name.len())
-        });
-    }
-
     /// Takes a description of ours apart, in which `uri` is ours: the leg holds that beside it, and all else but the origin is
     /// what others have too. It comes back by [`Kept::text_with`].
     pub(super) fn rest_ours(&mut self, shapes: &mut Shapes, uri: &[u8]) {
+        self.rest_with(shapes, uri, &[b"o="]);
+    }
+
+    /// Takes one of the peer apart, whose path the leg holds beside it. It comes back by [`Kept::text_with`].
+    pub(super) fn rest_theirs(&mut self, shapes: &mut Shapes, path: &[u8]) {
+        self.rest_with(shapes, path, &[b"o=", b"c=", b"a=path:"]);
+    }
+
+    fn rest_with(&mut self, shapes: &mut Shapes, known: &[u8], own: &[&[u8]]) {
         if self.shape.is_some() || self.own.contains(&URI) {
             return;
         }
-        let mut apart = Self::from(replaced(&self.own, uri, &[URI]));
-        apart.rest(shapes, |line| line.starts_with(b"o=").then_some(2));
+        let mut apart = Self::from(replaced(&self.own, known, &[URI]));
+        apart.rest(shapes, |line| {
+            let own = own.iter().find(|name| line.starts_with(name))?;
+            (!line[own.len()..].starts_with(&[URI])).then_some(own.len())
+        });
         // What could not be taken apart stays as it is.
         if apart.shape.is_some() {
             *self = apart;
         }
     }
 
-    /// The text of a description of ours, `uri` being the one with which it was taken apart.
-    pub(super) fn text_with(&self, uri: &[u8]) -> Cow<'_, [u8]> {
+    /// Whether it is taken apart.
+    pub(super) const fn rests(&self) -> bool {
+        self.shape.is_some()
+    }
+
+    /// The text of a description, `known` being the URI or path with which it was taken apart.
+    pub(super) fn text_with(&self, known: &[u8]) -> Cow<'_, [u8]> {
         match self.text() {
-            Cow::Owned(text) => Cow::Owned(replaced(&text, &[URI], uri)),
+            Cow::Owned(text) => Cow::Owned(replaced(&text, &[URI], known)),
             whole @ Cow::Borrowed(_) => whole,
         }
     }
@@ -189,10 +196,15 @@ mod tests {
     use super::*;
 
     fn described(text: &[u8], shapes: &mut Shapes) -> Kept {
-        let mut kept = Kept::from(text.to_vec());
-        kept.rest_description(shapes);
-        assert_eq!(*kept.text(), *text, "{}", text.escape_ascii());
-        kept
+        let kept = |known: &[u8], shapes: &mut Shapes| {
+            let mut kept = Kept::from(text.to_vec());
+            kept.rest_theirs(shapes, known);
+            assert_eq!(*kept.text_with(known), *text, "{}", text.escape_ascii());
+            kept
+        };
+        // A path that stands in it, here and there, is as good as one that does not.
+        kept(b"msrp", shapes);
+        kept(b"", shapes)
     }
 
     #[test]

@@ -510,7 +510,7 @@ impl Usage {
             .way
             .as_ref()
             .is_some_and(|(path, role)| *path == peer.path && *role == peer.role);
-        self.way = Some((peer.path.clone(), peer.role));
+        self.set_way(&peer);
         let (session, leg) = (self.session, self.leg);
         turn.media(if same_way {
             Command::Update { session, leg, peer }

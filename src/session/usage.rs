@@ -3,7 +3,7 @@
 //! The law: a usage knows one leg and nothing of the others. What a request, a response or a moment means for the session
 //! is decided by the procedure that asks it.
 
-use std::{rc::Rc, time::Duration};
+use std::{borrow::Cow, rc::Rc, time::Duration};
 
 use super::{
     kept::Kept,
@@ -311,7 +311,25 @@ impl Usage {
 
     /// What the peer said last.
     pub(super) fn theirs(&self) -> Option<Vec<u8>> {
-        Some(self.theirs.as_ref()?.text().into_owned())
+        Some(self.theirs_text()?.into_owned())
+    }
+
+    fn theirs_text(&self) -> Option<Cow<'_, [u8]>> {
+        Some(self.theirs.as_ref()?.text_with(self.path()))
+    }
+
+    /// The peer's path, as the data plane knows it; empty before it does.
+    fn path(&self) -> &[u8] {
+        self.way.as_ref().map_or(&[], |(path, _)| path)
+    }
+
+    /// The peer's path and our role, as the data plane knows them from now on.
+    pub(super) fn set_way(&mut self, peer: &msrp::LegPeer) {
+        // What is at rest holds by the path of before.
+        if self.theirs.as_ref().is_some_and(Kept::rests) {
+            self.theirs = self.theirs().map(Into::into);
+        }
+        self.way = Some((Rc::clone(&peer.path), peer.role));
     }
 
     /// Something has changed: it comes to rest once what that needed is over.
@@ -328,8 +346,9 @@ impl Usage {
         let shapes = &mut turn.shapes;
         self.own.rest(shapes);
         self.contact.rest_contact(shapes);
+        let path = self.way.as_ref().map_or(&[][..], |(path, _)| path);
         if let Some(theirs) = &mut self.theirs {
-            theirs.rest_description(shapes);
+            theirs.rest_theirs(shapes, path);
         }
     }
 
@@ -362,7 +381,7 @@ impl Usage {
     pub(super) fn peer(&self, turn: &Turn) -> Option<(msrp::LegPeer, sdp::Matched)> {
         sdp::peer(
             &self.own,
-            &self.theirs.as_ref()?.text(),
+            &self.theirs_text()?,
             self.we_offered,
             turn.terms(),
         )
@@ -383,7 +402,7 @@ impl Usage {
         turn: &mut Turn,
         (peer, matched): (msrp::LegPeer, sdp::Matched),
     ) {
-        self.way = Some((peer.path.clone(), peer.role));
+        self.set_way(&peer);
         self.matched = matched;
         self.rest_later(turn);
         turn.media(Command::Start {

@@ -61,7 +61,7 @@ fn held(users: u8, called: bool) -> isize {
 }
 
 /// Heap bytes of an idle leg with its dialog, and of a registration, at most: what was counted, and 5 %.
-const LEG_MAX: isize = 1_670;
+const LEG_MAX: isize = 1_640;
 const REGISTRATION_MAX: isize = 540;
 
 /// Target `idle-slope`: bytes that nobody needs any more, or that only the busy need, are not held by those that stand.

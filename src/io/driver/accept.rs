@@ -132,15 +132,7 @@ impl Io {
     }
 
     fn take<W: World>(&mut self, world: &mut W, socket: SocketId, fd: OwnedFd) {
-        let ends = getsockname(&fd).and_then(|l| Ok((l, getpeername(&fd)?)));
-        let known = ends.ok().and_then(|(local, peer)| {
-            Some((
-                SocketAddr::try_from(local).ok()?,
-                SocketAddr::try_from(peer?).ok()?,
-            ))
-        });
-        let Some((local, peer)) = known else {
-            // It is gone already: ENOTCONN.
+        let Some((local, peer)) = ends(&fd) else {
             self.counters.accept_aborted += 1;
             return;
         };
@@ -153,7 +145,7 @@ impl Io {
             return;
         };
         self.counters.accepted += 1;
-        let conn = Conn::new(id, fd, socket, local, peer, Phase::Open);
+        let conn = Conn::new(id, fd, socket, Phase::Open);
         let place = self.conns.insert(conn);
         self.list(place);
     }
@@ -200,12 +192,18 @@ impl Io {
                 continue;
             };
             self.counters.adopted += 1;
-            let conn = Conn::new(id, it.fd, it.socket, it.local, it.peer, Phase::Open);
+            let conn = Conn::new(id, it.fd, it.socket, Phase::Open);
             let place = self.conns.insert(conn);
             self.list(place);
         }
         Ok(())
     }
+}
+
+/// The addresses of a connection, ours first. `None`: it is gone already (ENOTCONN).
+pub(super) fn ends(fd: &OwnedFd) -> Option<(SocketAddr, SocketAddr)> {
+    let (local, peer) = (getsockname(fd).ok()?, getpeername(fd).ok()??);
+    Some((local.try_into().ok()?, peer.try_into().ok()?))
 }
 
 /// Makes the close of `fd` a reset: the peer is told at once, nothing lingers. A socket that refuses is broken already.

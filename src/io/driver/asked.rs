@@ -60,7 +60,7 @@ impl Io {
         let (at, len) = (addr.as_ptr(), addr.len());
         let raw = types::Fd(fd.as_raw_fd());
         // A socket that has no address yet; `connected` tells it.
-        let mut conn = Conn::new(id, fd, SocketId(u8::MAX), to, to, Phase::Connecting);
+        let mut conn = Conn::new(id, fd, SocketId(u8::MAX), Phase::Connecting);
         conn.addr = Some(addr);
         conn.connects = 2;
         let place = self.conns.insert(conn);
@@ -105,7 +105,6 @@ impl Io {
             match local {
                 Ok(local) => {
                     self.counters.connected += 1;
-                    conn.local = local;
                     conn.phase = Phase::Open;
                     world.connected(self.now, id, Ok(local));
                     world.outbox().writable(id);
@@ -173,11 +172,15 @@ impl Io {
 
     /// Nothing is in flight: the connection leaves.
     pub(super) fn leave(&mut self, conn: Conn, to: ShardId, bytes: Vec<u8>) {
+        let Some((local, peer)) = super::accept::ends(&conn.fd) else {
+            self.counters.closed += 1;
+            return;
+        };
         let it = HandedOver {
             fd: conn.fd,
             socket: conn.socket,
-            local: conn.local,
-            peer: conn.peer,
+            local,
+            peer,
             bytes,
         };
         match self.post.hub.hand_over(to, it) {
