@@ -17,6 +17,8 @@ use crate::{
 
 /// Send lag above which the generator, not the server, decided the latencies.
 pub(crate) const LAG_P99_US_MAX: f64 = 1000.0;
+/// How late they were, as it is named among the checks.
+pub(crate) const SEND_LAG: &str = "send_lag_p99_us";
 
 /// One objective.
 #[derive(Clone, PartialEq, Debug)]
@@ -79,11 +81,7 @@ pub(crate) fn checks_of(tally: &Tally, load: Load) -> Vec<Check> {
         Check::at_least("delivered", as_f64(tally.delivered_in_window), 1.0),
     ];
     if matches!(load, Load::Rate(_) | Load::Script { .. }) {
-        checks.push(Check::at_most(
-            "send_lag_p99_us",
-            tally.lag.us(0.99),
-            LAG_P99_US_MAX,
-        ));
+        checks.push(Check::at_most(SEND_LAG, tally.lag.us(0.99), LAG_P99_US_MAX));
     }
     checks
 }

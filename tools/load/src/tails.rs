@@ -25,7 +25,8 @@ pub(crate) fn quiet_alone(rounds: &[Tally]) -> bool {
     !rounds.iter().any(is_marked)
 }
 
-fn is_marked(tally: &Tally) -> bool {
+/// Whether the machine disturbed a round.
+pub(crate) fn is_marked(tally: &Tally) -> bool {
     tally.hiccup.is_some_and(|h| h.marked)
 }
 
