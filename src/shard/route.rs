@@ -169,7 +169,9 @@ impl Shard {
     /// The first request of an MSRP connection names a session of another shard: the connection goes there for good.
     pub(super) fn hand_over(&mut self, conn: ConnId, to: ShardId, bytes: Vec<u8>) {
         self.tally.handed_over += 1;
-        self.forget(conn);
+        if let Some(entry) = self.conns.get_mut(conn) {
+            entry.closing = true;
+        }
         self.effects.push_back(Effect::HandOver { conn, to, bytes });
     }
 

@@ -396,7 +396,12 @@ impl World for Shard {
             self.mail_far_replies();
             self.shed();
         }
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        // Not before: who is accepted meanwhile would have its place, and the driver could not tell the two apart.
+        if let Some(Effect::HandOver { conn, .. }) = effect {
+            self.forget(conn);
+        }
+        effect
     }
 
     fn outbox(&mut self) -> &mut Outbox {
