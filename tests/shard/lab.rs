@@ -14,6 +14,7 @@ use ringfork::{
     },
     time::Instant,
 };
+use slotmap::SecondaryMap;
 
 use crate::text::{self, Frame, Sip};
 
@@ -58,6 +59,8 @@ pub(crate) struct Lab {
     /// SIP messages that left by datagram, by where to.
     pub(crate) sent: VecDeque<(SocketAddr, Sip)>,
     wires: Vec<Wire>,
+    /// Each shard's streams by its name for them, as the driver has them: a name that is given anew ends the one before.
+    names: Vec<SecondaryMap<ConnId, Line>>,
     /// Connections that a shard wants to open.
     pub(crate) connects: VecDeque<(Line, SocketAddr)>,
     resumed: Vec<(Line, Vec<u8>)>,
@@ -103,6 +106,7 @@ impl Lab {
             open: limits.mailbox_places,
             reserved: limits.mailbox_reserved,
         };
+        let names = (0..limits.shards).map(|_| SecondaryMap::new()).collect();
         let (shards, desks) = exchange(limits.shards, places)
             .into_iter()
             .enumerate()
@@ -118,6 +122,7 @@ impl Lab {
             now: Instant::from_nanos(1_000_000_000),
             sent: VecDeque::new(),
             wires: Vec::new(),
+            names,
             connects: VecDeque::new(),
             resumed: Vec::new(),
             entry: None,
@@ -175,13 +180,7 @@ impl Lab {
     }
 
     fn line(&self, shard: usize, conn: ConnId) -> Line {
-        let at = Some((shard, conn));
-        Line(
-            self.wires
-                .iter()
-                .position(|w| w.at == at)
-                .expect("a stream of the bench"),
-        )
+        *self.names[shard].get(conn).expect("a stream of the bench")
     }
 
     fn new_wire(&mut self, at: (usize, ConnId), local: SocketAddr, peer: SocketAddr) -> Line {
@@ -194,7 +193,9 @@ impl Lab {
             local,
             peer,
         });
-        Line(self.wires.len() - 1)
+        let line = Line(self.wires.len() - 1);
+        self.names[at.0].insert(at.1, line);
+        line
     }
 
     /// Turns until everybody is quiet.
@@ -271,8 +272,11 @@ impl Lab {
                 let conn = self.shards[to].adopted(self.now, MEDIA, local, peer, &bytes);
                 let wire = &mut self.wires[line.0];
                 wire.at = conn.map(|c| (to, c));
-                if conn.is_none() {
-                    wire.closed = Some(false);
+                match conn {
+                    Some(conn) => {
+                        self.names[to].insert(conn, line);
+                    }
+                    None => wire.closed = Some(false),
                 }
                 return true;
             }
@@ -315,6 +319,21 @@ impl Lab {
         let line = conn.map(|conn| self.new_wire((k, conn), local, peer));
         self.turn();
         line
+    }
+
+    /// Connections to the MSRP listener from these addresses with the first bytes of each, all in one turn.
+    pub(crate) fn connect_at_once(&mut self, all: &[(&str, Vec<u8>)]) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for (from, bytes) in all {
+            let (local, peer) = (addr(MSRP_ADDR), addr(from));
+            let k = self.shard_of(peer);
+            let conn = self.shards[k].accepted(self.now, MEDIA, local, peer);
+            let conn = conn.expect("there is room");
+            lines.push(self.new_wire((k, conn), local, peer));
+            self.shards[k].received(self.now, conn, Slice::copied(bytes));
+        }
+        self.turn();
+        lines
     }
 
     /// The connection that a shard wants to open to `to` comes up, or not.

@@ -464,3 +464,21 @@ fn a_cancel_finds_the_shard_of_its_invite() {
         assert!(lab.is_idle());
     });
 }
+
+/// Several connections come to a shard in one turn, each with a first request for a session of the other shard: each gets there.
+#[test]
+fn connections_that_come_at_once_all_move() {
+    let mut lab = Lab::of(2);
+    let (alice, _) = session_of(&mut lab, "user1", 1);
+    let at = lab.home(alice.conn()).expect("her stream is open");
+    lab.entry = Some(1 - at);
+    let froms = [1001, 1002, 1003].map(|port| format!("10.0.9.1:{port}"));
+    let firsts = froms.each_ref().map(|from| {
+        let send = alice.send(&lab.fresh("tid"), "late", &cpim("again"), "");
+        (from.as_str(), send)
+    });
+    for line in lab.connect_at_once(&firsts) {
+        assert_eq!(lab.home(line), Some(at));
+        assert_eq!(lab.frames(line).len(), 1, "it is answered there");
+    }
+}
