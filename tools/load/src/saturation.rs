@@ -86,6 +86,13 @@ pub(crate) async fn find(
             break;
         }
     }
+    if found.per_s <= 0.0 {
+        return Err(Trouble::failed(format!(
+            "saturation: nothing was delivered within {:?} in any of {} rounds",
+            traffic.steady,
+            all.len()
+        )));
+    }
     found.rounds = all;
     Ok(found)
 }

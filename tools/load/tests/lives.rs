@@ -10,7 +10,7 @@
 
 mod double;
 
-use std::{fs, process::Command, sync::atomic::Ordering, thread};
+use std::{fmt::Write as _, fs, process::Command, sync::atomic::Ordering, thread};
 
 use double::{Double, Harm, Manner, WELL};
 use ringfork::wire::sdp::Setup;
@@ -25,12 +25,21 @@ const REGISTER: &str = "register-storm --sessions 50";
 const RECONNECT: &str = "reconnect-storm --sessions 8 --rate 200 --seconds 0.4 --rounds 1";
 const ALL: [&str; 6] = [REPLY, RACE, CHURN, MIXED, REGISTER, RECONNECT];
 
+/// Seconds that a run waits for what has not come: what is lost for certain need not be waited for long, and on a machine that
+/// stalls, what is merely late must be.
+const PATIENCE: [&str; 2] = ["1", "30"];
+
 fn run(manner: Manner, scenario: &str) -> (Option<i32>, Value, Double) {
+    run_with(manner, scenario, PATIENCE[0])
+}
+
+fn run_with(manner: Manner, scenario: &str, patience: &str) -> (Option<i32>, Value, Double) {
     let double = Double::start(manner);
     let out = Command::new(env!("CARGO_BIN_EXE_ringfork-load"))
         .args(scenario.split_whitespace())
         .args(["--target", &format!("sip:{}", double.sip)])
-        .args("--warmup 0.1 --patience 1 --seed 5 --no-pin --json".split(' '))
+        .args("--warmup 0.1 --seed 5 --no-pin --json".split(' '))
+        .args(["--patience", patience])
         .output()
         .unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
@@ -52,21 +61,42 @@ fn missed(report: &Value) -> Vec<(&str, u64)> {
                 c["value"].as_u64().unwrap_or(0),
             )
         })
-        .filter(|(name, _)| !name.contains("_us") && !name.contains("lag"))
+        .filter(|(name, _)| !name.contains("_us") && !name.contains("lag") && *name != "delivered")
         .collect()
 }
 
-/// The scenario misses exactly these checks, with these counts (0: some), and says so with exit code 1.
+/// The scenario misses exactly these checks, with these counts (0: some), and says so with exit code 1, at the latest when it
+/// is patient.
 #[track_caller]
 fn finds(manner: Manner, scenario: &str, expected: &[(&str, u64)]) {
-    let (exit, report, _) = run(manner, scenario);
-    assert_eq!(exit, Some(1), "{scenario}: {report}");
-    let found: Vec<(&str, u64)> = missed(&report)
-        .into_iter()
-        .zip(expected.iter().map(|(_, n)| *n).chain(std::iter::repeat(1)))
-        .map(|((name, n), of)| (name, if of == 0 { 0 } else { n }))
-        .collect();
-    assert_eq!(found, expected, "{scenario} {manner:?}: {report}");
+    found(manner, scenario, |report, _| {
+        let found = missed(report).into_iter();
+        let of = expected.iter().map(|(_, n)| *n).chain(std::iter::repeat(1));
+        let found = found
+            .zip(of)
+            .map(|((name, n), of)| (name, if of == 0 { 0 } else { n }));
+        found.eq(expected.iter().copied())
+    });
+}
+
+/// The scenario exits with code 1 and says what is expected, at the latest when it is patient.
+#[track_caller]
+fn found(manner: Manner, scenario: &str, is_expected: impl Fn(&Value, &Double) -> bool) {
+    let mut tried = String::new();
+    for patience in PATIENCE {
+        let (exit, report, double) = run_with(manner, scenario, patience);
+        if exit == Some(1) && is_expected(&report, &double) {
+            return;
+        }
+        let harmed = double.media.harm_done();
+        let missed = missed(&report);
+        writeln!(
+            tried,
+            "exit code {exit:?}, harmed {harmed}, missed {missed:?}: {report}"
+        )
+        .unwrap();
+    }
+    panic!("{scenario} {manner:?}:\n{tried}");
 }
 
 #[track_caller]
@@ -89,7 +119,7 @@ fn a_server_that_does_right_is_found_right_by_each_over_udp_and_tcp_both_ways() 
         at_once(&ALL, |scenario| {
             let manner = Manner { answer, ..WELL };
             let how = format!("{scenario} --transport {transport} --setup {setup}");
-            let (_, report, _) = run(manner, &how);
+            let (_, report, _) = run_with(manner, &how, PATIENCE[1]);
             assert_eq!(missed(&report), [], "{how}: {report}");
         });
     }
@@ -106,7 +136,7 @@ fn at_once<T: Sync>(all: &[T], check: impl Fn(&T) + Sync) {
 
 #[test]
 fn what_happened_is_counted() {
-    let (_, report, double) = run(WELL, REPLY);
+    let (_, report, double) = run_with(WELL, REPLY, PATIENCE[1]);
     assert_eq!(count(&report, "sessions_with_activity"), 12);
     assert_eq!(count(&report, "session_attempts"), 12);
     assert_eq!(count(&report, "leaked_after_activity"), 0);
@@ -118,11 +148,11 @@ fn what_happened_is_counted() {
     let (sent, delivered) = (count(&report, "sent"), count(&report, "delivered"));
     assert!(sent < delivered && delivered < 3 * sent, "{report}");
 
-    let (_, report, _) = run(WELL, RACE);
+    let (_, report, _) = run_with(WELL, RACE, PATIENCE[1]);
     assert_eq!(count(&report, "replies"), 40);
     assert_eq!(count(&report, "replies_heard"), 40);
 
-    let (_, report, double) = run(WELL, CHURN);
+    let (_, report, double) = run_with(WELL, CHURN, PATIENCE[1]);
     assert_eq!(count(&report, "session_attempts"), 110);
     assert_eq!(double.counts.invites.load(Ordering::Relaxed), 114);
     assert_eq!(double.counts.byes.load(Ordering::Relaxed), 114);
@@ -138,7 +168,7 @@ fn what_happened_is_counted() {
         assert!(report[delay]["p99"].as_f64().unwrap() > 0.0, "{delay}");
     }
 
-    let (_, report, _) = run(WELL, MIXED);
+    let (_, report, _) = run_with(WELL, MIXED, PATIENCE[1]);
     for some in [
         "replies",
         "reports_asked",
@@ -152,7 +182,7 @@ fn what_happened_is_counted() {
         count(&report, "reports_came")
     );
 
-    let (_, report, double) = run(WELL, REGISTER);
+    let (_, report, double) = run_with(WELL, REGISTER, PATIENCE[1]);
     assert_eq!(count(&report, "registration_attempts"), 200);
     assert_eq!(double.counts.registered.load(Ordering::Relaxed), 200);
     assert!(
@@ -163,7 +193,7 @@ fn what_happened_is_counted() {
     );
     assert!(report.get("delivery_us").is_none(), "no message was sent");
 
-    let (_, report, double) = run(WELL, RECONNECT);
+    let (_, report, double) = run_with(WELL, RECONNECT, PATIENCE[1]);
     assert_eq!(double.counts.invites.load(Ordering::Relaxed), 16);
     assert!(report["all_restored_us"]["max"].as_f64().unwrap() > 0.0);
 }
@@ -180,18 +210,16 @@ fn a_message_behind_the_activity_that_reaches_another_device_is_a_leak() {
         );
     });
     // Where nobody is torn down, every leak arrives, and each is counted.
-    let (exit, report, double) = run(
-        Manner {
-            harm: Harm::Leak(9),
-            stay_beside: usize::MAX,
-            ..WELL
-        },
-        REPLY,
-    );
-    assert_eq!(exit, Some(1));
-    let leaked = count(&report, "leaked_after_activity");
-    assert_eq!(leaked, double.media.harm_done(), "{report}");
-    assert!(missed(&report).contains(&("leaked_after_activity", leaked)));
+    let manner = Manner {
+        harm: Harm::Leak(9),
+        stay_beside: usize::MAX,
+        ..WELL
+    };
+    found(manner, REPLY, |report, double| {
+        let leaked = double.media.harm_done();
+        count(report, "leaked_after_activity") == leaked
+            && missed(report).contains(&("leaked_after_activity", leaked))
+    });
 }
 
 #[test]
@@ -232,14 +260,10 @@ fn a_call_that_is_refused_is_a_failed_attempt() {
         ..WELL
     };
     // 4 stand, then 110 come and go: of 114, the 50th and the 100th.
-    let (exit, report, _) = run(manner, CHURN);
-    assert_eq!(exit, Some(1));
-    assert_eq!(
-        missed(&report),
-        [("session_attempt_failures", 2)],
-        "{report}"
-    );
-    assert_eq!(report["failures_by_code"]["503"], 2);
+    found(manner, CHURN, |report, _| {
+        missed(report) == [("session_attempt_failures", 2)]
+            && report["failures_by_code"]["503"] == 2
+    });
 }
 
 #[test]
@@ -300,13 +324,12 @@ fn one_message_in_ten_thousand_dropped_doubled_reordered_or_altered_is_found_by_
                 harm: *harm,
                 ..WELL
             };
-            let (exit, report, double) = run(manner, scenario);
-            assert_eq!(exit, Some(1), "{scenario}: {report}");
-            assert_eq!(double.media.harm_done(), 1, "{scenario} {harm:?}");
-            // Where the one device that stands does not get a message, nobody reports on it.
-            let mut missed = missed(&report);
-            missed.retain(|(name, _)| *name != "reports_missing");
-            assert_eq!(missed, *expected, "{scenario} {harm:?}: {report}");
+            found(manner, scenario, |report, double| {
+                // Where the one device that stands does not get a message, nobody reports on it.
+                let mut missed = missed(report);
+                missed.retain(|(name, _)| *name != "reports_missing");
+                double.media.harm_done() == 1 && missed == *expected
+            });
         });
     }
 }
@@ -334,11 +357,10 @@ fn one_leak_in_ten_thousand_messages_behind_the_activity_is_found() {
             stay_beside: usize::MAX,
             ..WELL
         };
-        let (exit, report, double) = run(manner, scenario);
-        assert_eq!(exit, Some(1));
-        let leaked = count(&report, "leaked_after_activity");
-        assert!(leaked > 0, "{scenario}: {report}");
-        assert_eq!(leaked, double.media.harm_done(), "{scenario}: {report}");
+        found(manner, scenario, |report, double| {
+            let leaked = count(report, "leaked_after_activity");
+            leaked > 0 && leaked == double.media.harm_done()
+        });
     });
     fs::remove_file(&file).unwrap();
 }
@@ -351,13 +373,11 @@ fn a_message_that_reaches_another_call_is_found() {
 #[test]
 fn replies_and_reports_that_do_not_pass_are_found() {
     harmed(Harm::EatReports, MIXED, &[("reports_missing", 0)]);
-    let (exit, report, _) = run(
-        Manner {
-            harm: Harm::EatReplies,
-            ..WELL
-        },
-        REPLY,
-    );
-    assert_eq!(exit, Some(1));
-    assert!(missed(&report).contains(&("replies_lost", 12)), "{report}");
+    let manner = Manner {
+        harm: Harm::EatReplies,
+        ..WELL
+    };
+    found(manner, REPLY, |report, _| {
+        missed(report).contains(&("replies_lost", 12))
+    });
 }

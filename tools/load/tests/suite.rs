@@ -108,12 +108,13 @@ fn a_target_that_is_met_gives_exit_code_0_a_record_and_a_page() {
     );
     assert_eq!(verdicts(&out), ["met"]);
     let record: Value = serde_json::from_str(&folder.written("json")).unwrap();
-    assert_eq!(
-        record["runs"].as_array().unwrap().len(),
-        6,
-        "every run is kept"
+    let runs = record["runs"].as_array().unwrap();
+    assert!(
+        runs.len() >= 6,
+        "every run is kept, those that the machine disturbed too: {}",
+        runs.len()
     );
-    for run in record["runs"].as_array().unwrap() {
+    for run in runs {
         let command = run["command"].as_str().unwrap();
         assert!(
             command.starts_with("ringfork-load fanout --forwarder"),

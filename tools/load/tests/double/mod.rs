@@ -1,12 +1,12 @@
 //! A server of a few hundred lines that does what the scenarios need and no more: it registers, forks an INVITE to every
 //! contact, copies each SEND to every device under paths and a transaction id of its own, hangs up all but the device that
-//! answers, and all in the end. No retransmission, no timers, threads and blocking sockets: an opinion that shares nothing
-//! with the engine but the parsers. It does wrong what it is told to.
+//! answers, and all in the end. It retransmits nothing and knows what is retransmitted to it; no timers, threads and blocking
+//! sockets: an opinion that shares nothing with the engine but the parsers. It does wrong what it is told to.
 
 mod media;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
@@ -136,6 +136,15 @@ struct Call {
     devices: Vec<Device>,
 }
 
+/// What has become of a message, by its bytes: the same bytes again are a retransmission (RFC 3261 §17.2.3).
+enum Heard {
+    /// Nothing, as if it had not come.
+    Missed,
+    /// It was looked at; a request waits for its answer.
+    Taken,
+    Answered(Vec<u8>),
+}
+
 struct World {
     manner: Manner,
     udp: Arc<UdpSocket>,
@@ -147,7 +156,7 @@ struct World {
     registers: Mutex<u32>,
     calls: Mutex<Vec<Call>>,
     connections: Mutex<HashMap<SocketAddr, Way>>,
-    heard: Mutex<HashSet<Vec<u8>>>,
+    heard: Mutex<HashMap<Vec<u8>, Heard>>,
 }
 
 impl Double {
@@ -218,11 +227,7 @@ impl World {
 
     fn take(self: &Arc<Self>, bytes: &[u8], way: &Way) {
         let message = Message::parse(bytes).unwrap();
-        if self.manner.deaf_at_first
-            && matches!(way, Way::Udp(..))
-            && message.method() != Some(Method::Ack)
-            && self.heard.lock().unwrap().insert(bytes.to_vec())
-        {
+        if message.method() != Some(Method::Ack) && !self.is_to_be_taken(&message, way) {
             return;
         }
         match message.start() {
@@ -261,6 +266,39 @@ impl World {
         }
     }
 
+    /// Whether a message has to be looked at: a request once, a response each time, since it wants its ACK again. A request
+    /// that was answered gets its answer again.
+    fn is_to_be_taken(&self, m: &Message<'_>, way: &Way) -> bool {
+        let mut heard = self.heard.lock().unwrap();
+        let is_deaf = self.manner.deaf_at_first && matches!(way, Way::Udp(..));
+        match heard.get_mut(m.as_bytes()) {
+            None => {
+                let first = if is_deaf { Heard::Missed } else { Heard::Taken };
+                heard.insert(m.as_bytes().to_vec(), first);
+                !is_deaf
+            }
+            Some(missed @ Heard::Missed) => {
+                *missed = Heard::Taken;
+                true
+            }
+            Some(Heard::Taken) => m.method().is_none(),
+            Some(Heard::Answered(response)) => {
+                way.send(response);
+                false
+            }
+        }
+    }
+
+    fn answer(&self, m: &Message<'_>, way: &Way, response: Vec<u8>) {
+        way.send(&response);
+        self.remember(m, Heard::Answered(response));
+    }
+
+    fn remember(&self, m: &Message<'_>, what: Heard) {
+        let mut heard = self.heard.lock().unwrap();
+        heard.insert(m.as_bytes().to_vec(), what);
+    }
+
     fn register(&self, m: &Message<'_>, way: &Way) {
         let aor = String::from_utf8(m.to().unwrap().uri.to_vec()).unwrap();
         let nth = {
@@ -273,10 +311,10 @@ impl World {
         let list = all.entry(aor).or_default();
         let Some(contact) = m.contacts().next() else {
             // Which are there?
-            return way.send(&respond_with(m, 200, list, None));
+            return self.answer(m, way, respond_with(m, 200, list, None));
         };
         if is(self.manner.ignores_registers) {
-            return;
+            return self.remember(m, Heard::Missed);
         }
         let contact = contact.unwrap();
         let uri = String::from_utf8(contact.address().unwrap().uri.to_vec()).unwrap();
@@ -287,7 +325,7 @@ impl World {
             list.push(uri);
             self.counts.registered.fetch_add(1, Ordering::Relaxed);
         }
-        way.send(&respond_with(m, 200, list, None));
+        self.answer(m, way, respond_with(m, 200, list, None));
         if is(self.manner.forgets_registrations) {
             list.pop();
         }
@@ -299,7 +337,7 @@ impl World {
         if let Some(code) = self.manner.refuses
             && nth.is_multiple_of(self.manner.refuses_every)
         {
-            return way.send(&respond(m, code, self.sip, None));
+            return self.answer(m, way, respond(m, code, self.sip, None));
         }
         let aor = String::from_utf8(m.to().unwrap().uri.to_vec()).unwrap();
         let contacts = self.contacts.lock().unwrap()[&aor].clone();
@@ -346,23 +384,26 @@ impl World {
         let mut calls = self.calls.lock().unwrap();
         let c = &mut calls[call];
         let device = &mut c.devices[j];
+        let is_new = !device.to.contains(";tag=");
         device.to = String::from_utf8(m.header(Name::To).unwrap().to_vec()).unwrap();
         let (way, contact, to) = (
             device.way.clone(),
             device.contact.clone(),
             device.to.clone(),
         );
-        let session = Session::parse(m.body()).unwrap();
-        let passive = session.media().next().unwrap().setup() == Some(Setup::Passive);
-        self.media
-            .device(call, j, self.peer_path(m.body()), passive);
+        if is_new {
+            let session = Session::parse(m.body()).unwrap();
+            let passive = session.media().next().unwrap().setup() == Some(Setup::Passive);
+            self.media
+                .device(call, j, self.peer_path(m.body()), passive);
+        }
         // Who has its ACK may be sent messages.
         way.send(&self.request(Method::Ack, call, j, &way, &contact, &to, None));
         if !c.answered {
             c.answered = true;
             let sdp = self.media.describe(&format!("s{call}"), self.manner.answer);
             let invite = Message::parse(&c.invite).unwrap();
-            c.way.send(&respond(&invite, 200, self.sip, Some(&sdp)));
+            self.answer(&invite, &c.way, respond(&invite, 200, self.sip, Some(&sdp)));
             if self.manner.answer == Setup::Active {
                 self.media.connect_to_caller(call);
             }
@@ -371,7 +412,7 @@ impl World {
 
     fn bye(&self, m: &Message<'_>, way: &Way) {
         self.counts.byes.fetch_add(1, Ordering::Relaxed);
-        way.send(&respond(m, 200, self.sip, None));
+        self.answer(m, way, respond(m, 200, self.sip, None));
         let mut calls = self.calls.lock().unwrap();
         let id = m.call_id().unwrap();
         let call = calls
