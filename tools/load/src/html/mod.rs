@@ -23,8 +23,11 @@ pub(crate) fn write(path: &Path, record: &Value) -> io::Result<()> {
 /// The page of a record.
 pub(crate) fn page(record: &Value) -> String {
     let report = &record["report"];
-    let is_suite = report["targets"].is_array();
-    let title = if is_suite {
+    let is_tour = report["scenarios"].is_array();
+    let is_suite = is_tour || report["targets"].is_array();
+    let title = if is_tour {
+        "Ringfork: every scenario".to_owned()
+    } else if is_suite {
         "Ringfork: performance against targets".to_owned()
     } else {
         format!(
@@ -34,7 +37,9 @@ pub(crate) fn page(record: &Value) -> String {
         )
     };
     let mut body = header(&title, record);
-    if is_suite {
+    if is_tour {
+        body.push_str(&table::scenarios(report));
+    } else if is_suite {
         body.push_str(&table::targets(report));
     } else {
         body.push_str(&table::objectives(report));
@@ -165,7 +170,25 @@ mod tests {
             ]},
             "runs": [{"measure": "a", "record": record()}],
         });
-        for page in [page(&record()), page(&suite)] {
+        let tour = json!({
+            "command": "ringfork-load suite --scenarios", "machine": {}, "report": {"scenario": "scenarios", "scenarios": [
+                {"scenario": "a", "about": "a < b", "verdict": "met", "objectives": 12, "runs": 1},
+                {"scenario": "b", "about": "b", "verdict": "missed", "runs": 3,
+                 "missed": [{"name": "setup_us.p99", "met": false, "value": 61e3, "bound": 50e3}]},
+                {"scenario": "c", "about": "c", "verdict": "wrong", "why": "lost 3 & more", "runs": 1},
+            ]},
+            "runs": [{"measure": "a", "record": record()}],
+        });
+        let toured = page(&tour);
+        for part in [
+            "1 of 3 hold, 2 missed, 0 open",
+            "setup_us.p99 61k, bound 50k",
+            "lost 3 &amp; more",
+            "href=\"#a\"",
+        ] {
+            assert!(toured.contains(part), "{part}: {toured}");
+        }
+        for page in [page(&record()), page(&suite), toured] {
             let mut open: Vec<&str> = Vec::new();
             for tag in page.split('<').skip(1) {
                 let tag = tag.split('>').next().unwrap();

@@ -68,6 +68,65 @@ pub(super) fn targets(report: &Value) -> String {
     out
 }
 
+/// The table of a run of all scenarios: what each shows and whether all that it asks for held.
+pub(super) fn scenarios(report: &Value) -> String {
+    let rows = report["scenarios"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    let count = |words: &[&str]| {
+        let is = |r: &&Value| words.contains(&r["verdict"].as_str().unwrap_or(""));
+        rows.iter().filter(is).count()
+    };
+    let mut out = format!(
+        "<section>\n<h2>Scenarios</h2>\n<p class=\"sum\">{} of {} hold, {} missed, {} open.</p>\n\
+         <div class=\"scroll\">\n<table>\n<thead><tr><th>scenario</th><th>shows</th><th class=\"n\">objectives</th>\
+         <th class=\"n\">runs</th><th>verdict</th></tr></thead>\n<tbody>\n",
+        count(&["met"]),
+        rows.len(),
+        count(&["missed", "wrong"]),
+        count(&["not run"])
+    );
+    for row in rows {
+        let name = escape(&text(&row["scenario"]));
+        let whole = |key: &str| {
+            row[key]
+                .as_u64()
+                .map_or_else(String::new, |n| n.to_string())
+        };
+        let missed = row["missed"].as_array().map_or(&[][..], Vec::as_slice);
+        let told: Vec<String> = missed.iter().map(missed_objective).collect();
+        put(
+            &mut out,
+            format_args!(
+                "<tr><td><a href=\"#{name}\">{name}</a></td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}{}</td></tr>\n",
+                escape(&whole_quantities(&text(&row["about"]))),
+                whole("objectives"),
+                whole("runs"),
+                verdict(row),
+                escape(
+                    &told
+                        .iter()
+                        .map(|t| format!(" {t}"))
+                        .collect::<Vec<_>>()
+                        .join(";")
+                ),
+            ),
+        );
+    }
+    out.push_str("</tbody>\n</table>\n</div>\n</section>\n");
+    out
+}
+
+fn missed_objective(check: &Value) -> String {
+    let number = |v: &Value| v.as_f64().map_or_else(|| text(v), short);
+    format!(
+        "{} {}, bound {}",
+        text(&check["name"]),
+        number(&check["value"]),
+        number(&check["bound"])
+    )
+}
+
 /// Keeps a number and its unit on one line.
 fn whole_quantities(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -178,19 +178,24 @@ impl Traffic {
 impl Scenario {
     /// One that is built in, or one from a file: a path that ends in `.toml`.
     pub(crate) fn named(name: &str) -> Result<Self, Trouble> {
-        if let Some((name, text)) = BUILT_IN.iter().find(|(n, _)| *n == name) {
-            return Self::parse(name, &format!("{name}.toml"), text);
-        }
         let Some(stem) = name.strip_suffix(".toml") else {
+            return Self::built_in(name);
+        };
+        let text = fs::read_to_string(name).map_err(|e| Trouble::usage(format!("{name}: {e}")))?;
+        let stem = stem.rsplit('/').next().unwrap_or(stem);
+        Self::parse(stem, name, &text)
+    }
+
+    /// One that is built in.
+    pub(crate) fn built_in(name: &str) -> Result<Self, Trouble> {
+        let Some((name, text)) = BUILT_IN.iter().find(|(n, _)| *n == name) else {
             let all: Vec<&str> = BUILT_IN.iter().map(|(n, _)| *n).collect();
             return Err(Trouble::usage(format!(
                 "no scenario is called {name:?}; there are {}; else the path of a .toml file",
                 all.join(", ")
             )));
         };
-        let text = fs::read_to_string(name).map_err(|e| Trouble::usage(format!("{name}: {e}")))?;
-        let stem = stem.rsplit('/').next().unwrap_or(stem);
-        Self::parse(stem, name, &text)
+        Self::parse(name, &format!("{name}.toml"), text)
     }
 
     /// Reads the text of a file; an error says all that is wrong with it, a line each.

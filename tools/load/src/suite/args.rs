@@ -15,9 +15,13 @@ pub(crate) struct Args {
     /// Three minutes instead of forty: fewer and shorter rounds, and what takes long is left out.
     #[arg(long)]
     quick: bool,
-    /// This target alone; may be given more than once.
+    /// This target (with --scenarios: scenario) alone; may be given more than once.
     #[arg(long, value_name = "ID")]
     only: Vec<String>,
+    /// Instead of the targets, every scenario that comes with this tool, as its file has it: about ten minutes. With --only,
+    /// these alone.
+    #[arg(long, conflicts_with_all = ["quick", "targets"])]
+    scenarios: bool,
     /// Another table of targets than perf/targets.toml.
     #[arg(long, value_name = "FILE")]
     targets: Option<PathBuf>,
@@ -37,6 +41,7 @@ impl Args {
         Options {
             server: self.server.clone(),
             quick: self.quick,
+            scenarios: self.scenarios,
             only: self.only.clone(),
             targets: self.targets.clone(),
             record: self.record.clone(),

@@ -332,7 +332,7 @@ fn fault_in(check: &Value) -> Option<Fault> {
 }
 
 /// Exit code 0 gives samples; the rest of `interface.md`'s codes say why not.
-fn fault_of(ran: &Ran) -> Option<Fault> {
+pub(crate) fn fault_of(ran: &Ran) -> Option<Fault> {
     match ran.exit {
         Some(0) => None,
         Some(1) if ran.record.is_some() => {
@@ -353,7 +353,7 @@ fn fault_of(ran: &Ran) -> Option<Fault> {
 }
 
 /// Marked by the hiccup meter: a round, or a report all of whose rounds are.
-fn is_disturbed(it: &Value) -> bool {
+pub(crate) fn is_disturbed(it: &Value) -> bool {
     let all = it["hiccups"]["rounds"].as_u64();
     let disturbed = it["hiccups"]["marked"].as_u64();
     it["hiccup"]["marked"] == Value::Bool(true)

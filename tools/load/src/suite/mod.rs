@@ -3,7 +3,8 @@
 //! A measurement is a run of this program of its own (`child`), so that the command of a row is what one would type to
 //! repeat it. Samples come in pairs that were measured in turn (`measure`); a target is judged by the median of its pairs
 //! and the interval around it (`stats`); where that is too wide to tell, the measurement is repeated, up to [`REPEATS`] times
-//! and as long as there is time. What could not be measured says so and is never a pass.
+//! and as long as there is time. What could not be measured says so and is never a pass. With `--scenarios` it runs every
+//! scenario in their place (`tour`).
 
 mod args;
 mod child;
@@ -11,6 +12,7 @@ mod measure;
 mod row;
 mod server;
 mod targets;
+mod tour;
 
 use std::{
     fs,
@@ -21,10 +23,12 @@ use std::{
 };
 
 pub(crate) use args::Args;
+use child::Ran;
 use measure::{Bench, Fault, Measured};
 use row::{End, Outcome, Row};
 use serde_json::{Value, json};
 use targets::{Target, Targets, Way};
+use tour::Stop;
 
 use crate::{
     clock::{Clock, nanos},
@@ -47,6 +51,8 @@ pub(crate) struct Options {
     /// A server that is built already; else it is built first.
     pub(crate) server: Option<PathBuf>,
     pub(crate) quick: bool,
+    /// Every scenario in place of the targets.
+    pub(crate) scenarios: bool,
     /// These targets alone.
     pub(crate) only: Vec<String>,
     pub(crate) targets: Option<PathBuf>,
@@ -61,8 +67,15 @@ pub(crate) struct Options {
 /// Runs it.
 pub(crate) async fn run(options: &Options) -> Result<ExitCode, Trouble> {
     let root = root()?;
-    let targets = read(options, &root)?;
-    let chosen = choose(&targets, &options.only)?;
+    let targets = if options.scenarios {
+        tour::check(&options.only)?;
+        None
+    } else {
+        Some(read(options, &root)?)
+    };
+    if let Some(targets) = &targets {
+        choose(targets, &options.only)?;
+    }
     let server = match &options.server {
         Some(path) => path.clone(),
         None => server::build(&root)?,
@@ -91,8 +104,40 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Trouble> {
         },
     };
 
-    let mut rows: Vec<Row> = Vec::new();
     let mut runs: Vec<Value> = Vec::new();
+    let (report, table, end) = if let Some(targets) = &targets {
+        let rows = judge(options, targets, &bench, &mut runs).await?;
+        let end = End::of(&rows);
+        let report = json!({
+            "scenario": "suite",
+            "quick": options.quick,
+            "targets": rows.iter().map(Row::json).collect::<Vec<_>>(),
+            "exit": end.code(),
+        });
+        (report, row::table(&rows), end)
+    } else {
+        let stops = tour::all(&options.only, &bench, &mut runs).await?;
+        let end = End::worst(stops.iter().map(Stop::end));
+        let report = json!({
+            "scenario": "scenarios",
+            "scenarios": stops.iter().map(Stop::json).collect::<Vec<_>>(),
+            "exit": end.code(),
+        });
+        (report, tour::table(&stops), end)
+    };
+    conclude(options, &root, &report, &runs, &table)?;
+    Ok(ExitCode::from(end.code()))
+}
+
+/// Measures the targets that were asked for, and the rest of what the page shows.
+async fn judge(
+    options: &Options,
+    targets: &Targets,
+    bench: &Bench,
+    runs: &mut Vec<Value>,
+) -> Result<Vec<Row>, Trouble> {
+    let chosen = choose(targets, &options.only)?;
+    let mut rows: Vec<Row> = Vec::new();
     let mut names: Vec<&str> = Vec::new();
     for t in &chosen {
         if !names.contains(&t.measure.as_str()) {
@@ -106,7 +151,7 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Trouble> {
             .copied()
             .filter(|t| t.measure == *name)
             .collect();
-        let outcomes = one(options, &targets, name, &of, &bench, &mut runs).await?;
+        let outcomes = one(options, targets, name, &of, bench, runs).await?;
         for (target, outcome) in of.into_iter().zip(outcomes) {
             eprintln!("  {}: {}", target.id, outcome.verdict());
             rows.push(Row {
@@ -119,13 +164,13 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Trouble> {
         for (name, measure) in targets.measures.iter().filter(|m| m.1.way == Way::Page) {
             progress(&format!("{name}, for the page"));
             let mut measured = Measured::new(measure);
-            if let Some(fault) = measured.more(1, &bench).await? {
+            if let Some(fault) = measured.more(1, bench).await? {
                 eprintln!("  {name}: {}", Outcome::Without(fault).verdict());
             }
-            keep(name, None, &measured, &mut runs);
+            keep(name, None, &measured, runs);
         }
     }
-    conclude(options, &root, &rows, &runs)
+    Ok(rows)
 }
 
 /// Makes one measurement until the targets that rest on it are decided.
@@ -178,36 +223,44 @@ async fn one(
 
 /// Puts the runs of a measurement into the record; `against` is what the other side is called.
 fn keep(name: &str, against: Option<&str>, measured: &Measured<'_>, runs: &mut Vec<Value>) {
-    runs.extend(measured.runs.iter().map(|ran| {
-        json!({
-            "measure": name,
-            "side": if ran.is_other { against } else { Some("server") },
-            "command": ran.command,
-            "exit": ran.exit,
-            "record": ran.record.clone().map(record::within),
-        })
-    }));
+    let kept = |ran: &Ran| {
+        kept(
+            name,
+            if ran.is_other {
+                against
+            } else {
+                Some("server")
+            },
+            ran,
+        )
+    };
+    runs.extend(measured.runs.iter().map(kept));
+}
+
+/// A run as the record has it.
+fn kept(name: &str, side: Option<&str>, ran: &Ran) -> Value {
+    json!({
+        "measure": name,
+        "side": side,
+        "command": ran.command,
+        "exit": ran.exit,
+        "record": ran.record.clone().map(record::within),
+    })
 }
 
 /// Tells and keeps what came of it.
 fn conclude(
     options: &Options,
     root: &Path,
-    rows: &[Row],
+    report: &Value,
     runs: &[Value],
-) -> Result<ExitCode, Trouble> {
-    let end = End::of(rows);
-    let report = json!({
-        "scenario": "suite",
-        "quick": options.quick,
-        "targets": rows.iter().map(Row::json).collect::<Vec<_>>(),
-        "exit": end.code(),
-    });
+    table: &[String],
+) -> Result<(), Trouble> {
     let folder = match &options.record {
         Some(folder) => folder.clone(),
         None => root.join("perf/record").join(record::machine_folder()),
     };
-    let record = record::of_list(&report, "runs", runs);
+    let record = record::of_list(report, "runs", runs);
     let path = record::write(&folder, &record)?;
     let page = options
         .page
@@ -215,7 +268,7 @@ fn conclude(
         .unwrap_or_else(|| path.with_extension("html"));
     html::write(&page, &record)?;
     let mut out = io::stdout().lock();
-    for line in row::table(rows) {
+    for line in table {
         writeln!(out, "{line}")?;
     }
     eprintln!(
@@ -227,7 +280,7 @@ fn conclude(
         writeln!(out, "{report}")?;
     }
     out.flush()?;
-    Ok(ExitCode::from(end.code()))
+    Ok(())
 }
 
 /// The folder of the tree: the nearest that has the targets.

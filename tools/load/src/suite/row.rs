@@ -35,24 +35,22 @@ pub(crate) struct Row {
 }
 
 /// How the suite as a whole ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum End {
     Met,
-    Missed,
     Undecided,
+    Missed,
 }
 
 impl End {
     /// One target that was missed decides; then one that nothing can be said about.
     pub(crate) fn of(rows: &[Row]) -> Self {
-        let ends = || rows.iter().map(|r| r.outcome.end());
-        if ends().any(|e| e == Self::Missed) {
-            Self::Missed
-        } else if rows.is_empty() || ends().any(|e| e == Self::Undecided) {
-            Self::Undecided
-        } else {
-            Self::Met
-        }
+        Self::worst(rows.iter().map(|r| r.outcome.end()))
+    }
+
+    /// The worst of these; nothing can be said about none.
+    pub(crate) fn worst(ends: impl Iterator<Item = Self>) -> Self {
+        ends.max().unwrap_or(Self::Undecided)
     }
 
     /// The exit code.
