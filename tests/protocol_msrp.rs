@@ -40,5 +40,8 @@ mod activity;
 #[path = "protocol/msrp_bounds.rs"]
 mod bounds;
 
+#[path = "protocol/msrp_slow.rs"]
+mod slow;
+
 #[path = "protocol/msrp_plain.rs"]
 mod plain;

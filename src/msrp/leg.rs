@@ -117,7 +117,7 @@ pub(super) struct Peer {
 pub(super) struct Trouble {
     /// Until when what the peer of an aborted leg had sent is read.
     pub(super) abort_by: Option<Instant>,
-    /// Since when it, the only one, is over its bounds (settled.md R3).
+    /// Since when it is over its bounds and no other device does better (settled.md R3).
     pub(super) stalled_since: Option<Instant>,
     /// It was over its bounds at the end of a turn; its socket may have taken all of that at once, so it is looked at then.
     pub(super) look_at: Option<Instant>,
@@ -220,7 +220,7 @@ impl Leg {
         self.trouble.get_or_insert_default()
     }
 
-    /// Since when it, the only one, is over its bounds (settled.md R3).
+    /// Since when it is over its bounds and no other device does better (settled.md R3).
     pub(super) fn stalled_since(&self) -> Option<Instant> {
         self.trouble.as_ref()?.stalled_since
     }

@@ -398,13 +398,12 @@ impl Plane {
                 }
                 Deferred::Stall { session, leg } => self.stall(now, session, leg, outbox),
                 Deferred::Resume { session } => {
-                    let conns = self
-                        .core
-                        .sessions
-                        .get_mut(session)
-                        .map(|s| std::mem::take(&mut s.paused))
-                        .unwrap_or_default();
-                    for conn in conns {
+                    let Some(s) = self.core.sessions.get_mut(session) else {
+                        continue;
+                    };
+                    // Whoever is over its bounds still stops it again, for as long as anybody may.
+                    s.end_stalls();
+                    for conn in std::mem::take(&mut s.paused) {
                         self.resume(conn);
                     }
                 }
@@ -425,7 +424,7 @@ impl Plane {
         }
     }
 
-    /// A leg is over its bounds and the only one: what feeds it is not read, where nothing else is carried there and nothing
+    /// A leg is over its bounds and no other does better: what feeds it is not read, where nothing else is carried there and nothing
     /// of ours waits for its answers; else what is under way to it is refused (settled.md R3).
     fn stall(&mut self, now: Instant, session: SessionId, leg: LegId, outbox: &mut Outbox) {
         let Some(s) = self.core.sessions.get(session) else {

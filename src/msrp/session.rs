@@ -75,6 +75,14 @@ impl Session {
         self.legs.iter().filter_map(|l| l.as_deref())
     }
 
+    /// No leg is stalled any longer.
+    pub(super) fn end_stalls(&mut self) {
+        self.plan.stands = false;
+        for leg in self.legs.iter_mut().flatten() {
+            leg.end_stall();
+        }
+    }
+
     /// Whether the reading of a leg is stopped.
     pub(super) fn is_paused(&self, leg: LegId) -> bool {
         !self.paused.is_empty()
@@ -100,8 +108,13 @@ impl Session {
 
     /// Whether another device leg than `leg` takes part.
     pub(super) fn has_other_device(&self, leg: LegId) -> bool {
-        self.all()
-            .any(|l| l.id != leg && l.id != LegId::ORIGINATOR && l.state == State::Started)
+        self.other_devices(leg).next().is_some()
+    }
+
+    /// The devices that take part but for one.
+    pub(super) fn other_devices(&self, leg: LegId) -> impl Iterator<Item = &Leg> {
+        let all = self.all();
+        all.filter(move |l| l.id != leg && l.id != LegId::ORIGINATOR && l.state == State::Started)
     }
 
     /// Remembers a done message.

@@ -6,6 +6,7 @@ use super::{
     core::{Core, Deferred},
     due::LOOK_AGAIN,
     fan::{Chunk, INTERRUPTIBLE, RangeLine},
+    leg::Leg,
     message::Progress,
     slab::{Handle, List},
 };
@@ -171,7 +172,7 @@ impl Core {
 
     /// What a turn puts out leaves at its end. A socket that takes only part of it tells when it has room, one that takes it all
     /// says nothing: whoever stops for a backlog looks again by himself.
-    fn look_again(&mut self, now: Instant, session: SessionId, leg: LegId) {
+    pub(super) fn look_again(&mut self, now: Instant, session: SessionId, leg: LegId) {
         let at = now + LOOK_AGAIN;
         if let Some(l) = self.leg_mut(session, leg) {
             l.trouble().look_at = Some(at);
@@ -207,7 +208,9 @@ impl Core {
         }
     }
 
-    /// A leg lags too far behind: one of several is dropped, the only one stops what feeds it (settled.md R3).
+    /// A leg lags too far behind. One that lags behind another is dropped: a slow device hurts only itself. Where no other does
+    /// better, or is there at all, the sender is too fast and what feeds them stops (settled.md R3); so the fastest sets the
+    /// pace, and a message far larger than the bounds reaches all that are about as fast.
     fn over_bounds(
         &mut self,
         now: Instant,
@@ -216,16 +219,12 @@ impl Core {
         backlog: usize,
         outbox: &mut Outbox,
     ) {
-        let several = leg != LegId::ORIGINATOR
-            && self
-                .sessions
-                .get(session)
-                .is_some_and(|s| s.has_other_device(leg));
+        let lags = self.lags_behind_another(session, leg, backlog, outbox);
         let hard = backlog > 2 * self.settings.outbox_bytes
             || self
                 .leg(session, leg)
                 .is_some_and(|l| l.unanswered.len() > 2 * self.settings.unanswered_max);
-        if several || hard {
+        if lags || hard {
             self.fail_leg(now, session, leg, super::Failure::Slow, outbox);
             return;
         }
@@ -239,5 +238,54 @@ impl Core {
             self.look_again(now, session, leg);
             self.deferred.push_back(Deferred::Stall { session, leg });
         }
+    }
+
+    /// Whether a device's leg that is over a bound is behind another device by half of that.
+    fn lags_behind_another(
+        &self,
+        session: SessionId,
+        leg: LegId,
+        backlog: usize,
+        outbox: &Outbox,
+    ) -> bool {
+        let (bytes_max, sends_max) = (self.settings.outbox_bytes, self.settings.unanswered_max);
+        let Some(s) = self.sessions.get(session) else {
+            return false;
+        };
+        let Some(l) = s.leg(leg).filter(|l| l.id != LegId::ORIGINATOR) else {
+            return false;
+        };
+        let sends = l.unanswered.len();
+        s.other_devices(leg).any(|other| {
+            let behind = |own: usize, others: usize, max: usize| {
+                own > max && own.saturating_sub(others) > max / 2
+            };
+            other.conn.is_some_and(|conn| {
+                behind(backlog, outbox.backlog(conn), bytes_max)
+                    || behind(sends, other.unanswered.len(), sends_max)
+            })
+        })
+    }
+
+    /// Whether another device of a device's session is well within its bounds; nothing where there is no other.
+    pub(super) fn another_keeps_up(
+        &self,
+        session: SessionId,
+        leg: LegId,
+        outbox: &Outbox,
+    ) -> Option<bool> {
+        let s = self.sessions.get(session)?;
+        if leg == LegId::ORIGINATOR || !s.has_other_device(leg) {
+            return None;
+        }
+        let mut others = s.other_devices(leg);
+        Some(others.any(|l| self.is_well_within(l, outbox)))
+    }
+
+    /// Whether a leg has room for half of what its bounds allow.
+    pub(super) fn is_well_within(&self, leg: &Leg, outbox: &Outbox) -> bool {
+        leg.conn
+            .is_some_and(|conn| outbox.backlog(conn) <= self.settings.outbox_bytes / 2)
+            && leg.unanswered.len() <= self.settings.unanswered_max / 2
     }
 }

@@ -402,6 +402,56 @@ fn the_only_device_sets_the_pace_of_a_large_message() {
     assert!(lab.is_idle());
 }
 
+/// The same for several that read about alike: each gets all of it. [MSRP-CHUNK-11]
+#[test]
+fn the_fastest_device_sets_the_pace_of_a_large_message_to_several() {
+    for paces in [[200_000, 200_000], [400_000, 390_000]] {
+        let mut lab = Lab::new();
+        let (mut alice, devices) = session(&mut lab, 2);
+        let body = cpim(&"0123456789abcdef".repeat(512 << 10));
+        for device in &devices {
+            lab.widen(device.conn(), Some(0));
+        }
+        let tid = alice.say(&mut lab, "large", &body);
+        assert!(
+            lab.wire(alice.conn()).paused.is_some(),
+            "the sender is not read"
+        );
+        let mut got = [Vec::new(), Vec::new()];
+        while got.iter().any(Vec::is_empty) {
+            lab.pass(Duration::from_millis(100));
+            for ((device, got), pace) in devices.iter().zip(&mut got).zip(paces) {
+                assert!(
+                    lab.to(&device.sip).is_none(),
+                    "{paces:?}: it is not torn down"
+                );
+                if got.is_empty() {
+                    lab.widen(device.conn(), Some(pace));
+                    *got = lab.sends(device.conn());
+                }
+            }
+        }
+        for (device, got) in devices.iter().zip(&got) {
+            let bodies = got.iter().filter_map(|f| f.body.clone());
+            let whole: Vec<u8> = bodies.flatten().collect();
+            assert!(whole == body, "every byte, in order");
+            lab.widen(device.conn(), None);
+            for f in got {
+                device.ok(&mut lab, f, 200);
+            }
+        }
+        assert!(lab.wire(alice.conn()).paused.is_none());
+        let answers = lab.frames(alice.conn());
+        let answers: Vec<_> = answers
+            .iter()
+            .map(|f| (f.what.as_str(), f.tid.as_str()))
+            .collect();
+        assert_eq!(answers, [("200", tid.as_str())]);
+        hang_up(&mut lab, &mut alice, &devices);
+        assert!(lab.is_idle());
+    }
+}
+
 /// A device that reads nothing more is given up by its backlog; the other device and the sender never notice. [MSRP-CHUNK-11]
 #[test]
 fn a_device_that_stops_reading_is_dropped_alone() {
