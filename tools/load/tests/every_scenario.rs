@@ -10,7 +10,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::Mutex,
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
@@ -138,23 +138,20 @@ fn every_scenario_runs_against_ringfork_and_nothing_is_lost() {
     let (alone, files): (Vec<_>, Vec<_>) = files
         .into_iter()
         .partition(|f| f.file_stem().is_some_and(|s| s == ALONE));
-    let left = Mutex::new(files);
-    let faults = Mutex::new(Vec::new());
-    thread::scope(|s| {
-        for _ in 0..AT_ONCE {
-            s.spawn(|| {
-                loop {
-                    let Some(file) = left.lock().unwrap().pop() else {
-                        return;
-                    };
-                    let name = file.file_stem().unwrap().to_str().unwrap();
-                    let fault = run(name, &fs::read_to_string(&file).unwrap()).err();
-                    faults.lock().unwrap().extend(fault);
-                }
-            });
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut faults = Vec::new();
+        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let name = file.file_stem().unwrap().to_str().unwrap();
+            faults.extend(run(name, &fs::read_to_string(file).unwrap()).err());
         }
+        faults
+    };
+    let mut faults: Vec<String> = thread::scope(|s| {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| s.spawn(work)).collect();
+        let all = workers.into_iter().map(|w| w.join().unwrap());
+        all.flatten().collect()
     });
-    let mut faults = faults.into_inner().unwrap();
     let text = fs::read_to_string(&alone[0]).unwrap();
     let tries = (0..3).map(|_| run(ALONE, &text));
     let mut tries = tries.skip_while(|t| matches!(t, Err(why) if why.contains(" came to nothing")));
