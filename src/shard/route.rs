@@ -175,6 +175,21 @@ impl Shard {
         self.effects.push_back(Effect::HandOver { conn, to, bytes });
     }
 
+    /// Bytes that came behind the first request before the driver was told: they go with the connection. `false`: it does not
+    /// leave.
+    pub(super) fn goes_along(&mut self, conn: ConnId, more: &[u8]) -> bool {
+        let leaves = self.effects.iter_mut().find_map(|effect| match effect {
+            Effect::HandOver { conn: c, bytes, .. } if *c == conn => Some(bytes),
+            Effect::HandOver { .. }
+            | Effect::Datagram { .. }
+            | Effect::Connect { .. }
+            | Effect::Close { .. }
+            | Effect::Pause { .. }
+            | Effect::Resume { .. } => None,
+        });
+        leaves.map(|bytes| bytes.extend_from_slice(more)).is_some()
+    }
+
     /// Frames of another shard's session, on a connection that stays here.
     pub(super) fn mail_frames(&mut self, conn: ConnId, to: ShardId, bytes: Vec<u8>) {
         let Some(entry) = self.conns.get_mut(conn) else {

@@ -313,6 +313,10 @@ impl World for Shard {
     }
 
     fn received(&mut self, now: Instant, conn: ConnId, bytes: Slice) {
+        let entry = self.conns.get(conn);
+        if entry.is_some_and(|c| c.closing) && self.goes_along(conn, &bytes) {
+            return;
+        }
         match self.conns.get(conn).map(|c| &c.role) {
             Some(Role::Msrp) => self.plane.handle_bytes(now, conn, bytes, &mut self.outbox),
             Some(Role::Sip(_)) => self.sip_bytes(now, conn, &bytes),

@@ -52,6 +52,18 @@ pub(crate) struct Wire {
     peer: SocketAddr,
 }
 
+/// What an effect leads to in a later turn.
+enum Later {
+    /// A connection is closed, with all that it had to send.
+    Closed { shard: usize, conn: ConnId },
+    /// One that was given away arrives.
+    Moved {
+        line: Line,
+        to: usize,
+        bytes: Vec<u8>,
+    },
+}
+
 pub(crate) struct Lab {
     pub(crate) shards: Vec<Shard>,
     desks: Vec<Desk>,
@@ -68,6 +80,8 @@ pub(crate) struct Lab {
     pub(crate) entry: Option<usize>,
     /// Mail waits in the boxes.
     pub(crate) mail_waits: bool,
+    /// What is told is told in one turn, which ends with [`Lab::go`].
+    held: bool,
     woken: u64,
     serial: u32,
 }
@@ -127,6 +141,7 @@ impl Lab {
             resumed: Vec::new(),
             entry: None,
             mail_waits: false,
+            held: false,
             woken: 0,
             serial: 0,
         }
@@ -189,28 +204,47 @@ impl Lab {
             window: None,
             closed: None,
             paused: None,
-            at: Some(at),
+            at: None,
             local,
             peer,
         });
         let line = Line(self.wires.len() - 1);
-        self.names[at.0].insert(at.1, line);
+        self.name(at, line);
         line
+    }
+
+    /// From here on nobody is asked what he wants: what is told until [`Lab::go`] is told in one turn.
+    pub(crate) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// The turn that was held ends.
+    pub(crate) fn go(&mut self) {
+        self.held = false;
+        self.turn();
     }
 
     /// Turns until everybody is quiet.
     pub(crate) fn turn(&mut self) {
+        if self.held {
+            return;
+        }
         loop {
-            let mut again = false;
+            let mut over = Vec::new();
             for k in 0..self.shards.len() {
                 while let Some(effect) = self.shards[k].poll_effect() {
-                    again |= self.effect(k, effect);
+                    self.effect(k, effect, &mut over);
                 }
                 while let Some(conn) = self.shards[k].outbox().next_dirty() {
                     self.flush(k, conn);
                 }
                 self.shards[k].outbox().end_turn();
                 self.woken |= self.shards[k].take_wakes();
+            }
+            // The next turn: of what is closed all was sent.
+            let mut again = !over.is_empty();
+            for event in over {
+                self.tell(event);
             }
             if !self.mail_waits {
                 again |= self.woken != 0;
@@ -225,6 +259,39 @@ impl Lab {
         }
     }
 
+    fn tell(&mut self, later: Later) {
+        match later {
+            Later::Closed { shard, conn } => {
+                if let Some(line) = self.known(shard, conn) {
+                    self.wires[line.0].at = None;
+                }
+                self.shards[shard].ended(self.now, conn, End::Ours);
+            }
+            Later::Moved { line, to, bytes } => {
+                let wire = &self.wires[line.0];
+                let (local, peer) = (wire.local, wire.peer);
+                let conn = self.shards[to].adopted(self.now, MEDIA, local, peer, &bytes);
+                let wire = &mut self.wires[line.0];
+                match conn {
+                    Some(conn) => self.name((to, conn), line),
+                    None => wire.closed = Some(false),
+                }
+            }
+        }
+    }
+
+    /// A shard names a stream.
+    fn name(&mut self, at: (usize, ConnId), line: Line) {
+        self.names[at.0].insert(at.1, line);
+        self.wires[line.0].at = Some(at);
+    }
+
+    /// The stream that a shard means, unless it is over.
+    fn known(&self, shard: usize, conn: ConnId) -> Option<Line> {
+        let line = *self.names[shard].get(conn)?;
+        (self.wires[line.0].at == Some((shard, conn))).then_some(line)
+    }
+
     /// The letters that wait arrive.
     pub(crate) fn deliver(&mut self) {
         let woken = std::mem::take(&mut self.woken);
@@ -233,8 +300,8 @@ impl Lab {
         }
     }
 
-    /// Carries out one effect; `true` if the shard has been called again.
-    fn effect(&mut self, k: usize, effect: Effect) -> bool {
+    /// Carries out one effect. What it leads to in a later turn is put by.
+    fn effect(&mut self, k: usize, effect: Effect, over: &mut Vec<Later>) {
         match effect {
             Effect::Datagram { to, bytes, .. } => {
                 let m = Sip::read(&bytes).expect("what is sent is SIP");
@@ -245,43 +312,38 @@ impl Lab {
                 self.connects.push_back((line, to));
             }
             Effect::Close { conn, flush } => {
+                let Some(line) = self.known(k, conn) else {
+                    return;
+                };
+                let wire = &mut self.wires[line.0];
+                wire.closed = Some(flush);
                 if flush {
-                    self.flush(k, conn);
+                    over.push(Later::Closed { shard: k, conn });
+                } else {
+                    wire.at = None;
+                    self.shards[k].ended(self.now, conn, End::Ours);
                 }
-                let line = self.line(k, conn);
-                self.wires[line.0].closed = Some(flush);
-                self.wires[line.0].at = None;
-                self.shards[k].ended(self.now, conn, End::Ours);
-                return true;
             }
             Effect::Pause { conn } => {
-                let line = self.line(k, conn);
-                self.wires[line.0].paused.get_or_insert_default();
+                if let Some(line) = self.known(k, conn) {
+                    self.wires[line.0].paused.get_or_insert_default();
+                }
             }
             Effect::Resume { conn } => {
-                let line = self.line(k, conn);
-                if let Some(waited) = self.wires[line.0].paused.take() {
+                if let Some(line) = self.known(k, conn)
+                    && let Some(waited) = self.wires[line.0].paused.take()
+                {
                     self.resumed.push((line, waited));
                 }
             }
             Effect::HandOver { conn, to, bytes } => {
-                let line = self.line(k, conn);
-                let wire = &self.wires[line.0];
-                let (local, peer) = (wire.local, wire.peer);
-                let to = usize::from(to.0);
-                let conn = self.shards[to].adopted(self.now, MEDIA, local, peer, &bytes);
-                let wire = &mut self.wires[line.0];
-                wire.at = conn.map(|c| (to, c));
-                match conn {
-                    Some(conn) => {
-                        self.names[to].insert(conn, line);
-                    }
-                    None => wire.closed = Some(false),
+                if let Some(line) = self.known(k, conn) {
+                    self.wires[line.0].at = None;
+                    let to = usize::from(to.0);
+                    over.push(Later::Moved { line, to, bytes });
                 }
-                return true;
             }
         }
-        false
     }
 
     fn flush(&mut self, k: usize, conn: ConnId) {
@@ -319,21 +381,6 @@ impl Lab {
         let line = conn.map(|conn| self.new_wire((k, conn), local, peer));
         self.turn();
         line
-    }
-
-    /// Connections to the MSRP listener from these addresses with the first bytes of each, all in one turn.
-    pub(crate) fn connect_at_once(&mut self, all: &[(&str, Vec<u8>)]) -> Vec<Line> {
-        let mut lines = Vec::new();
-        for (from, bytes) in all {
-            let (local, peer) = (addr(MSRP_ADDR), addr(from));
-            let k = self.shard_of(peer);
-            let conn = self.shards[k].accepted(self.now, MEDIA, local, peer);
-            let conn = conn.expect("there is room");
-            lines.push(self.new_wire((k, conn), local, peer));
-            self.shards[k].received(self.now, conn, Slice::copied(bytes));
-        }
-        self.turn();
-        lines
     }
 
     /// The connection that a shard wants to open to `to` comes up, or not.

@@ -477,8 +477,34 @@ fn connections_that_come_at_once_all_move() {
         let send = alice.send(&lab.fresh("tid"), "late", &cpim("again"), "");
         (from.as_str(), send)
     });
-    for line in lab.connect_at_once(&firsts) {
+    lab.hold();
+    let lines = firsts.each_ref().map(|(from, bytes)| {
+        let line = lab.connect(MEDIA, from);
+        lab.bytes(line, bytes);
+        line
+    });
+    lab.go();
+    for line in lines {
         assert_eq!(lab.home(line), Some(at));
         assert_eq!(lab.frames(line).len(), 1, "it is answered there");
     }
+}
+
+/// A connection brings the request that names the other shard's session, and in the same turn what comes behind it: all of it
+/// goes along.
+#[test]
+fn what_comes_behind_in_the_turn_of_a_hand_over_goes_along() {
+    let mut lab = Lab::of(2);
+    let (alice, _) = session_of(&mut lab, "user1", 1);
+    let at = lab.home(alice.conn()).expect("her stream is open");
+    lab.entry = Some(1 - at);
+    let line = lab.connect(MEDIA, "10.0.9.1:1001");
+    let [one, two] = ["first", "second"].map(|id| alice.send(&lab.fresh("tid"), id, &cpim(id), ""));
+    lab.hold();
+    for bytes in [&one[..], &two[..9], &two[9..]] {
+        lab.bytes(line, bytes);
+    }
+    lab.go();
+    assert_eq!(lab.home(line), Some(at));
+    assert_eq!(lab.frames(line).len(), 2, "both are answered there");
 }
