@@ -208,14 +208,21 @@ impl Shard {
         }
     }
 
-    /// What this shard's sessions have to say on connections of others. Without a place in the mail it waits as for a slow
-    /// peer, and counts as its lag.
+    /// What this shard's sessions have to say on connections of others, all of it: the driver knows none of these, and would
+    /// drop what it finds there.
     pub(super) fn mail_far_replies(&mut self) {
+        while self.mail_far_once() {}
+    }
+
+    /// A round of it. Without a place in the mail it waits as for a slow peer, and counts as its lag. True: who was slow has
+    /// room, and sessions may have said more.
+    fn mail_far_once(&mut self) -> bool {
         let now = self.clock;
+        let mut more = false;
         self.far_waits = false;
         for i in 0..self.far.len() {
             let Some(conn) = self.far.get(i).copied() else {
-                return;
+                break;
             };
             let Some(Role::Far { home, conn: theirs }) = self.conns.get(conn).map(|c| &c.role)
             else {
@@ -243,8 +250,10 @@ impl Shard {
             if slow {
                 self.plane.handle_drained(now, conn, &mut self.outbox);
                 self.settle(now);
+                more = true;
             }
         }
+        more
     }
 
     /// Tells the shards in `readers` that a connection of ours is gone.

@@ -8,19 +8,24 @@ use crate::ids::ConnId;
 
 impl Shard {
     /// Closes connections until what slow peers have not taken, and what has not come whole, are each within their bounds.
-    pub(super) fn shed(&mut self) {
+    /// `true`: there were some.
+    pub(super) fn shed(&mut self) -> bool {
+        let mut any = false;
         while self.outbox.spilled() > self.spill_max
             && let Some(conn) = self.worst(self.spill_max, Self::unsent)
         {
             self.tally.spill_dropped += 1;
             self.give_up(conn);
+            any = true;
         }
         while self.framing + self.plane.heads() > self.framing_max
             && let Some(conn) = self.worst(self.framing_max, Self::unread)
         {
             self.tally.framing_dropped += 1;
             self.give_up(conn);
+            any = true;
         }
+        any
     }
 
     /// The connection that holds most, if all together hold more than `max`. What is closing is as good as gone.

@@ -398,7 +398,10 @@ impl World for Shard {
     fn poll_effect(&mut self) -> Option<Effect> {
         if self.effects.is_empty() {
             self.mail_far_replies();
-            self.shed();
+            // Sessions of those that were given up may have had something to say to others.
+            while self.shed() {
+                self.mail_far_replies();
+            }
         }
         let effect = self.effects.pop_front();
         // Not before: who is accepted meanwhile would have its place, and the driver could not tell the two apart.

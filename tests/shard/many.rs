@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringfork::{config::Config, limits::Limits};
+use ringfork::{config::Config, limits::Limits, shard::World as _};
 
 use crate::{
     lab::{Lab, Line, MEDIA, TAG, TCP},
@@ -507,4 +507,61 @@ fn what_comes_behind_in_the_turn_of_a_hand_over_goes_along() {
     lab.go();
     assert_eq!(lab.home(line), Some(at));
     assert_eq!(lab.frames(line).len(), 2, "both are answered there");
+}
+
+/// A far session has more kept for a device than goes out at once, and the mail is full when its media comes up: what was
+/// kept goes on as soon as there is a place, by mail like everything else.
+#[test]
+fn what_was_kept_for_a_far_device_waits_for_a_place() {
+    let mut lab = Lab::limited(&Config::default(), &tight(1, 0));
+    let (mut one, mut two) = two_users(&mut lab);
+    let mut alices = [&one, &two].map(|d| Alice::calling(&d.user, 100 + d.n));
+    for (alice, d) in alices.iter_mut().zip([&mut one, &mut two]) {
+        alice.invite(&mut lab);
+        answer(&mut lab, d);
+        alice.up(&mut lab);
+    }
+    let line = lab.connect(MEDIA, "10.0.1.200:30000");
+    bind(&mut lab, &mut one, line);
+    let [beside, alice] = alices;
+    let body = cpim(&"z".repeat(100_000));
+    for n in 0..9 {
+        alice.say(&mut lab, &format!("kept-{n}"), &body);
+    }
+    let [near, far] = [line, alice.conn()].map(|l| lab.home(l).expect("it is open"));
+    assert_ne!(near, far);
+    assert_ne!(lab.home(beside.conn()), Some(far));
+    // The mail from there is full, and the bodiless SEND arrives there.
+    lab.mail_waits = true;
+    lab.entry = Some(far);
+    let m = invite(&mut lab, &one.user, "10.0.9.2:5060", false);
+    lab.datagram("10.0.9.2:5060", m.as_bytes());
+    let bare = text::Send {
+        tid: "bind-two",
+        to: &two.peer_path,
+        from: &two.path,
+        id: "bound",
+        range: (1, 0, 0),
+        flag: b'$',
+        ..Default::default()
+    };
+    lab.bytes(line, &bare.write());
+    for shard in [far, near] {
+        let now = lab.now;
+        lab.shards[shard].mail(now);
+        lab.turn();
+    }
+    lab.mail_waits = false;
+    two.conn = Some(line);
+    let mut got = Vec::new();
+    for _ in 0..40 {
+        lab.pass(Duration::from_millis(10));
+        for f in lab.sends(line) {
+            two.ok(&mut lab, &f, 200);
+            if f.flag == b'$' {
+                got.push(f.get("Message-ID").to_owned());
+            }
+        }
+    }
+    assert_eq!(got, (0..9).map(|n| format!("kept-{n}")).collect::<Vec<_>>());
 }
