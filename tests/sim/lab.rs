@@ -68,6 +68,9 @@ impl Lab {
                 late: 0,
                 stall: 0,
                 reset: 0,
+                refuse: 0,
+                away: 0,
+                away_us: 3_000,
             }
         } else {
             Faults {
@@ -76,9 +79,15 @@ impl Lab {
                 late: 60,
                 stall: 8,
                 reset: 30,
+                refuse: 30,
+                away: 0,
+                away_us: 3_000,
             }
         };
         let mut net = Net::new(seed, faults);
+        if !calm {
+            net.faults.away = [0, 30, 300, 900][net.pick(4)];
+        }
         let (shards, seen) = [
             (1, "one shard"),
             (1, "one shard"),
@@ -89,11 +98,23 @@ impl Lab {
         let config = config(&mut net);
         let host = Host::new(shards, &config, seed);
         let (mut peers, mut book) = (Vec::new(), Book::new(plant));
-        let users = 1 + net.pick(2);
+        // Everybody at once: that is when a turn has much to tell.
+        let crowd = !calm && net.pick(4) == 0;
+        let (users, most) = if crowd { (2, 3) } else { (1 + net.pick(2), 0) };
+        if crowd {
+            net.saw("everybody at once");
+            (net.faults.away, net.faults.away_us) = (900, 20_000);
+        }
         for user in 0..users {
-            for _ in 0..1 + net.pick(4) {
+            for _ in 0..(1 + net.pick(4)).max(most) {
                 let me = peers.len();
-                let plan = device_plan(&mut net);
+                let mut plan = device_plan(&mut net);
+                if crowd {
+                    plan.register_at = Duration::ZERO;
+                    plan.answer = plan
+                        .answer
+                        .map(|(_, code)| (Duration::from_millis(10), code));
+                }
                 let tcp = net.pick(3) == 0;
                 book.add_device(me, user);
                 peers.push(Peer::Device(Box::new(Device::new(
@@ -107,7 +128,10 @@ impl Lab {
         }
         for user in 0..users {
             let me = peers.len();
-            let plan = sender_plan(&mut net);
+            let mut plan = sender_plan(&mut net);
+            if crowd {
+                plan.invite_at = Duration::from_millis(400);
+            }
             let tcp = net.pick(3) == 0;
             peers.push(Peer::Sender(Box::new(Sender::new(
                 me,
@@ -152,6 +176,9 @@ impl Lab {
                 left.push(format!("shard {n}: {}", shard.what_is_left()));
             }
         }
+        for io in &mut self.host.io {
+            self.book.wrong.append(&mut io.wrong);
+        }
         self.book.close(&left);
         Outcome {
             wrong: self.book.wrong,
@@ -192,6 +219,8 @@ impl Lab {
                 let to = net.streams[stream.0].half[1].addr;
                 if to == SIP || to == MSRP {
                     self.host.handle(net, Happening::Opened { stream });
+                } else if net.streams[stream.0].half[1].who == Side::Gone {
+                    self.host.handle(net, Happening::Made { stream });
                 } else if let Some(n) = self.peers.iter().position(|p| p.addr().ip() == to.ip()) {
                     net.streams[stream.0].half[1].who = Side::Peer(n);
                     match &mut self.peers[n] {
@@ -199,6 +228,8 @@ impl Lab {
                         Peer::Sender(s) => s.accepted(net, stream),
                     }
                     self.release(stream, 1);
+                    self.net
+                        .after(Duration::from_micros(200), Happening::Made { stream });
                 }
             }
             Happening::Bytes {
@@ -275,9 +306,10 @@ impl Lab {
                     }
                 }
             }
-            other @ (Happening::Adopt { .. } | Happening::Mail { .. } | Happening::Due { .. }) => {
-                self.host.handle(net, other)
-            }
+            other @ (Happening::Adopt { .. }
+            | Happening::Made { .. }
+            | Happening::Mail { .. }
+            | Happening::Turn { .. }) => self.host.handle(net, other),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Simulation: whole shards with devices, senders and a network on one thread, one virtual clock, one seed.
 //!
+//! A shard is told in a turn what came since its last one, a single thing mostly, and in some runs a crowd of them (`turn`).
+//!
 //! `SEED=7 cargo sim` runs one seed, `SEEDS=10000 cargo sim` that many from 0 (or from `FROM`) on `THREADS` threads (2), and
 //! `cargo test` a few fixed ones. A seed that fails prints the command that repeats it, `TRACE=1` before that says all that
 //! happens. In the end stands what the runs have
@@ -20,6 +22,7 @@ mod net;
 mod peer;
 mod sender;
 mod text;
+mod turn;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,26 +43,47 @@ const MUST_SEE: &[&str] = &[
     "SEND refused",
     "SENDs never answered",
     "answer to nothing",
+    "bytes left to the next turn",
     "chunk above 8 KiB",
     "chunk with +",
+    "connect failed at once",
+    "connect failed later",
     "connection handed over",
+    "cut off with something to send",
     "datagram doubled",
     "datagram late",
     "datagram lost",
     "datagram overtaken",
+    "datagrams left to the next turn",
     "device reads nothing",
     "device resets",
+    "everybody at once",
     "five shards",
+    "hand-over and accept in a turn",
     "message aborted",
     "message ended by #",
     "message in chunks",
     "messages interleaved",
     "one shard",
+    "over, with something to send",
     "reading stopped",
+    "reading stopped behind more bytes",
+    "send failed",
     "sender resets",
     "short write",
     "stream reset",
     "stream stalled",
+    "timers late",
+    "turn with bytes of a connection twice",
+    "turn with bytes of several connections",
+    "turn with inputs and timers",
+    "turn with letters of several shards",
+    "turn with one input",
+    "turn with several accepted",
+    "turn with several closures",
+    "turn with several datagrams",
+    "turn with several inputs",
+    "turn with ten inputs",
     "two shards",
 ];
 

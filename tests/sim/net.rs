@@ -41,6 +41,12 @@ pub(crate) struct Faults {
     pub(crate) late: u32,
     pub(crate) stall: u32,
     pub(crate) reset: u32,
+    /// A connection that a shard opens does not come up.
+    pub(crate) refuse: u32,
+    /// After a turn its shard is away for a while: what comes meanwhile waits for one turn.
+    pub(crate) away: u32,
+    /// For how long at most, most times, in microseconds.
+    pub(crate) away_us: usize,
 }
 
 /// What happened, and how often.
@@ -77,10 +83,12 @@ pub(crate) enum Happening {
     },
     /// The network cuts a stream: both sides hear a reset.
     Cut { stream: StreamId },
+    /// A stream that side 0 asked for is made, as far as that side knows.
+    Made { stream: StreamId },
     /// Mail waits for a shard.
-    Mail { to: ShardId },
-    /// A shard's timers.
-    Due { shard: ShardId },
+    Mail { from: ShardId, to: ShardId },
+    /// A shard has a turn.
+    Turn { shard: ShardId },
     /// A peer's own alarm.
     Alarm { peer: usize, token: u64 },
 }
@@ -248,15 +256,6 @@ impl Net {
             self.after(d, Happening::Cut { stream: id });
         }
         id
-    }
-
-    /// Which stream and side a shard's connection is.
-    pub(crate) fn of(&self, shard: ShardId, conn: ConnId) -> Option<(StreamId, usize)> {
-        self.streams.iter().enumerate().rev().find_map(|(i, s)| {
-            (0..2)
-                .find(|side| s.half[*side].who == Side::Shard(shard, conn))
-                .map(|side| (StreamId(i), side))
-        })
     }
 
     /// How many bytes the sender on `side` could send now.
