@@ -8,6 +8,25 @@
 //! 4. for each connection that [`Outbox::next_dirty`](crate::buf::Outbox::next_dirty) names: one vectored send of what
 //!    `gather` shows, without waiting, and its outcome into `sent`; then `end_turn`;
 //! 5. wake the shards that got mail, wait for completions until `next_due`.
+//!
+//! What holds between the two:
+//! - Step 1 has an order of its own: connections whose last send failed have [`ended`](World::ended); those that took more have
+//!   [`drained`](World::drained); what waited from an earlier turn is [`received`](World::received); completions in the order
+//!   in which they came (connections accepted, made, reset; bytes; room to send); datagrams; peers that have closed and been
+//!   sent all, and connections that were to be closed and are; those cut off by time; connections of other shards
+//!   ([`adopted`](World::adopted)); [`mail`](World::mail). Any of it may be missing, and any may come many times: several
+//!   connections accepted, several pieces of one stream. Bytes of a connection never come in the turn that accepted it.
+//! - Nothing is asked for before step 3. What the world wants in between waits, and the world bears what else is told until
+//!   then: bytes of a connection that it wants paused, closed or handed over, the end of one that it wants closed.
+//! - In step 3 the driver answers some effects at once, from within: a reset close by [`ended`](World::ended), a connect for
+//!   which there is no room by [`connected`](World::connected). Others in a later turn: a close that sends first, by `ended`
+//!   when all is out or 2 s are over; until then the connection is the driver's, and what is queued on it is sent.
+//! - A connection is the driver's from the world's name for it ([`World::accepted`], [`World::adopted`],
+//!   [`Effect::Connect`] polled) until `ended`, a failed `connected`, or [`Effect::HandOver`] polled. So long no other may have
+//!   its place in the world's table: names of one place are told apart by age, and the driver knows the youngest alone.
+//!   What is asked of a connection that is over meanwhile is nothing: effects on names that are dead are dropped.
+//! - When step 3 is over, the outbox has bytes only for connections that the driver knows, and what waits for others is in the
+//!   mail or waits for a place there: the driver drops what it finds for a stranger.
 
 use std::{net::SocketAddr, rc::Rc};
 
@@ -78,11 +97,11 @@ pub enum Effect {
     },
     /// Give a connection that has named its session to the shard that owns it; it is no longer this shard's.
     HandOver {
-        /// Which; single receives only so far, so nothing is in flight.
+        /// Which; single receives only so far, so nothing is in flight. Its name is dead after this.
         conn: ConnId,
         /// The owner.
         to: ShardId,
-        /// What was read so far.
+        /// What was read so far, up to the moment of asking.
         bytes: Vec<u8>,
     },
 }
