@@ -1,10 +1,14 @@
 //! Transactions as far as a generator needs them (RFC 3261 §17): a request is sent again over UDP until it is answered, and
 //! a request that comes again gets the answer that it had.
+#![expect(
+    clippy::disallowed_types,
+    reason = "the keys tell requests apart, they order nothing: a run is the same with any"
+)]
 
 use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
-    rc::Rc,
+    hash::{BuildHasher, RandomState},
     time::Duration,
 };
 
@@ -28,27 +32,26 @@ struct Pending {
     provisional: bool,
 }
 
-/// What tells a request that comes again: branch, sent-by and method (RFC 3261 §17.2.3; what we talk to has the magic cookie).
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Key(Rc<[u8]>);
+/// What tells a request that comes again: branch, sent-by and method (RFC 3261 §17.2.3; what we talk to has the magic cookie),
+/// as 128 bits of two hashes whose keys are of chance: no two requests of a run are taken for one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Key([u64; 2]);
 
-impl Key {
-    /// None if it has no Via with a branch.
-    pub(crate) fn of(request: &Message<'_>) -> Option<Self> {
-        let via = request.via().ok()?;
-        let method = request.method()?;
-        let key = [via.branch()?, b" ", via.sent_by, b" ", method.as_bytes()].concat();
-        Some(Self(key.into()))
-    }
+/// What a request was answered. The text follows from that and the request, which comes again as it was: half a minute's texts
+/// would be a hundred megabytes, each page of which the kernel has to clear.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Given {
+    /// This code and nothing else.
+    Code(u16),
+    /// A device took a call.
+    Taken { call: u32, user: u32, device: u16 },
 }
 
-/// An answer as it was sent.
-pub(crate) type Sent = Rc<[u8]>;
-
 /// What requests were answered, as long as they may come again.
-#[derive(Default)]
+#[derive(Debug)]
 struct Served {
-    answers: HashMap<Key, Sent>,
+    keys: [RandomState; 2],
+    answers: HashMap<Key, Given>,
     /// When each was given, oldest first.
     given: VecDeque<(Nanos, Key)>,
 }
@@ -56,8 +59,18 @@ struct Served {
 impl Served {
     /// Forgotten at a time: more than come, and so few that nobody waits for it.
     const FORGET: usize = 4;
+    /// Room from the start: a table that grows beside calls stands still for milliseconds.
+    const ROOM: usize = 1 << 16;
 
-    fn keep(&mut self, now: Nanos, key: Key, answer: Sent) {
+    fn new() -> Self {
+        Self {
+            keys: [RandomState::new(), RandomState::new()],
+            answers: HashMap::with_capacity(Self::ROOM),
+            given: VecDeque::with_capacity(Self::ROOM),
+        }
+    }
+
+    fn keep(&mut self, now: Nanos, key: Key, answer: Given) {
         for _ in 0..Self::FORGET {
             let old = self
                 .given
@@ -65,7 +78,7 @@ impl Served {
             let Some((_, old)) = old else { break };
             self.answers.remove(&old);
         }
-        if self.answers.insert(key.clone(), answer).is_none() {
+        if self.answers.insert(key, answer).is_none() {
             self.given.push_back((now, key));
         }
     }
@@ -94,7 +107,7 @@ impl Transactions {
             clock,
             give_up: give_up.unwrap_or(GIVE_UP),
             pending: RefCell::default(),
-            served: RefCell::default(),
+            served: RefCell::new(Served::new()),
         }
     }
 
@@ -186,14 +199,69 @@ impl Transactions {
         true
     }
 
-    /// The answer that a request had when it came before.
-    pub(crate) fn served(&self, request: &Key) -> Option<Sent> {
-        self.served.borrow().answers.get(request).cloned()
+    /// By what a request is known when it comes again; none if it has no Via with a branch.
+    pub(crate) fn key(&self, request: &Message<'_>) -> Option<Key> {
+        let via = request.via().ok()?;
+        let it = (via.branch()?, via.sent_by, request.method()?.as_bytes());
+        Some(Key(self
+            .served
+            .borrow()
+            .keys
+            .each_ref()
+            .map(|k| k.hash_one(it))))
     }
 
-    /// Keeps the answer to a request.
-    pub(crate) fn serve(&self, request: Key, answer: Sent) {
+    /// What a request was answered when it came before.
+    pub(crate) fn served(&self, request: Key) -> Option<Given> {
+        self.served.borrow().answers.get(&request).copied()
+    }
+
+    /// Keeps what a request was answered.
+    pub(crate) fn serve(&self, request: Key, answer: Given) {
         let now = self.clock.now();
         self.served.borrow_mut().keep(now, request, answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(branch: &str, sent_by: &str, method: &str) -> Vec<u8> {
+        format!(
+            "{method} sip:d1x0@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {sent_by};branch={branch}\r\n\
+             From: <sip:a@example.net>;tag=1\r\nTo: <sip:b@example.com>\r\nCall-ID: c\r\nCSeq: 1 {method}\r\n\
+             Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+        )
+        .into_bytes()
+    }
+
+    #[test]
+    fn a_request_is_known_by_branch_sender_and_method_until_nobody_sends_it_again() {
+        let all = Transactions::new(Clock::start(), None);
+        let key = |branch, sent_by, method| {
+            let bytes = request(branch, sent_by, method);
+            all.key(&Message::parse(&bytes).unwrap()).unwrap()
+        };
+        let it = key("z9hG4bKa", "h:1", "BYE");
+        assert_eq!(key("z9hG4bKa", "h:1", "BYE"), it);
+        let others = [
+            key("z9hG4bKb", "h:1", "BYE"),
+            key("z9hG4bKa", "h:2", "BYE"),
+            key("z9hG4bKa", "h:1", "INVITE"),
+        ];
+        assert!(!others.contains(&it));
+        assert_ne!(key("z9hG4bKab", "c", "BYE"), key("z9hG4bKa", "bc", "BYE"));
+        all.serve(it, Given::Code(481));
+        assert_eq!(all.served(it), Some(Given::Code(481)));
+        assert_eq!(all.served(others[0]), None);
+
+        let mut served = Served::new();
+        served.keep(0, it, Given::Code(200));
+        served.keep(nanos(GIVE_UP) - 1, others[0], Given::Code(200));
+        assert_eq!(served.answers.len(), 2);
+        served.keep(nanos(GIVE_UP), others[1], Given::Code(200));
+        assert!(!served.answers.contains_key(&it), "for half a minute");
+        assert_eq!(served.answers.len(), 2);
     }
 }

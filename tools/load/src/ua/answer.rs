@@ -1,20 +1,20 @@
 //! What our people do when they are asked: devices answer calls at once, everyone answers what a dialog brings.
 
-use std::{rc::Rc, time::Duration};
+use std::rc::Rc;
 
 use ringfork::wire::{
     sip::{Message, Method, Start},
     uri,
 };
 
-use super::{Bye, DeviceLeg, Side, World, device_of, device_user};
+use super::{Bye, DeviceLeg, Side, World, device_of, device_user, unacked::Unacked};
 use crate::{
-    clock::{Nanos, nanos},
+    clock::Nanos,
     leg::{How, LegSpec, Role},
     media,
     sip_net::Reply,
     sip_text::{self, Answer},
-    transact::{Key, Sent},
+    transact::{Given, Key},
     trouble::Trouble,
 };
 
@@ -50,18 +50,19 @@ impl World {
             Start::Request { method, uri } => {
                 // An ACK has no answer that could be wanted again.
                 let key = (!matches!(method, Method::Ack))
-                    .then(|| Key::of(&message))
+                    .then(|| self.transactions.key(&message))
                     .flatten();
-                if let Some(answer) = key.as_ref().and_then(|k| self.transactions.served(k)) {
-                    return reply.send(&answer);
-                }
                 let came = Came {
                     request: &message,
                     at,
                     key,
                     reply,
                 };
-                if let Err(e) = self.serve(side, &came, method, uri) {
+                let done = match key.and_then(|k| self.transactions.served(k)) {
+                    Some(given) => self.answer_again(&came, given),
+                    None => self.serve(side, &came, method, uri),
+                };
+                if let Err(e) = done {
                     self.trouble(e.to_string());
                 }
             }
@@ -78,12 +79,7 @@ impl World {
         let request = came.request;
         let call_id = request.call_id().unwrap_or_default();
         let answer = |code: u16| -> Result<(), Trouble> {
-            let answer = Answer {
-                code,
-                tag: "x1",
-                ..Answer::default()
-            };
-            self.answer(came, sip_text::respond(request, &answer)?.into());
+            self.answer(came, &plain(request, code)?, Given::Code(code));
             Ok(())
         };
         match (method, side) {
@@ -135,18 +131,29 @@ impl World {
         }
     }
 
-    /// Sends an answer, and keeps it in case it is asked for again.
-    fn answer(&self, came: &Came<'_>, answer: Sent) {
-        came.reply.send(&answer);
-        if let Some(key) = &came.key {
-            self.transactions.serve(key.clone(), answer);
+    /// Sends an answer, and keeps what it was in case it is asked for again.
+    fn answer(&self, came: &Came<'_>, answer: &[u8], given: Given) {
+        came.reply.send(answer);
+        if let Some(key) = came.key {
+            self.transactions.serve(key, given);
         }
+    }
+
+    /// A request that was answered has come again (RFC 3261 §17.2): the same answer.
+    fn answer_again(&self, came: &Came<'_>, given: Given) -> Result<(), Trouble> {
+        let answer = match given {
+            Given::Code(code) => plain(came.request, code)?,
+            Given::Taken { call, user, device } => {
+                self.taking(came.request, call, user, device)?.answer
+            }
+        };
+        came.reply.send(&answer);
+        Ok(())
     }
 
     /// A device is called: it answers at once.
     fn ring(self: &Rc<Self>, came: &Came<'_>, uri: &[u8]) -> Result<(), Trouble> {
         let request = came.request;
-        let style = self.options.style.media;
         let (call, user, device) = uri::sip::Uri::parse(uri)
             .ok()
             .and_then(|u| device_of(u.user?))
@@ -154,19 +161,61 @@ impl World {
             .ok_or_else(|| {
                 Trouble::failed(format!("INVITE for {}", String::from_utf8_lossy(uri)))
             })?;
+        let Taking { answer, spec } = self.taking(request, call, user, device)?;
+        // Who waits for a connection has to be known before the peer is told to connect; who connects should not do so
+        // before the peer knows where from.
+        let (early, late) = match spec.how {
+            How::Passive => (Some(spec), None),
+            How::Active { .. } => (None, Some(spec)),
+        };
+        if let Some(spec) = early {
+            self.legs.leg(spec)?;
+        }
+        self.answer(came, &answer, Given::Taken { call, user, device });
+        if let Some(spec) = late {
+            self.legs.leg(spec)?;
+        }
+        let now = self.clock.now();
+        let call_id: Rc<[u8]> = request.call_id().unwrap_or_default().into();
+        let leg = DeviceLeg {
+            call,
+            device,
+            acked: false,
+            unacked: Some(Box::new(Unacked::new(answer, came.reply.clone(), now))),
+            bye: None,
+        };
+        self.device_legs
+            .borrow_mut()
+            .insert(Rc::clone(&call_id), leg);
+        if let Some(c) = self.calls.borrow_mut().get_mut(&call) {
+            c.legs.push(Rc::clone(&call_id));
+        }
+        self.expect_ack(call_id, now);
+        Ok(())
+    }
+
+    /// How a device takes this INVITE: the same each time.
+    fn taking(
+        &self,
+        request: &Message<'_>,
+        call: u32,
+        user: u32,
+        device: u16,
+    ) -> Result<Taking, Trouble> {
         let role = Role::Device(device);
+        let style = self.options.style.media;
         let offer = media::read(request.body(), style.cema).map_err(Trouble::failed)?;
         let (setup, how) = media::answer_to(&offer, style);
-        let path = self.path(call, user, role);
+        let own_path = self.path(call, user, role);
         let sdp = media::describe(
-            &path,
+            &own_path,
             self.listens(user, role),
             setup,
             style.cema && offer.cema,
         );
         let place = self.place(Side::Device)?;
         let tag = format!("{:x}", self.chance("device tag", call, device));
-        let answer: Sent = sip_text::respond(
+        let answer = sip_text::respond(
             request,
             &Answer {
                 code: 200,
@@ -174,60 +223,152 @@ impl World {
                 contact: Some(&place.here.contact(&device_user(user, device))),
                 sdp: Some(&sdp),
             },
-        )?
-        .into();
-        let call_id = request.call_id().unwrap_or_default().to_vec();
-        self.device_legs.borrow_mut().insert(
-            call_id.clone(),
-            DeviceLeg {
-                call,
-                device,
-                acked: false,
-                bye: None,
-            },
-        );
-        if let Some(c) = self.calls.borrow_mut().get_mut(&call) {
-            c.legs.push(call_id.clone());
-        }
+        )?;
         let spec = LegSpec {
             session: call,
             user,
             role,
             how,
-            own_path: path,
+            own_path,
             peer_path: offer.path,
         };
-        // Who waits for a connection has to be known before the peer is told to connect; who connects should not do so
-        // before the peer knows where from.
-        let early = how == How::Passive;
-        if early {
-            self.legs.leg(spec.clone())?;
+        Ok(Taking { answer, spec })
+    }
+}
+
+/// What a device does about an INVITE.
+struct Taking {
+    /// Its 200.
+    answer: Vec<u8>,
+    spec: LegSpec,
+}
+
+/// An answer that says no more than its code.
+fn plain(request: &Message<'_>, code: u16) -> Result<Vec<u8>, Trouble> {
+    sip_text::respond(
+        request,
+        &Answer {
+            code,
+            tag: "x1",
+            ..Answer::default()
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::ErrorKind,
+        net::{SocketAddr, TcpListener, UdpSocket},
+        time::Duration,
+    };
+
+    use ringfork::wire::sdp::Setup;
+
+    use super::*;
+    use crate::{
+        clock::Clock,
+        link::Link,
+        plane::{READ_BYTES, Settings, body_bytes_min},
+        sip_text::{Here, Ids, Transport},
+        ua::{Call, Peers, PeersOptions, Style},
+    };
+
+    /// What the peer gets of the answers to so many requests.
+    async fn answers(socket: &tokio::net::UdpSocket, n: usize) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        let mut buffer = [0; 4096];
+        while all.len() < n {
+            let came = socket.recv_from(&mut buffer);
+            let (len, _) = tokio::time::timeout(Duration::from_secs(10), came)
+                .await
+                .expect("an answer")
+                .unwrap();
+            all.push(buffer[..len].to_vec());
         }
-        self.answer(came, Rc::clone(&answer));
-        if !early {
-            self.legs.leg(spec)?;
-        }
-        let (world, reply) = (Rc::clone(self), came.reply.clone());
-        tokio_uring::spawn(async move { world.until_acked(&call_id, answer, &reply).await });
-        Ok(())
+        all
     }
 
-    /// RFC 3261 §13.3.1.4: a 200 to INVITE is sent again, over TCP too, until the ACK comes.
-    async fn until_acked(&self, call_id: &[u8], answer: Sent, reply: &Reply) {
-        let mut interval = Duration::from_millis(500);
-        let start: Nanos = self.clock.now();
-        loop {
-            tokio::time::sleep(interval).await;
-            match self.device_legs.borrow().get(call_id) {
-                Some(leg) if leg.acked || leg.bye.is_some() => return,
-                Some(_) => {}
-                None => return,
+    #[test]
+    fn a_request_that_comes_again_gets_the_answer_that_it_had_and_a_call_is_taken_once() {
+        tokio_uring::start(async {
+            let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+            let server = UdpSocket::bind(any).unwrap();
+            server.set_nonblocking(true).unwrap();
+            let server = tokio::net::UdpSocket::from_std(server).unwrap();
+            let msrp = TcpListener::bind(any).unwrap();
+            msrp.set_nonblocking(true).unwrap();
+            let clock = Clock::start();
+            let settings = Settings {
+                body_bytes: body_bytes_min(),
+                devices: 1,
+                seed: 1,
+                chunking: None,
+                run: 1,
+                grain: READ_BYTES,
+            };
+            let link = Link::start(settings, clock, any, None).unwrap();
+            let options = PeersOptions {
+                server: server.local_addr().unwrap(),
+                style: Style::default(),
+                sessions: 1,
+                devices: 1,
+                first_user: 0,
+                seed: 1,
+                msrp: link.listens(),
+                give_up: None,
+                arrivals: false,
+            };
+            let peers = Peers::start(options, clock, link.asker().unwrap()).unwrap();
+            peers.0.begin_call(0, Call::of(0, "a-call".to_owned()));
+            let devices = peers.0.place(Side::Device).unwrap().here.at;
+
+            let at = msrp.local_addr().unwrap();
+            let sdp = media::describe(&format!("msrp://{at}/s;tcp"), at, Setup::Passive, true);
+            let here = Here {
+                transport: Transport::Udp,
+                at: server.local_addr().unwrap(),
+            };
+            let ids = |branch| Ids {
+                branch,
+                from: "<sip:a@example.net>;tag=1",
+                to: "<sip:b@example.com>",
+                call_id: "at-a-device",
+                cseq: 1,
+            };
+            let uri = format!("sip:{}@{devices}", device_user(0, 0));
+            let contact = here.contact("server");
+            let ask = |branch| sip_text::invite(here, &ids(branch), &uri, &contact, &sdp).unwrap();
+            let invite = ask("z9hG4bK1");
+            server.send_to(&invite, devices).await.unwrap();
+            let first = answers(&server, 1).await;
+            assert!(first[0].starts_with(b"SIP/2.0 200 "));
+            for _ in 0..2 {
+                server.send_to(&invite, devices).await.unwrap();
             }
-            if self.clock.now() - start > nanos(Duration::from_secs(32)) {
-                return self.trouble("a device's 200 was never acknowledged".to_owned());
+            // Behind them, so that what they led to is there when it is answered.
+            let options = String::from_utf8(ask("z9hG4bK2")).unwrap();
+            let options = options.replace("INVITE", "OPTIONS");
+            server.send_to(options.as_bytes(), devices).await.unwrap();
+            let again = answers(&server, 3).await;
+            assert_eq!(again[..2], [first[0].clone(), first[0].clone()]);
+            assert!(again[2].windows(13).any(|w| w == b"CSeq: 1 OPTIO"));
+
+            // One comes sooner or later; a second would be right behind it.
+            let mut connections = Vec::new();
+            let (mut looks, mut left) = (0, 20);
+            while looks < 2000 && left > 0 {
+                match msrp.accept() {
+                    Ok(connection) => connections.push(connection),
+                    Err(e) => assert_eq!(e.kind(), ErrorKind::WouldBlock),
+                }
+                looks += 1;
+                left -= usize::from(!connections.is_empty());
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            reply.send(&answer);
-            interval = (interval * 2).min(Duration::from_secs(4));
-        }
+            assert_eq!(connections.len(), 1);
+            assert_eq!(peers.0.unacked(), 1);
+            peers.stop().await;
+        });
     }
 }

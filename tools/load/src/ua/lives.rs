@@ -150,6 +150,7 @@ impl World {
                 return true;
             }
             leg.bye = Some(bye);
+            leg.unacked = None;
             (leg.call, leg.device)
         };
         self.tell(call, device, News::HungUp(bye));
@@ -167,6 +168,7 @@ impl World {
         let leg = match self.device_legs.borrow_mut().get_mut(call_id) {
             Some(leg) if !leg.acked => {
                 leg.acked = true;
+                leg.unacked = None;
                 (leg.call, leg.device)
             }
             Some(_) | None => return,

@@ -9,6 +9,7 @@ mod ask;
 mod lives;
 mod place;
 mod refusal;
+mod unacked;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -24,6 +25,7 @@ use place::Place;
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
 use refusal::Refusal;
 use ringfork::wire::sdp::Setup;
+use unacked::{Looks, Unacked};
 
 use crate::{
     clock::{Clock, nanos},
@@ -110,6 +112,8 @@ struct World {
     legs: Asker,
     callers: OnceCell<Place>,
     devices: OnceCell<Place>,
+    /// Of this run, in each branch, and how many there have been.
+    run: u64,
     branches: Cell<u64>,
     /// The last CSeq of each device's REGISTERs.
     cseqs: RefCell<BTreeMap<(u32, u16), u32>>,
@@ -118,7 +122,9 @@ struct World {
     current: RefCell<HashMap<u32, u32>>,
     by_call_id: RefCell<HashMap<Vec<u8>, u32>>,
     /// By Call-ID, as a device sees it.
-    device_legs: RefCell<HashMap<Vec<u8>, DeviceLeg>>,
+    device_legs: RefCell<HashMap<Rc<[u8]>, DeviceLeg>>,
+    /// Devices' answers to INVITEs.
+    looks: RefCell<Looks>,
     /// Who wants to know what devices learn.
     listener: OnceCell<Listener>,
     /// How long what came waited until it was read.
@@ -138,7 +144,7 @@ struct Call {
     /// The ACK to the 200, which may come again.
     ack: Option<Vec<u8>>,
     /// Call-IDs of the devices that have answered.
-    legs: Vec<Vec<u8>>,
+    legs: Vec<Rc<[u8]>>,
 }
 
 impl Call {
@@ -157,6 +163,8 @@ struct DeviceLeg {
     call: u32,
     device: u16,
     acked: bool,
+    /// Its answer, as long as that may have to be sent again.
+    unacked: Option<Box<Unacked>>,
     bye: Option<Bye>,
 }
 
@@ -171,6 +179,7 @@ impl Peers {
     pub(crate) fn start(options: PeersOptions, clock: Clock, legs: Asker) -> Result<Self, Trouble> {
         let world = Rc::new(World {
             transactions: Transactions::new(clock, options.give_up),
+            run: chances(options.seed, "run", 0, 0).next_u64() >> 32,
             options,
             clock,
             legs,
@@ -182,6 +191,7 @@ impl Peers {
             current: RefCell::default(),
             by_call_id: RefCell::default(),
             device_legs: RefCell::default(),
+            looks: RefCell::default(),
             listener: OnceCell::new(),
             waited: RefCell::new(Latency::new()),
             setup: RefCell::new(Latency::new()),
@@ -363,19 +373,12 @@ impl World {
 
     fn branch(&self) -> String {
         self.branches.set(self.branches.get() + 1);
-        format!(
-            "z9hG4bK{:08x}{:08x}",
-            self.chance("run", 0, 0) >> 32,
-            self.branches.get()
-        )
+        format!("z9hG4bK{:08x}{:08x}", self.run, self.branches.get())
     }
 
     /// The same for the same seed, different for everything else.
     fn chance(&self, what: &str, session: u32, device: u16) -> u64 {
-        let what = crate::sum::Sum::of(what.as_bytes());
-        let place = u64::from(session) << 16 | u64::from(device);
-        let mut rng = ChaCha12Rng::seed_from_u64(self.options.seed ^ what.rotate_left(17) ^ place);
-        rng.next_u64()
+        chances(self.options.seed, what, session, device).next_u64()
     }
 
     fn path(&self, call: u32, user: u32, role: Role) -> String {
@@ -383,10 +386,8 @@ impl World {
             Role::Sender => u16::MAX,
             Role::Device(d) => d,
         };
-        let (a, b) = (
-            self.chance("path", call, device),
-            self.chance("path2", call, device),
-        );
+        let mut chances = chances(self.options.seed, "path", call, device);
+        let (a, b) = (chances.next_u64(), chances.next_u64());
         let at = self.listens(user, role);
         format!("msrp://{at}/{a:016x}{:04x};tcp", b & 0xffff)
     }
@@ -427,6 +428,13 @@ impl World {
             .filter(|l| l.bye.is_none())
             .count() as u64
     }
+}
+
+/// What chance says about something of a session's device.
+fn chances(seed: u64, what: &str, session: u32, device: u16) -> ChaCha12Rng {
+    let what = crate::sum::Sum::of(what.as_bytes());
+    let place = u64::from(session) << 16 | u64::from(device);
+    ChaCha12Rng::seed_from_u64(seed ^ what.rotate_left(17) ^ place)
 }
 
 /// The user part of a device's Contact.
