@@ -1,8 +1,10 @@
 //! Between control and data plane: two queues, an eventfd and a pipe. Control asks, the data plane answers.
 
 use std::{
-    io::{self, PipeReader},
+    cell::Cell,
+    io,
     net::SocketAddr,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -13,13 +15,13 @@ use std::{
 };
 
 use rustix::process::setpriority_process;
-use tokio::net::unix::pipe;
 
 use crate::{
+    bell::{self, Bell, Hearer},
     clock::{Clock, nanos},
     leg::LegSpec,
     pin,
-    plane::{self, Command, Ended, Event, Orders, Plane, Settings, Wake},
+    plane::{self, Command, Due, Ended, Event, Orders, Plane, Settings, Wake},
     post::Post,
     progress::{Progress, Pulse},
     realtime,
@@ -36,10 +38,14 @@ const LOOK_RARELY: Duration = Duration::from_millis(20);
 /// Priority of the data plane's thread (`setpriority(2)`).
 const PRIORITY: i32 = -10;
 
-/// Asks the data plane. Cheap to clone.
+/// Asks the data plane, from tasks of signalling's runtime. Clones are the same.
+#[derive(Clone)]
 pub(crate) struct Asker {
     orders: Arc<Orders>,
     wake: Arc<Wake>,
+    clock: Clock,
+    /// A task that wakes it is on its way.
+    waking: Rc<Cell<bool>>,
 }
 
 impl Asker {
@@ -48,8 +54,25 @@ impl Asker {
         let gone = |Ended| Trouble::failed("the data plane has ended");
         let due = command.due();
         self.orders.put(command).map_err(gone)?;
-        self.wake.ring_for(due)?;
+        match due {
+            Due::At(at) => self.wake.ring_for(at)?,
+            Due::Within(span) => self.wake.ring_for(self.clock.now() + span)?,
+            Due::Soon => self.wake_soon(),
+        }
         Ok(())
+    }
+
+    /// Wakes the data plane once this task and those behind it have had their turn.
+    fn wake_soon(&self) {
+        if self.waking.replace(true) {
+            return;
+        }
+        let (wake, waking) = (Arc::clone(&self.wake), Rc::clone(&self.waking));
+        tokio_uring::spawn(async move {
+            waking.set(false);
+            // An eventfd that is open takes a one.
+            let _ = wake.ring_for(0);
+        });
     }
 
     /// Sets up a leg. The answer comes as an event.
@@ -71,7 +94,7 @@ pub(crate) struct Link {
     listens: SocketAddr,
     clock: Clock,
     progress: Progress,
-    bell: PipeReader,
+    bell: Bell,
     /// The thread's number in the kernel; 0 before it has begun.
     tid: Arc<AtomicU32>,
 }
@@ -88,9 +111,7 @@ impl Link {
         let listens = listener.local_addr()?;
         let wake = Arc::new(Wake::new()?);
         let theirs = Arc::clone(&wake);
-        let (bell, rings) = io::pipe()?;
-        // Full of rings that nobody listens for, it has rung.
-        rustix::io::ioctl_fionbio(&rings, true).map_err(io::Error::from)?;
+        let (ringer, bell) = bell::bell()?;
         let (orders, taker) = plane::orders();
         let (answers, events) = mpsc::channel();
         let pulse = Arc::new(Pulse::default());
@@ -114,12 +135,17 @@ impl Link {
                     theirs_too,
                     listener,
                     (theirs, taker),
-                    (rings, answers),
+                    (ringer, answers),
                 )?;
                 plane.run()
             })?;
         Ok(Self {
-            asker: Some(Asker { orders, wake }),
+            asker: Some(Asker {
+                orders,
+                wake,
+                clock,
+                waking: Rc::default(),
+            }),
             events,
             thread: Some(thread),
             listens,
@@ -141,9 +167,9 @@ impl Link {
         }
     }
 
-    /// Becomes readable when there are events.
-    pub(crate) fn bell(&self) -> io::Result<pipe::Receiver> {
-        pipe::Receiver::from_owned_fd(self.bell.try_clone()?.into())
+    /// Rings when there are events.
+    pub(crate) fn bell(&self) -> io::Result<Hearer> {
+        self.bell.listen()
     }
 
     /// Where peers connect to.
@@ -272,10 +298,7 @@ impl Link {
     /// A second way to ask, for who answers INVITEs.
     pub(crate) fn asker(&self) -> Result<Asker, Trouble> {
         match &self.asker {
-            Some(a) => Ok(Asker {
-                orders: Arc::clone(&a.orders),
-                wake: Arc::clone(&a.wake),
-            }),
+            Some(asker) => Ok(asker.clone()),
             None => Err(Trouble::failed("the data plane has ended")),
         }
     }

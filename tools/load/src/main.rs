@@ -18,6 +18,7 @@
 mod arrival;
 mod assembly;
 mod baseline;
+mod bell;
 mod beside;
 mod body;
 mod chunks;

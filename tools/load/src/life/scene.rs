@@ -9,7 +9,6 @@ use std::{
 };
 
 use serde_json::json;
-use tokio::net::unix::pipe::Receiver;
 
 use super::{
     act::{Act, Deed},
@@ -17,6 +16,7 @@ use super::{
     census::Census,
 };
 use crate::{
+    bell::Hearer,
     clock::{Clock, Nanos, nanos},
     hiccup::Meter,
     leftovers,
@@ -38,8 +38,6 @@ use crate::{
 const NOBODY: u32 = u32::MAX;
 /// After which a device that was hung up closes its connection, so that its 200 is there first.
 const PARTING: Nanos = 50_000_000;
-/// Rings that are heard at a time.
-const RINGS: usize = 64;
 /// Longest time without a look at what is waited for.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -179,10 +177,8 @@ impl Scene {
     }
 
     /// Brings events to the board each time the bell rings.
-    async fn pump(self: Rc<Self>, bell: Receiver) {
-        while !self.ending.get() && bell.readable().await.is_ok() {
-            // Heard before the look: who rings from now on rings again. That it is silent is no error.
-            let _ = bell.try_read(&mut [0; RINGS]);
+    async fn pump(self: Rc<Self>, bell: Hearer) {
+        while !self.ending.get() && bell.hear().await.is_ok() {
             if self.drain().is_err() {
                 break;
             }

@@ -16,7 +16,7 @@ mod wake;
 use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet},
-    io::{self, ErrorKind, PipeWriter, Read, Write},
+    io::{self, ErrorKind, Read},
     net::{SocketAddr, TcpListener, TcpStream},
     num::NonZeroU64,
     sync::{Arc, mpsc::Sender as Queue},
@@ -29,6 +29,7 @@ pub(crate) use orders::{Ended, Orders, orders};
 pub(crate) use wake::Wake;
 
 use crate::{
+    bell::Ringer,
     body::{Bodies, Padding},
     chunks::Chunking,
     clock::{Clock, Nanos, nanos},
@@ -86,21 +87,30 @@ pub(crate) enum Command {
     Finish,
 }
 
+/// By when the data plane has to know of a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Due {
+    At(Nanos),
+    /// As soon as who asks has done what he is about: more of the kind may follow.
+    Soon,
+    /// So long after it was asked for, at the latest.
+    Within(Nanos),
+}
+
 impl Command {
-    /// By when the data plane has to know.
-    pub(crate) fn due(&self) -> Nanos {
+    /// By when the data plane has to know. Each time that it is woken it takes the core from who asks.
+    pub(crate) fn due(&self) -> Due {
         match self {
-            Self::Act(act) => act.at,
-            Self::Post(_, post) => post.departure.at,
+            Self::Act(act) => Due::At(act.at),
+            Self::Post(_, post) => Due::At(post.departure.at),
             // Before the next connection ends, so before it looks at any.
-            Self::Ending(_) => Nanos::MAX,
-            Self::Leg(_)
-            | Self::Run(_)
-            | Self::Close
-            | Self::Watch(_)
-            | Self::Leave(_)
-            | Self::Cut(_)
-            | Self::Finish => 0,
+            Self::Ending(_) => Due::At(Nanos::MAX),
+            // A fork is four of them.
+            Self::Leg(_) => Due::Soon,
+            // Nobody's time counts from these.
+            Self::Watch(_) => Due::Within(1_000_000),
+            Self::Leave(_) => Due::Within(5_000_000),
+            Self::Run(_) | Self::Close | Self::Cut(_) | Self::Finish => Due::At(0),
         }
     }
 }
@@ -209,8 +219,8 @@ pub(crate) struct Plane {
     /// Where they are while they are carried out.
     asked: Vec<Command>,
     events: Queue<Event>,
-    /// Where a byte says that there are events, and whether one has to.
-    bell: PipeWriter,
+    /// What says that there are events, and whether it has to.
+    bell: Ringer,
     told: Cell<bool>,
     conns: Vec<Option<Conn>>,
     /// Places in `conns` that nobody has.
@@ -236,14 +246,14 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    /// `wake` says that there are commands; a byte in `bell`, which must not block, that there are events.
+    /// `wake` says that there are commands, `bell` that there are events.
     pub(crate) fn new(
         settings: Settings,
         clock: Clock,
         pulse: Arc<Pulse>,
         listener: TcpListener,
         (wake, commands): (Arc<Wake>, Taker),
-        (bell, events): (PipeWriter, Queue<Event>),
+        (bell, events): (Ringer, Queue<Event>),
     ) -> io::Result<Self> {
         // A sleep shall end when it was asked to, not up to 50 µs later, as the kernel may else have it.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
@@ -323,14 +333,10 @@ impl Plane {
 
     /// Says that there are events, if there are.
     fn ring_bell(&self) -> io::Result<()> {
-        if self.told.take() {
-            match (&self.bell).write(&[1]) {
-                // Full: it has been rung and not been heard yet.
-                Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
-                Ok(_) | Err(_) => {}
-            }
+        match self.told.take() {
+            true => self.bell.ring(),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// When a wait that begins now and lasts so long ends by itself.
@@ -358,6 +364,8 @@ impl Plane {
         };
         for command in commands.drain(..) {
             self.carry_out(command);
+            // Four connections in a row are longer than what is due may be late.
+            self.do_due(self.clock.now());
         }
         self.asked = commands;
         asked
