@@ -41,9 +41,12 @@ pub(crate) struct Peer {
     pub(crate) cema: bool,
 }
 
+/// Room for a description.
+const TEXT_BYTES: usize = 512;
+
 /// Our description of one leg.
 pub(crate) fn describe(own_path: &str, listens: SocketAddr, setup: Setup, cema: bool) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(TEXT_BYTES);
     let address = listens.ip().to_string();
     let kind: &[u8] = match listens.ip() {
         IpAddr::V4(_) => b"IP4",
@@ -87,10 +90,12 @@ pub(crate) fn read(sdp: &[u8], our_cema: bool) -> Result<Peer, String> {
     }
     let path = media.path().ok_or("SDP: no path")?;
     let cema = media.cema();
-    let by_path = media.next_hop().and_then(|u| match (u.host, u.port) {
-        (msrp::Host::Ip(ip), Some(port)) => Some(SocketAddr::new(ip, port)),
-        (msrp::Host::Ip(_) | msrp::Host::Name(_), _) => None,
-    });
+    let by_path = || {
+        media.next_hop().and_then(|u| match (u.host, u.port) {
+            (msrp::Host::Ip(ip), Some(port)) => Some(SocketAddr::new(ip, port)),
+            (msrp::Host::Ip(_) | msrp::Host::Name(_), _) => None,
+        })
+    };
     let by_line = media.connection().and_then(|c| match c.host() {
         Some(msrp::Host::Ip(ip)) => Some(SocketAddr::new(ip, media.port)),
         Some(msrp::Host::Name(_)) | None => None,
@@ -99,7 +104,7 @@ pub(crate) fn read(sdp: &[u8], our_cema: bool) -> Result<Peer, String> {
     let at = if cema && our_cema {
         by_line
     } else {
-        by_path.or(by_line)
+        by_path().or(by_line)
     };
     Ok(Peer {
         path: String::from_utf8_lossy(path).into_owned(),

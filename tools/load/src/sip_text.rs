@@ -13,6 +13,9 @@ const SERVICE: &[u8] = b"urn:urn-7:3gpp-service.ims.icsi.oma.cpm.session";
 const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, UPDATE, OPTIONS";
 const AGENT: &[u8] = b"ringfork-load";
 
+/// Room for any text of ours, from the start: one that grows is copied each time.
+const TEXT_BYTES: usize = 1536;
+
 /// How requests leave and answers come back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Transport {
@@ -81,7 +84,8 @@ fn begin<'v>(
     uri: &str,
     ids: &Ids<'_>,
 ) -> Writer<'v> {
-    let name = String::from_utf8_lossy(method.as_bytes()).into_owned();
+    let name = std::str::from_utf8(method.as_bytes()).unwrap_or_default();
+    out.reserve(TEXT_BYTES);
     Writer::request(out, method, uri.as_bytes())
         .header(Name::Via, here.via(ids.branch).as_bytes())
         .header(Name::MaxForwards, b"70")
@@ -210,7 +214,7 @@ pub(crate) struct Answer<'a> {
 
 /// A response to a request (RFC 3261 §8.2.6).
 pub(crate) fn respond(request: &Message<'_>, answer: &Answer<'_>) -> Result<Vec<u8>, Trouble> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(TEXT_BYTES);
     let mut w = Writer::status(&mut out, answer.code, b"");
     for name in [Name::Via, Name::RecordRoute, Name::From] {
         for value in request.headers(name) {

@@ -77,7 +77,7 @@ impl Voice {
             let at = |what: &[u8]| {
                 bytes
                     .windows(what.len())
-                    .position(|w| w == what)
+                    .position(|w| w[0] == what[0] && w == what)
                     .map_or(0, |at| at + what.len() - 8)
             };
             let (tid_at, id_at) = (at(&tid), at(&id));
