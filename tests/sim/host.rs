@@ -10,8 +10,8 @@ use ringfork::{
 };
 
 use crate::{
+    io::{Done, Given, Io},
     net::{Happening, Net, Side, StreamId},
-    turn::{Done, Given, Io},
 };
 
 /// The server's addresses on the virtual network.

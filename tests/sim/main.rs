@@ -17,11 +17,13 @@
 mod book;
 mod device;
 mod host;
+mod io;
 mod lab;
 mod net;
 mod peer;
 mod sender;
 mod text;
+mod told;
 mod turn;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -4,7 +4,7 @@
 //! What comes while a shard is away waits for its turn. Connections have the driver's phases: one that is being closed or has
 //! ended is told as over only when what it had to send is out, in a later turn; its name stands for it until then.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use ringfork::{
     buf::Slice,
@@ -12,96 +12,16 @@ use ringfork::{
     shard::{ConnectError, Effect, End, World},
     time::Instant,
 };
-use slotmap::SecondaryMap;
 
 use crate::{
     host::{Host, MEDIA, MSRP, SIP, TCP, UDP},
+    io::{Conn, Done, Phase},
     net::{Happening, Net, Side, StreamId},
+    told::{Told, count},
 };
 
 /// How long a connection that is over may take to send what it has (`flush_timeout`).
 const FLUSH: Duration = Duration::from_secs(2);
-
-/// What has come for a shard.
-#[derive(Debug)]
-pub(crate) enum Done {
-    Accept(StreamId),
-    /// A piece waits on this side of a stream.
-    Bytes(StreamId, usize),
-    /// The other side has ended.
-    End(StreamId, usize),
-    /// The other side has made room.
-    Room(StreamId, usize),
-    Connected(ConnId, Result<SocketAddr, ConnectError>),
-}
-
-/// A connection that another shard has given away.
-#[derive(Debug)]
-pub(crate) struct Given {
-    pub(crate) stream: StreamId,
-    pub(crate) side: usize,
-    pub(crate) bytes: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Connecting,
-    Open,
-    /// The peer has ended: what waits is sent, then the shard is told.
-    Ending(End),
-    /// The shard wants it closed once what waits is sent.
-    Flushing,
-}
-
-#[derive(Debug)]
-struct Conn {
-    stream: StreamId,
-    side: usize,
-    phase: Phase,
-    /// Its last send was not taken whole.
-    blocked: bool,
-    /// Not before it has room is it sent anything.
-    polling: bool,
-    /// The turn in which it was given bytes last.
-    given: u64,
-    /// Something waits on it for the next turn.
-    waits: bool,
-    deadline: Option<Instant>,
-}
-
-/// What a shard's driver keeps.
-#[derive(Debug, Default)]
-pub(crate) struct Io {
-    /// By the shard's name for them. As with the driver, a name that is given anew ends the one before.
-    conns: SecondaryMap<ConnId, Conn>,
-    pub(crate) done: VecDeque<Done>,
-    pub(crate) unheard: VecDeque<(SocketAddr, Vec<u8>)>,
-    pub(crate) given: VecDeque<Given>,
-    /// The shards from which letters may have come, a bit each.
-    pub(crate) mail: u64,
-    rotation: VecDeque<ConnId>,
-    drained: Vec<ConnId>,
-    failed: Vec<ConnId>,
-    checks: Vec<ConnId>,
-    deadlines: VecDeque<(Instant, ConnId)>,
-    number: u64,
-    /// When the next turn is, if one is wanted.
-    next: Option<Instant>,
-    /// No turn before this.
-    away: Instant,
-    /// What the driver met that must not be.
-    pub(crate) wrong: Vec<String>,
-}
-
-/// What was told in a turn, to count what came together.
-#[derive(Default)]
-struct Told {
-    accepted: u32,
-    closed: u32,
-    bytes: Vec<ConnId>,
-    datagrams: u32,
-    all: u32,
-}
 
 impl Host {
     /// Something has come for a shard: it has a turn as soon as it is there.
@@ -234,7 +154,13 @@ impl Host {
         let given = std::mem::take(&mut self.io[k].given);
         for it in given {
             told.all += 1;
-            self.adopt(net, k, it);
+            let (stream, side) = (it.stream, it.side);
+            let half = &net.streams[stream.0].half;
+            let (local, peer) = (half[side].addr, half[1 - side].addr);
+            match self.shards[k].adopted(now, MEDIA, local, peer, &it.bytes) {
+                Some(conn) => self.enter(net, k, conn, stream, side, Phase::Open),
+                None => net.close(stream, side, true),
+            }
         }
         let mail = std::mem::take(&mut self.io[k].mail);
         if mail != 0 {
@@ -466,22 +392,17 @@ impl Host {
     /// Tells the shard that a connection is over, and lets go of it.
     fn tell_ended(&mut self, net: &mut Net, k: usize, conn: ConnId, how: End, reset: bool) {
         if let Some(it) = self.io[k].conns.remove(conn) {
+            net.trace(|| format!("shard {k} is told that {conn:?} is over: {how:?}, {it:?}"));
             net.close(it.stream, it.side, reset);
             self.shards[k].ended(net.now, conn, how);
         }
     }
 
-    fn adopt(&mut self, net: &mut Net, k: usize, it: Given) {
-        let half = &net.streams[it.stream.0].half;
-        let (local, peer) = (half[it.side].addr, half[1 - it.side].addr);
-        match self.shards[k].adopted(net.now, MEDIA, local, peer, &it.bytes) {
-            Some(conn) => self.enter(net, k, conn, it.stream, it.side, Phase::Open),
-            None => net.close(it.stream, it.side, true),
-        }
-    }
-
     fn carry_out(&mut self, net: &mut Net, k: usize, effect: Effect, told: &Told) {
         let (now, id) = (net.now, ShardId(k as u8));
+        if !matches!(effect, Effect::Datagram { .. }) {
+            net.trace(|| format!("shard {k} asks for {effect:.60?}"));
+        }
         match effect {
             Effect::Datagram { to, bytes, .. } => net.send_datagram(SIP, to, &bytes),
             Effect::Connect { conn, to } => {
@@ -605,32 +526,5 @@ impl Host {
             it.blocked = taken < offered;
             it.polling = it.blocked;
         }
-    }
-}
-
-/// Counts what came together in a turn.
-fn count(net: &mut Net, told: &Told) {
-    let mut several = told.bytes.clone();
-    several.sort_unstable();
-    several.dedup();
-    let all = [
-        (told.all == 1, "turn with one input"),
-        (told.all > 1, "turn with several inputs"),
-        (told.all > 9, "turn with ten inputs"),
-        (several.len() > 1, "turn with bytes of several connections"),
-        (
-            told.bytes.len() > several.len(),
-            "turn with bytes of a connection twice",
-        ),
-        (told.datagrams > 1, "turn with several datagrams"),
-        (told.accepted > 1, "turn with several accepted"),
-        (
-            told.accepted > 0 && told.closed > 0,
-            "turn with accept and closure",
-        ),
-        (told.closed > 1, "turn with several closures"),
-    ];
-    for (_, what) in all.into_iter().filter(|(yes, _)| *yes) {
-        net.saw(what);
     }
 }

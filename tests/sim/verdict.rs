@@ -99,7 +99,12 @@ impl Book {
                         d.user == *n
                             && d.answered.is_some()
                             && d.ended.as_ref().is_none_or(|(at, why)| {
-                                !why.contains("Call completed elsewhere") && settled < Some(*at)
+                                // Given up before, being too slow: its BYE may be lost, and its stream end later.
+                                let slow = why.contains("Media connection lost")
+                                    && settled.is_some_and(|s| at.since(s).as_secs() < 10);
+                                !why.contains("Call completed elsewhere")
+                                    && !slow
+                                    && settled < Some(*at)
                             })
                             && !d.media_lost
                     })
