@@ -109,7 +109,9 @@ impl Book {
                             && !d.media_lost
                     })
                     .count();
-                let ended_before = u.activity_seen.is_none();
+                // Nothing is promised of a session that the sender had left by then.
+                let left = u.ended.is_some_and(|e| Some(e) <= settled);
+                let ended_before = u.activity_seen.is_none() || left;
                 if standing > 1 && !ended_before && !u.someone_left {
                     wrong.push(format!(
                         "one: user {n}: {standing} devices stand after activity of {acted:?}"
