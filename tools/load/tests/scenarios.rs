@@ -200,7 +200,7 @@ fn a_file_of_ones_own_runs_and_its_objectives_decide() {
     let text = |bound: &str| {
         format!(
             "about = \"Own.\"\nkind = \"fanout\"\n[traffic]\nsessions = 2\ndevices = 2\nbody_bytes = 300\nwindow = 2\n\
-             warmup_s = 0\nseconds = 0.2\nrounds = 1\n[[objective]]\nfigure = \"deliveries_per_s\"\n{bound}\n"
+             warmup_s = 0\nseconds = 1\nrounds = 1\n[[objective]]\nfigure = \"deliveries_per_s\"\n{bound}\n"
         )
     };
     for (bound, exit) in [("at_least = 1", 0), ("at_most = 1", 1)] {

@@ -39,6 +39,7 @@ fn run(double: &Double, scenario: &str) -> (Option<i32>, Value) {
     )
 }
 
+/// Names of the checks that were missed, without those that a machine which stands still for a while misses.
 fn missed(report: &Value) -> Vec<&str> {
     let checks = report["slo"]["checks"]
         .as_array()
@@ -46,7 +47,7 @@ fn missed(report: &Value) -> Vec<&str> {
     let missed = checks.iter().filter(|c| c["met"] == Value::Bool(false));
     missed
         .map(|c| c["name"].as_str().unwrap())
-        .filter(|n| *n != "send_lag_p99_us")
+        .filter(|n| !["send_lag_p99_us", "delivered"].contains(n))
         .collect()
 }
 

@@ -56,7 +56,7 @@ impl Drop for Folder {
 const MEASURE: &str = r#"
 [measure.forwarder]
 by = "alone"
-run = "fanout --forwarder --devices 2 --body 260 --saturate --warmup 0.05 --seconds 0.1 --no-pin"
+run = "fanout --forwarder --devices 2 --body 260 --saturate --warmup 0.05 --seconds 0.3 --no-pin"
 
 [measure.faulty]
 by = "alone"
