@@ -103,8 +103,8 @@ pub struct Msrp {
     pub cema: bool,
     /// `legacy_session_match`: match by session-id where a middlebox rewrote addresses. Default: false.
     pub legacy_session_match: bool,
-    /// `outbox_bytes`, 64 KiB to 1 GiB: what a slow leg may lag behind before it is dropped; where no other device does better,
-    /// before its sender is stopped. Default: 1 MiB.
+    /// `outbox_bytes`, 64 KiB to 1 GiB: what a slow leg may lag behind before its sender is stopped and, if it stays so far behind
+    /// another device, it is dropped. Default: 1 MiB.
     pub outbox_bytes: usize,
     /// `max_message_bytes`, 1 KiB to 1 TiB: `a=max-size` of ours (RFC 4975 §8.6); larger: 413. Default: 100 MiB.
     pub max_message_bytes: u64,

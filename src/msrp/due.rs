@@ -285,8 +285,7 @@ impl Core {
         self.ease(now, session, leg, outbox);
     }
 
-    /// Whether a leg that was over its bounds is well below them, or another device of its session is: reading goes on, what
-    /// waits is sent.
+    /// Whether a leg that was over its bounds is well below them: reading goes on, what waits is sent.
     pub(super) fn ease(
         &mut self,
         now: Instant,
@@ -298,18 +297,15 @@ impl Core {
             return;
         };
         let (is_within, is_stalled) = (self.is_well_within(l, outbox), l.stalled_since().is_some());
-        if is_stalled {
-            match self.another_keeps_up(session, leg, outbox) {
-                // Nobody tells this leg when another has room.
-                Some(false) if !is_within => self.look_again(now, session, leg),
-                None if !is_within => {}
-                _ => self
-                    .deferred
-                    .push_back(super::core::Deferred::Resume { session }),
-            }
-        }
         if !is_within {
+            if is_stalled {
+                self.wait_for_laggard(now, session, leg, outbox);
+            }
             return;
+        }
+        if is_stalled {
+            self.deferred
+                .push_back(super::core::Deferred::Resume { session });
         }
         if self.leg(session, leg).is_some_and(|l| l.waiting > 0) {
             self.send_waiting(now, session, leg, outbox);

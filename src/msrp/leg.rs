@@ -117,8 +117,10 @@ pub(super) struct Peer {
 pub(super) struct Trouble {
     /// Until when what the peer of an aborted leg had sent is read.
     pub(super) abort_by: Option<Instant>,
-    /// Since when it is over its bounds and no other device does better (settled.md R3).
+    /// Since when it is over its bounds and what feeds it is stopped (settled.md R3).
     pub(super) stalled_since: Option<Instant>,
+    /// Since when another device has had room meanwhile.
+    pub(super) lags_since: Option<Instant>,
     /// It was over its bounds at the end of a turn; its socket may have taken all of that at once, so it is looked at then.
     pub(super) look_at: Option<Instant>,
     /// What `left` of its outbox was when its connection last drained, and when that was.
@@ -220,7 +222,7 @@ impl Leg {
         self.trouble.get_or_insert_default()
     }
 
-    /// Since when it is over its bounds and no other device does better (settled.md R3).
+    /// Since when it is over its bounds and what feeds it is stopped (settled.md R3).
     pub(super) fn stalled_since(&self) -> Option<Instant> {
         self.trouble.as_ref()?.stalled_since
     }
@@ -228,7 +230,10 @@ impl Leg {
     /// It is within its bounds, or over: whether it was stalled.
     pub(super) fn end_stall(&mut self) -> bool {
         let trouble = self.trouble.as_mut();
-        trouble.is_some_and(|t| t.stalled_since.take().is_some())
+        trouble.is_some_and(|t| {
+            t.lags_since = None;
+            t.stalled_since.take().is_some()
+        })
     }
 
     /// ` SEND`, To-Path and From-Path: the ready-made part of each SEND to it, behind the transaction id. Made for the first

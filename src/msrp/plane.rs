@@ -424,7 +424,7 @@ impl Plane {
         }
     }
 
-    /// A leg is over its bounds and no other does better: what feeds it is not read, where nothing else is carried there and nothing
+    /// A leg is over its bounds: what feeds it is not read, where nothing else is carried there and nothing
     /// of ours waits for its answers; else what is under way to it is refused (settled.md R3).
     fn stall(&mut self, now: Instant, session: SessionId, leg: LegId, outbox: &mut Outbox) {
         let Some(s) = self.core.sessions.get(session) else {

@@ -1,5 +1,7 @@
 //! What waits for a leg: whole messages until its connection is up or has room; and what happens when it lags too far.
 
+use std::time::Duration;
+
 use arrayvec::ArrayVec;
 
 use super::{
@@ -19,6 +21,8 @@ use crate::{
 
 /// What is kept is put out in chunks of this size.
 const KEPT_CHUNK: u64 = 64 * 1024;
+/// How long a device that is over its bounds may hold up another that has room.
+const LAG: Duration = Duration::from_millis(250);
 
 impl Core {
     /// All of a message has come and, where a leg is sending it, is put out.
@@ -172,7 +176,7 @@ impl Core {
 
     /// What a turn puts out leaves at its end. A socket that takes only part of it tells when it has room, one that takes it all
     /// says nothing: whoever stops for a backlog looks again by himself.
-    pub(super) fn look_again(&mut self, now: Instant, session: SessionId, leg: LegId) {
+    fn look_again(&mut self, now: Instant, session: SessionId, leg: LegId) {
         let at = now + LOOK_AGAIN;
         if let Some(l) = self.leg_mut(session, leg) {
             l.trouble().look_at = Some(at);
@@ -199,18 +203,15 @@ impl Core {
                 continue;
             };
             let Some(conn) = l.conn else { continue };
-            let backlog = outbox.backlog(conn);
-            if backlog > self.settings.outbox_bytes
-                || l.unanswered.len() > self.settings.unanswered_max
-            {
+            if self.is_over(l, outbox) {
+                let backlog = outbox.backlog(conn);
                 self.over_bounds(now, session, leg, backlog, outbox);
             }
         }
     }
 
-    /// A leg lags too far behind. One that lags behind another is dropped: a slow device hurts only itself. Where no other does
-    /// better, or is there at all, the sender is too fast and what feeds them stops (settled.md R3); so the fastest sets the
-    /// pace, and a message far larger than the bounds reaches all that are about as fast.
+    /// A leg is over its bounds: what feeds it stops, for as long as it may (settled.md R3, and [`Core::ease`] where there are
+    /// other devices). Where that does not help, it is dropped at twice of them.
     fn over_bounds(
         &mut self,
         now: Instant,
@@ -219,12 +220,11 @@ impl Core {
         backlog: usize,
         outbox: &mut Outbox,
     ) {
-        let lags = self.lags_behind_another(session, leg, backlog, outbox);
         let hard = backlog > 2 * self.settings.outbox_bytes
             || self
                 .leg(session, leg)
                 .is_some_and(|l| l.unanswered.len() > 2 * self.settings.unanswered_max);
-        if lags || hard {
+        if hard {
             self.fail_leg(now, session, leg, super::Failure::Slow, outbox);
             return;
         }
@@ -240,40 +240,47 @@ impl Core {
         }
     }
 
-    /// Whether a device's leg that is over a bound is behind another device by half of that.
-    fn lags_behind_another(
-        &self,
+    /// A stalled leg has no room although another device of its session may have: it is given [`LAG`] to come within its
+    /// bounds, then it lags behind and is dropped alone. As long as none has room, the sender is too fast for all. So the fastest
+    /// sets the pace, and a message far larger than the bounds reaches all that are about as fast. [MSRP-CHUNK-11]
+    pub(super) fn wait_for_laggard(
+        &mut self,
+        now: Instant,
         session: SessionId,
         leg: LegId,
-        backlog: usize,
-        outbox: &Outbox,
-    ) -> bool {
-        let (bytes_max, sends_max) = (self.settings.outbox_bytes, self.settings.unanswered_max);
-        let Some(s) = self.sessions.get(session) else {
-            return false;
+        outbox: &mut Outbox,
+    ) {
+        let Some(another) = self.another_keeps_up(session, leg, outbox) else {
+            return;
         };
-        let Some(l) = s.leg(leg).filter(|l| l.id != LegId::ORIGINATOR) else {
-            return false;
+        let Some(l) = self.leg_mut(session, leg) else {
+            return;
         };
-        let sends = l.unanswered.len();
-        s.other_devices(leg).any(|other| {
-            let behind = |own: usize, others: usize, max: usize| {
-                own > max && own.saturating_sub(others) > max / 2
-            };
-            other.conn.is_some_and(|conn| {
-                behind(backlog, outbox.backlog(conn), bytes_max)
-                    || behind(sends, other.unanswered.len(), sends_max)
-            })
-        })
+        let lags_since = &mut l.trouble().lags_since;
+        if !another {
+            *lags_since = None;
+        } else if *lags_since.get_or_insert(now) + LAG <= now {
+            if self
+                .leg(session, leg)
+                .is_some_and(|l| self.is_over(l, outbox))
+            {
+                self.fail_leg(now, session, leg, super::Failure::Slow, outbox);
+            } else {
+                self.deferred.push_back(Deferred::Resume { session });
+            }
+            return;
+        }
+        self.look_again(now, session, leg);
+    }
+
+    fn is_over(&self, leg: &Leg, outbox: &Outbox) -> bool {
+        leg.conn
+            .is_some_and(|conn| outbox.backlog(conn) > self.settings.outbox_bytes)
+            || leg.unanswered.len() > self.settings.unanswered_max
     }
 
     /// Whether another device of a device's session is well within its bounds; nothing where there is no other.
-    pub(super) fn another_keeps_up(
-        &self,
-        session: SessionId,
-        leg: LegId,
-        outbox: &Outbox,
-    ) -> Option<bool> {
+    fn another_keeps_up(&self, session: SessionId, leg: LegId, outbox: &Outbox) -> Option<bool> {
         let s = self.sessions.get(session)?;
         if leg == LegId::ORIGINATOR || !s.has_other_device(leg) {
             return None;

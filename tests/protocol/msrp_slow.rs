@@ -62,7 +62,7 @@ fn the_only_slow_leg_stops_the_sender() {
 }
 
 // [MSRP-CHUNK-11] No device is faster than another: the sender is too fast for all, so reading him stops and nobody is dropped.
-// It goes on when the first has room; whoever then still takes nothing lags behind another, and is dropped alone.
+// It goes on when the first has room; whoever then still takes nothing lags behind another, and is dropped alone after 250 ms.
 #[test]
 fn devices_that_are_slow_alike_stop_the_sender_and_one_that_lags_behind_another_is_dropped() {
     let mut small = settings();
@@ -95,6 +95,10 @@ fn devices_that_are_slow_alike_stop_the_sender_and_one_that_lags_behind_another_
     }
     let send = Send::new(&mut w, &body);
     w.feed(legs[0].conn, &send.on(&legs[0]));
+    w.pass(Duration::from_millis(200));
+    assert!(w.events.is_empty(), "{:?}", w.events);
+    assert_eq!((stops(&w), goes_on(&w)), (2, 1));
+    w.pass(Duration::from_millis(100));
     assert_eq!(
         w.events,
         [Event::Failed {
@@ -103,6 +107,7 @@ fn devices_that_are_slow_alike_stop_the_sender_and_one_that_lags_behind_another_
             why: Failure::Slow
         }]
     );
+    assert_eq!((stops(&w), goes_on(&w)), (2, 2));
     for leg in &legs[1..3] {
         w.take(leg.conn, 1_000_000);
         assert_eq!(assemble(&w.ack_all(leg)), body);
@@ -323,6 +328,7 @@ fn too_many_unanswered() {
         w.feed(legs[0].conn, &send.on(&legs[0]));
         w.ack_all(&legs[2]);
     }
+    w.pass(Duration::from_millis(300));
     assert_eq!(
         w.events,
         [Event::Failed {
