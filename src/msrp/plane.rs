@@ -430,6 +430,10 @@ impl Plane {
         let Some(s) = self.core.sessions.get(session) else {
             return;
         };
+        // What another leg's end has started again meanwhile stops again when there is more for this one.
+        if s.leg(leg).is_none_or(|l| l.stalled_since().is_none()) {
+            return;
+        }
         let feeders: Vec<(LegId, Option<ConnId>, bool)> = s
             .all()
             .filter(|l| (l.id == LegId::ORIGINATOR) != (leg == LegId::ORIGINATOR))

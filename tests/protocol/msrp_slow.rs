@@ -116,6 +116,33 @@ fn devices_that_are_slow_alike_stop_the_sender_and_one_that_lags_behind_another_
     assert_eq!(w.events.len(), 1, "{:?}", w.events);
 }
 
+// One device fails for its backlog in the moment in which another comes over its bounds: the sender does not stop for good.
+#[test]
+fn a_device_that_fails_beside_one_that_stalls_leaves_nobody_stopped() {
+    let mut small = settings();
+    small.outbox_bytes = 32 << 10;
+    let mut w = World::new(small, Cuts::None);
+    let legs = w.session(2);
+    w.peers[legs[1].conn].takes = Some(0);
+    for n in 0..4 {
+        if n == 2 {
+            w.peers[legs[2].conn].takes = Some(0);
+        }
+        let send = Send::new(&mut w, pattern(18_000));
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+    }
+    assert!(matches!(
+        w.events[..],
+        [Event::Failed { leg: LegId(1), .. }]
+    ));
+    w.take(legs[2].conn, 1_000_000);
+    w.pass(Duration::from_millis(20));
+    let of = |what: fn(&Output) -> bool| w.outputs.iter().filter(|o| what(o)).count();
+    let stops = of(|o| matches!(o, Output::Pause { .. }));
+    assert!(stops > 0);
+    assert_eq!(of(|o| matches!(o, Output::Resume { .. })), stops);
+}
+
 // settled.md R3: reading stops for 10 s at most; devices of which none has taken anything by then have failed.
 #[test]
 fn devices_that_all_take_nothing_have_failed_after_ten_seconds() {
