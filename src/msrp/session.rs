@@ -106,11 +106,6 @@ impl Session {
         }
     }
 
-    /// Whether another device leg than `leg` takes part.
-    pub(super) fn has_other_device(&self, leg: LegId) -> bool {
-        self.other_devices(leg).next().is_some()
-    }
-
     /// The devices that take part but for one.
     pub(super) fn other_devices(&self, leg: LegId) -> impl Iterator<Item = &Leg> {
         let all = self.all();

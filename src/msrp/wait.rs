@@ -210,8 +210,8 @@ impl Core {
         }
     }
 
-    /// A leg is over its bounds: what feeds it stops, for as long as it may (settled.md R3, and [`Core::ease`] where there are
-    /// other devices). Where that does not help, it is dropped at twice of them.
+    /// A leg is over its bounds: what feeds it stops, for as long as it may (settled.md R3; [`Core::wait_for_laggard`] where
+    /// there are other devices). Where that does not help, it is dropped at twice of them.
     fn over_bounds(
         &mut self,
         now: Instant,
@@ -282,10 +282,11 @@ impl Core {
     /// Whether another device of a device's session is well within its bounds; nothing where there is no other.
     fn another_keeps_up(&self, session: SessionId, leg: LegId, outbox: &Outbox) -> Option<bool> {
         let s = self.sessions.get(session)?;
-        if leg == LegId::ORIGINATOR || !s.has_other_device(leg) {
+        if leg == LegId::ORIGINATOR {
             return None;
         }
-        let mut others = s.other_devices(leg);
+        let mut others = s.other_devices(leg).peekable();
+        others.peek()?;
         Some(others.any(|l| self.is_well_within(l, outbox)))
     }
 
