@@ -24,6 +24,7 @@ pub mod redact;
 pub mod services;
 pub mod session;
 pub mod shard;
+pub mod share;
 pub mod sip;
 pub mod store;
 pub mod time;

@@ -23,11 +23,20 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("buf", &["ids"]),
     ("timer", &["time"]),
+    ("share", &[]),
     (
         "msrp",
-        &["time", "timer", "ids", "distribution", "wire", "buf"],
+        &[
+            "time",
+            "timer",
+            "ids",
+            "share",
+            "distribution",
+            "wire",
+            "buf",
+        ],
     ),
-    ("sip", &["time", "timer", "ids", "wire"]),
+    ("sip", &["time", "timer", "ids", "share", "wire"]),
     ("policy", &["time", "ids", "wire"]),
     ("store", &["time", "ids", "wire"]),
     ("config", &["msrp"]),
@@ -35,7 +44,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "session",
         &[
-            "time", "timer", "ids", "redact", "wire", "msrp", "sip", "policy", "store",
+            "time", "timer", "ids", "share", "redact", "wire", "msrp", "sip", "policy", "store",
         ],
     ),
     (
@@ -44,6 +53,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "time",
             "timer",
             "ids",
+            "share",
             "redact",
             "distribution",
             "wire",
@@ -74,6 +84,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("src/buf", &["bytes", "slotmap"]),
     ("src/ids", &["slotmap"]),
     ("src/timer", &["slotmap"]),
+    ("src/share", &["foldhash"]),
     ("src/limits", &["bytes"]),
     ("src/msrp", &["slotmap", "arrayvec", "foldhash", "rand"]),
     (
