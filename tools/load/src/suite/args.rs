@@ -12,6 +12,9 @@ pub(crate) struct Args {
     /// The server, built already; else it is built first.
     #[arg(long, value_name = "PATH")]
     server: Option<PathBuf>,
+    /// An earlier build of the server: every figure is held against its, run by run in turn, and may be no worse.
+    #[arg(long, value_name = "PATH", conflicts_with = "scenarios")]
+    before: Option<PathBuf>,
     /// Three minutes instead of forty: fewer and shorter rounds, and what takes long is left out.
     #[arg(long)]
     quick: bool,
@@ -40,6 +43,7 @@ impl Args {
     pub(crate) fn options(&self) -> Options {
         Options {
             server: self.server.clone(),
+            before: self.before.clone(),
             quick: self.quick,
             scenarios: self.scenarios,
             only: self.only.clone(),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     child::{self, Ran},
-    targets::{Measure, Way},
+    targets::{Before, Measure, Way},
 };
 use crate::{
     clock::{Clock, Nanos},
@@ -38,6 +38,8 @@ pub(crate) struct Measured<'a> {
     pairs: Vec<Pair>,
     /// Half of the server's saturation, once that is known.
     rate: Option<f64>,
+    /// Pairs without a figure: the machine or the generator was late in one of them.
+    late: usize,
 }
 
 /// Two neighbours, or one figure alone: rounds or reports as JSON.
@@ -75,6 +77,7 @@ impl<'a> Measured<'a> {
             runs: Vec::new(),
             pairs: Vec::new(),
             rate: None,
+            late: 0,
         }
     }
 
@@ -120,6 +123,7 @@ impl<'a> Measured<'a> {
                 }
                 Ok(None)
             }
+            Way::Before(before) => self.in_turn(before, rounds, bench).await,
             Way::Missing(why) => Ok(Some(Fault::NotRun(why.clone()))),
             Way::List => {
                 let more = extras(&self.measure.way, rounds);
@@ -143,6 +147,52 @@ impl<'a> Measured<'a> {
         }
     }
 
+    /// Runs of the server and of an earlier build, each first as often as the other.
+    async fn in_turn(
+        &mut self,
+        before: &Before,
+        rounds: u32,
+        bench: &Bench,
+    ) -> Result<Option<Fault>, Trouble> {
+        let mut run = self.measure.run.clone();
+        if before.at_half {
+            let rate = match self.rate {
+                Some(rate) => rate,
+                None => match self.saturation(bench).await? {
+                    Ok(rate) => rate / 2.0,
+                    Err(fault) => return Ok(Some(fault)),
+                },
+            };
+            self.rate = Some(rate);
+            run.extend(["--rate".to_owned(), format!("{rate:.0}")]);
+        }
+        if before.in_rounds {
+            run.extend(["--rounds", "1"].map(str::to_owned));
+            run.extend(lengths(bench));
+        }
+        let mut theirs = run.clone();
+        theirs.extend(["--spawn".to_owned(), before.spawn.clone()]);
+        for round in 0..rounds {
+            let (ours, theirs) = if round % 2 == 0 {
+                let ours = self.report(&run, false, bench).await?;
+                (ours, self.report(&theirs, true, bench).await?)
+            } else {
+                let theirs = self.report(&theirs, true, bench).await?;
+                (self.report(&run, false, bench).await?, theirs)
+            };
+            match (ours, theirs) {
+                (Ok(ours), Ok(theirs)) => self.pairs.push(Pair {
+                    ours,
+                    theirs: Some(theirs),
+                }),
+                // A run that says nothing of the server is a pair less, no end of the row.
+                (Err(Fault::Late(_)), _) | (_, Err(Fault::Late(_))) => self.late += 1,
+                (Err(fault), _) | (_, Err(fault)) => return Ok(Some(fault)),
+            }
+        }
+        Ok(None)
+    }
+
     /// A report that is held against no other, or why there is none.
     fn alone(&mut self, report: Result<Value, Fault>) -> Option<Fault> {
         match report {
@@ -156,7 +206,10 @@ impl<'a> Measured<'a> {
 
     /// The figure at `path`; pairs that were marked as disturbed are left out of a tail.
     pub(crate) fn samples(&self, path: &str, is_tail: bool) -> Samples {
-        let mut samples = Samples::default();
+        let mut samples = Samples {
+            left_out: self.late,
+            ..Samples::default()
+        };
         for pair in &self.pairs {
             let disturbed =
                 is_disturbed(&pair.ours) || pair.theirs.as_ref().is_some_and(is_disturbed);
@@ -164,7 +217,7 @@ impl<'a> Measured<'a> {
                 samples.left_out += 1;
                 continue;
             }
-            if let Some(list) = found(&pair.ours, path).and_then(Value::as_array) {
+            if let (Some(list), None) = (list(&pair.ours, path), &pair.theirs) {
                 let numbers = list.iter().filter_map(Value::as_f64);
                 samples.left_out += list.len() - numbers.clone().count();
                 samples.judged.extend(numbers.clone());
@@ -193,16 +246,7 @@ impl<'a> Measured<'a> {
         let mut words = run.to_vec();
         words.extend_from_slice(more);
         if let Way::Baseline | Way::HalfLoad = self.measure.way {
-            let (steady, warmup) = bench.seconds;
-            words.extend(
-                [
-                    "--seconds",
-                    &steady.to_string(),
-                    "--warmup",
-                    &warmup.to_string(),
-                ]
-                .map(str::to_owned),
-            );
+            words.extend(lengths(bench));
         }
         if !names_its_place(run) {
             words.extend(["--spawn".to_owned(), bench.spawn.clone()]);
@@ -301,7 +345,7 @@ pub(crate) fn extras(way: &Way, rounds: u32) -> Vec<String> {
         Way::Baseline => &["--baseline", "--rounds", &rounds],
         Way::HalfLoad => &["--rate", "1", "--baseline", "--rounds", &rounds],
         Way::List => &["--rounds", &rounds],
-        Way::Against(_) | Way::Alone | Way::Page | Way::Missing(_) => &[],
+        Way::Against(_) | Way::Before(_) | Way::Alone | Way::Page | Way::Missing(_) => &[],
     };
     words.iter().map(|w| (*w).to_owned()).collect()
 }
@@ -360,9 +404,31 @@ pub(crate) fn is_disturbed(it: &Value) -> bool {
         || all.is_some_and(|n| n > 0 && disturbed == Some(n))
 }
 
-/// The number at a path with dots; nothing where it was not measured.
+/// Steady state and warm-up of each round of a command that makes its own.
+fn lengths(bench: &Bench) -> [String; 4] {
+    let (steady, warmup) = bench.seconds;
+    [
+        "--seconds",
+        &steady.to_string(),
+        "--warmup",
+        &warmup.to_string(),
+    ]
+    .map(str::to_owned)
+}
+
+/// The number at a path with dots, the median where there is a list; nothing where it was not measured.
 fn figure(of: &Value, path: &str) -> Option<f64> {
-    found(of, path)?.as_f64()
+    match list(of, path) {
+        Some(all) => {
+            let numbers: Vec<f64> = all.iter().filter_map(Value::as_f64).collect();
+            (!numbers.is_empty()).then(|| stats::median(numbers.into_iter()))
+        }
+        None => found(of, path)?.as_f64(),
+    }
+}
+
+fn list<'v>(of: &'v Value, path: &str) -> Option<&'v Vec<Value>> {
+    found(of, path)?.as_array()
 }
 
 fn found<'v>(of: &'v Value, path: &str) -> Option<&'v Value> {
@@ -471,6 +537,24 @@ mod tests {
         assert_eq!((tail.judged, tail.left_out), (vec![1.5, 0.5], 1));
         assert_eq!(m.samples("deliveries_per_s", false).judged.len(), 3);
         assert_eq!(m.samples("setup_us.p99", true).judged, Vec::<f64>::new());
+    }
+
+    #[test]
+    fn a_list_that_is_held_against_another_counts_by_its_median() {
+        let measure = Measure {
+            way: Way::List,
+            run: Vec::new(),
+            needs: Vec::new(),
+            quick: true,
+        };
+        let mut m = Measured::new(&measure);
+        m.late = 1;
+        m.pairs.push(Pair {
+            ours: json!({"each": [1.0, null, 3.0, 8.0]}),
+            theirs: Some(json!({"each": [2.0, 2.0, 1.0]})),
+        });
+        let samples = m.samples("each", false);
+        assert_eq!((samples.judged, samples.left_out), (vec![1.5], 1));
     }
 
     #[test]

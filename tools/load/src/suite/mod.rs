@@ -50,6 +50,8 @@ const QUICK_ROUNDS: u32 = 6;
 pub(crate) struct Options {
     /// A server that is built already; else it is built first.
     pub(crate) server: Option<PathBuf>,
+    /// An earlier build, that every figure is held against in place of what the table says.
+    pub(crate) before: Option<PathBuf>,
     pub(crate) quick: bool,
     /// Every scenario in place of the targets.
     pub(crate) scenarios: bool,
@@ -80,23 +82,29 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Trouble> {
         Some(path) => path.clone(),
         None => server::build(&root)?,
     };
-    if !server.is_file() {
-        return Err(Trouble::usage(format!(
-            "--server {}: there is no such file",
-            server.display()
-        )));
+    for (option, path) in [
+        ("--server", Some(&server)),
+        ("--before", options.before.as_ref()),
+    ] {
+        if let Some(path) = path.filter(|p| !p.is_file()) {
+            return Err(Trouble::usage(format!(
+                "{option} {}: there is no such file",
+                path.display()
+            )));
+        }
     }
     let home = Home::make("perf")?;
     let clock = Clock::start();
-    // Shorter, and the same wherever the tree lies.
-    let server = std::path::absolute(server)?;
-    let named = server.strip_prefix(&root).unwrap_or(&server);
+    let targets = match (targets, &options.before) {
+        (Some(targets), Some(before)) => Some(targets.before(&spawn(before, &root)?)),
+        (targets, _) => targets,
+    };
     let bench = Bench {
-        spawn: format!("{} serve --config {{config}}", named.display()),
+        spawn: spawn(&server, &root)?,
         root: root.clone(),
         folder: home.path().to_owned(),
         clock,
-        until: clock.now() + nanos(if options.quick { QUICK } else { FULL }),
+        until: clock.now() + nanos(time_for(options)),
         seconds: if options.quick {
             (0.3, 0.15)
         } else {
@@ -281,6 +289,19 @@ fn conclude(
     }
     out.flush()?;
     Ok(())
+}
+
+/// How long it may take: against an earlier build each sample is two runs, with a server started for each.
+fn time_for(options: &Options) -> Duration {
+    let alone = if options.quick { QUICK } else { FULL };
+    alone * if options.before.is_some() { 2 } else { 1 }
+}
+
+/// How a server is started. Its name is short, and the same wherever the tree lies.
+fn spawn(server: &Path, root: &Path) -> io::Result<String> {
+    let server = std::path::absolute(server)?;
+    let named = server.strip_prefix(root).unwrap_or(&server);
+    Ok(format!("{} serve --config {{config}}", named.display()))
 }
 
 /// The folder of the tree: the nearest that has the targets.

@@ -71,6 +71,8 @@ pub(crate) enum Way {
     HalfLoad,
     /// Two runs in turn, a server each: the ratio of the first's figure to the second's.
     Against(Vec<String>),
+    /// The same command in turn, on the server and on an earlier build of it.
+    Before(Before),
     /// One run: its figure.
     Alone,
     /// One run whose figure is a list: a sample each, none where the machine disturbed it.
@@ -81,10 +83,56 @@ pub(crate) enum Way {
     Missing(String),
 }
 
+/// An earlier build of the server that a measurement is held against.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Before {
+    /// `--spawn` of it.
+    pub(crate) spawn: String,
+    /// Offered is half of what the server takes.
+    pub(crate) at_half: bool,
+    /// The command makes rounds of its own, whose length is ours to say.
+    pub(crate) in_rounds: bool,
+}
+
+impl Targets {
+    /// The same figures, each held against an earlier build: no worse than it was. What is held against another server, or
+    /// only drawn on the page, says nothing of two builds but by our side of it.
+    pub(crate) fn before(mut self, spawn: &str) -> Self {
+        for measure in self.measures.values_mut() {
+            let before = |at_half, in_rounds| {
+                Way::Before(Before {
+                    spawn: spawn.to_owned(),
+                    at_half,
+                    in_rounds,
+                })
+            };
+            measure.way = match &measure.way {
+                Way::Baseline => before(false, true),
+                Way::HalfLoad => before(true, true),
+                Way::Against(_) | Way::Before(_) | Way::Alone | Way::List => before(false, false),
+                Way::Page => Way::Missing("it is for the page alone".to_owned()),
+                Way::Missing(why) => Way::Missing(why.clone()),
+            };
+            measure.needs.clear();
+        }
+        for target in &mut self.targets {
+            target.against = Some("the build before".to_owned());
+            target.bound = match target.bound {
+                Bound::AtLeast(_) => Bound::AtLeast(1.0),
+                Bound::AtMost(_) => Bound::AtMost(1.0),
+            };
+        }
+        self
+    }
+}
+
 impl Way {
     /// Its samples are ratios of two sides.
     fn is_ratio(&self) -> bool {
-        matches!(self, Self::Baseline | Self::HalfLoad | Self::Against(_))
+        matches!(
+            self,
+            Self::Baseline | Self::HalfLoad | Self::Against(_) | Self::Before(_)
+        )
     }
 }
 
@@ -373,6 +421,26 @@ figure = "delivery_us.p99"
     }
 
     #[test]
+    fn held_against_the_build_before_nothing_may_be_worse() {
+        let t = parse("t.toml", GOOD).unwrap().before("old serve");
+        let bounds: Vec<Bound> = t.targets.iter().map(|t| t.bound).collect();
+        assert_eq!(bounds, [Bound::AtLeast(1.0), Bound::AtMost(1.0)]);
+        let way = |in_rounds| {
+            Way::Before(Before {
+                spawn: "old serve".to_owned(),
+                at_half: false,
+                in_rounds,
+            })
+        };
+        assert_eq!(t.measures["many"].way, way(true));
+        assert_eq!(t.measures["two"].way, way(false), "our side of it alone");
+        assert!(
+            t.measures["two"].needs.is_empty(),
+            "the other side is not run"
+        );
+    }
+
+    #[test]
     fn each_problem_has_its_line_and_key() {
         for (from, to, places) in [
             (
@@ -450,9 +518,12 @@ figure = "delivery_us.p99"
             let commands = match &m.way {
                 Way::Missing(_) => Vec::new(),
                 Way::Against(other) => vec![m.run.clone(), other.clone()],
-                Way::Baseline | Way::HalfLoad | Way::Alone | Way::List | Way::Page => {
-                    vec![m.run.clone()]
-                }
+                Way::Baseline
+                | Way::HalfLoad
+                | Way::Before(_)
+                | Way::Alone
+                | Way::List
+                | Way::Page => vec![m.run.clone()],
             };
             for mut words in commands {
                 if !super::super::measure::names_its_place(&words) {
