@@ -47,6 +47,19 @@ pub const DATAGRAM_BUFFER_BYTES: usize = (64 << 10) + 256;
 /// one network shows, 64 bytes each. Those beyond count as one source together.
 pub const SOURCES_MAX: usize = 16_384;
 
+/// Sessions that have ended, kept for whoever asks why: of each shard.
+pub const ENDED_SESSIONS: usize = 100;
+
+/// Legs that are kept of each of them: the originator and [`DEVICES_MAX`].
+pub const ENDED_LEGS: usize = DEVICES_MAX as usize + 1;
+
+/// Bytes that are kept of each text of them: an address, a reason. What is longer is cut.
+pub const ENDED_TEXT_BYTES: usize = 200;
+
+/// Bytes of all of them: two texts a leg, three a session, and what else is seen of both.
+pub const ENDED_BYTES: usize =
+    ENDED_SESSIONS * ((2 * ENDED_LEGS + 3) * ENDED_TEXT_BYTES + (ENDED_LEGS + 1) * 256);
+
 /// The admin interface's connections (*process*): a few people and a scraper. Over it the newest is closed.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 
@@ -283,7 +296,8 @@ impl Limits {
                 + self.connections * CONNECTION
                 + (self.mailbox_places + self.mailbox_reserved) * LETTER
                 + self.timers * TIMER
-                + sources * SOURCE,
+                + sources * SOURCE
+                + ENDED_BYTES,
         }
     }
 
@@ -311,7 +325,8 @@ pub struct Memory {
     pub spill: usize,
     /// What has not come whole.
     pub framing: usize,
-    /// Sessions, dialogs, transactions, registrations, connections, sources, mail, timers.
+    /// Sessions, dialogs, transactions, registrations, connections, sources, mail, timers,
+    /// and the sessions that have ended last.
     pub tables: usize,
 }
 
@@ -387,7 +402,8 @@ mod tests {
     #[test]
     fn the_tiny_bounds_are_below_the_real_ones() {
         let (tiny, real) = (Limits::tiny(), Limits::new(&Config::default(), 1));
-        assert!(tiny.shard_bytes().sum() < 2 << 20);
+        // Beside what no configuration makes smaller.
+        assert!(tiny.shard_bytes().sum() - ENDED_BYTES < 2 << 20);
         assert!(tiny.sessions < real.sessions && tiny.timers < real.timers);
         assert!(tiny.mailbox_reserved >= tiny.receive_buffers + tiny.datagram_buffers);
     }

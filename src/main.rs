@@ -61,6 +61,9 @@ enum What {
         /// End that session.
         #[arg(long, requires = "session")]
         end: bool,
+        /// List those that have ended last, with why.
+        #[arg(long, conflicts_with = "session")]
+        ended: bool,
         /// Print one JSON object on the last line of standard output.
         #[arg(long)]
         json: bool,
@@ -110,8 +113,9 @@ fn main() -> ExitCode {
             at,
             session,
             end,
+            ended,
             json,
-        } => sessions(&at, session.as_deref(), end, json),
+        } => sessions(&at, session.as_deref(), end, ended, json),
         What::Drain {
             at,
             now,
@@ -355,13 +359,20 @@ fn address(at: &At) -> Result<SocketAddr, u8> {
     config.map(|c| c.admin.listen).ok_or(CONFIG)
 }
 
-fn sessions(at: &At, session: Option<&str>, end: bool, json: bool) -> u8 {
+fn sessions(at: &At, session: Option<&str>, end: bool, ended: bool, json: bool) -> u8 {
     let addr = match address(at) {
         Ok(addr) => addr,
         Err(code) => return code,
     };
     let answer = match session {
-        None => client::sessions(addr).map(|list| json!({ "sessions": list })),
+        None => {
+            let list = if ended {
+                client::ended(addr)
+            } else {
+                client::sessions(addr)
+            };
+            list.map(|list| json!({ "sessions": list }))
+        }
         Some(name) => {
             let method = if end { "DELETE" } else { "GET" };
             if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
@@ -424,14 +435,21 @@ fn word(value: &Value) -> String {
 
 fn session_line(s: &Value) -> String {
     let legs = s["legs"].as_array().map_or(0, Vec::len);
-    format!(
+    let mut line = format!(
         "{:<12} {:<12} {:>6} s  {} <- {}  ({legs} legs)",
         word(&s["id"]),
         word(&s["state"]),
         word(&s["age_s"]),
         word(&s["user"]),
         word(&s["originator"]),
-    )
+    );
+    if let Some(ago) = s["ended_s"].as_u64() {
+        line += &format!(", {ago} s ago");
+    }
+    if let Some(why) = s["why"].as_str() {
+        line = line + ": " + why;
+    }
+    line
 }
 
 fn leg_line(l: &Value) -> String {
@@ -458,6 +476,34 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+
+    /// Found with an operator: "matched by path; matched by path".
+    #[test]
+    fn a_leg_says_once_how_it_is_matched() {
+        let leg = json!({
+            "leg": 1, "role": "device", "state": "accepted", "who": "sip:bob@192.0.2.7", "messages_from": 0,
+            "messages_to": 3, "outbox_bytes": 0, "why": "accepted; it connects to us", "matched": "path",
+        });
+        assert_eq!(
+            leg_line(&leg),
+            "   1 device     accepted   sip:bob@192.0.2.7  messages 0 in 3 out, waiting 0 bytes: \
+             accepted; it connects to us; matched by path"
+        );
+    }
+
+    #[test]
+    fn a_session_that_has_ended_says_when_and_why() {
+        let session = json!({
+            "id": "0-100000001", "state": "ended", "age_s": 7, "ended_s": 3, "user": "sip:bob@example.com",
+            "originator": "sip:alice@example.com", "why": "the originator left", "legs": [],
+        });
+        let line = session_line(&session);
+        assert!(
+            line.ends_with("(0 legs), 3 s ago: the originator left"),
+            "{line}"
+        );
+        assert!(line.contains("     7 s  sip:bob"), "{line}");
+    }
 
     /// SIGHUP takes `drain_s`, keeps it where the file has become wrong, and needs no file.
     #[test]

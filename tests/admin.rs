@@ -108,6 +108,19 @@ impl Shards for Fake {
             Question::Session(id) => {
                 Answer::Session(here(id).then(|| Box::new(view(shard, place(id)))))
             }
+            Question::EndedSessions => {
+                let ended = |n: usize| SessionView {
+                    state: "ended",
+                    why: "the originator left".into(),
+                    ended_s: Some(n as u64),
+                    ..view(shard, 1000 + n)
+                };
+                let page = (0..2).map(|n| ended(2 * n + usize::from(shard.0)));
+                Answer::Sessions {
+                    page: page.collect(),
+                    next: None,
+                }
+            }
             Question::Drain { end } => {
                 if end {
                     self.0.ended.fetch_add(1, SeqCst);
@@ -297,6 +310,32 @@ fn sessions_come_page_by_page_over_all_shards() {
     assert_eq!(names, expected);
     assert_eq!(pages, 3);
     for bad in ["limit=0", "limit=x", "after=zz", "x=1", "limit"] {
+        assert_eq!(server.get(&format!("/v1/sessions?{bad}")).0, 400, "{bad}");
+    }
+}
+
+#[test]
+fn the_sessions_that_have_ended_are_listed_with_why_the_youngest_first() {
+    let server = Server::start(Fake::new(2, 2));
+    let (code, body) = server.get("/v1/sessions?ended");
+    let list: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let list = list["sessions"].as_array().unwrap();
+    let ago: Vec<_> = list
+        .iter()
+        .map(|s| s["ended_s"].as_u64().unwrap())
+        .collect();
+    assert_eq!((code, ago), (200, vec![0, 1, 2, 3]), "{body}");
+    for s in list {
+        assert_eq!(
+            (&s["state"], &s["why"]),
+            (&"ended".into(), &"the originator left".into())
+        );
+        assert!(s["legs"][0]["who"].is_string(), "its legs too");
+    }
+    // One that lives has neither.
+    let (_, body) = server.get("/v1/sessions?limit=1");
+    assert!(!body.contains("ended_s") && !body.contains("why"), "{body}");
+    for bad in ["ended=1", "ended&limit=5", "limit=5&ended"] {
         assert_eq!(server.get(&format!("/v1/sessions?{bad}")).0, 400, "{bad}");
     }
 }

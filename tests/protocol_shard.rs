@@ -10,6 +10,8 @@
 
 #[path = "shard/bad_input.rs"]
 mod bad_input;
+#[path = "shard/explain.rs"]
+mod explain;
 #[path = "shard/idle.rs"]
 mod idle;
 #[path = "shard/lab.rs"]

@@ -190,6 +190,22 @@ pub enum Failure {
     Malformed,
 }
 
+impl Failure {
+    /// For people, said of the leg.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::NotConnected => "its MSRP connection never came up",
+            Self::ConnectionLost => "its MSRP connection was lost",
+            Self::Timeout => "it did not answer a message in time",
+            Self::Slow => "it lagged too far behind",
+            Self::SessionUnknown => "it answered 481 to a message",
+            Self::BoundElsewhere => "it answered 506 to a message",
+            Self::Malformed => "it broke MSRP's framing",
+        }
+    }
+}
+
 /// What the data plane tells the session room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

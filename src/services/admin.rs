@@ -100,6 +100,7 @@ impl Admin {
             ("/healthz", _) => plain(StatusCode::OK, "ok\n"),
             ("/readyz", _) => self.ready().await,
             ("/metrics", _) => self.metrics().await,
+            ("/v1/sessions", _) if query == "ended" => self.ended().await,
             ("/v1/sessions", _) => self.sessions(query).await,
             ("/v1/drain", _) => self.drain(query),
             (_, Some(name)) if request.method() == Method::DELETE => self.end(name).await,
@@ -154,7 +155,7 @@ impl Admin {
             if !understood {
                 return problem(
                     StatusCode::BAD_REQUEST,
-                    "limit=NUMBER and after=SESSION are understood",
+                    "limit=NUMBER and after=SESSION are understood, or ended alone",
                 );
             }
         }
@@ -181,6 +182,21 @@ impl Admin {
         }
         let sessions: Vec<Value> = page.iter().map(json::session).collect();
         found(json!({ "sessions": sessions, "next": next }))
+    }
+
+    /// The sessions that have ended last, of all shards, the youngest first.
+    async fn ended(&self) -> Reply {
+        let mut all = Vec::new();
+        for shard in self.asker.shards() {
+            match self.asker.one(shard, Question::EndedSessions).await {
+                Ok(Answer::Sessions { page, .. }) => all.extend(page),
+                Ok(_) => return wrong_answer(),
+                Err(silent) => return problem(StatusCode::SERVICE_UNAVAILABLE, silent),
+            }
+        }
+        all.sort_by_key(|view| view.ended_s);
+        let sessions: Vec<Value> = all.iter().map(json::session).collect();
+        found(json!({ "sessions": sessions, "next": null }))
     }
 
     async fn session(&self, name: &str) -> Reply {

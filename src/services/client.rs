@@ -80,6 +80,18 @@ fn exchange(addr: SocketAddr, method: &str, path: &str) -> io::Result<String> {
     Ok(text)
 }
 
+/// The sessions of the server at `addr` that have ended last, the youngest first.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ended(addr: SocketAddr) -> Result<Vec<Value>, Failure> {
+    let mut all = ask(addr, "GET", "/v1/sessions?ended")?;
+    match all["sessions"].take() {
+        Value::Array(list) => Ok(list),
+        _ => Err(Failure::Strange { addr }),
+    }
+}
+
 /// Every session of the server at `addr`, page after page.
 ///
 /// # Errors

@@ -4,18 +4,20 @@ use serde_json::{Value, json};
 
 use crate::shard::report::{LegView, SessionView};
 
-/// A session with its legs.
+/// A session with its legs. Why it ends, and how long ago it ended, are absent while it does not.
 pub(super) fn session(view: &SessionView) -> Value {
     let SessionView {
         id,
         user,
         originator,
         state,
+        why,
         age_s,
+        ended_s,
         pending_messages,
         legs,
     } = view;
-    json!({
+    let mut value = json!({
         "id": id,
         "user": user,
         "originator": originator,
@@ -23,7 +25,14 @@ pub(super) fn session(view: &SessionView) -> Value {
         "age_s": age_s,
         "pending_messages": pending_messages,
         "legs": legs.iter().map(leg).collect::<Vec<_>>(),
-    })
+    });
+    if !why.is_empty() {
+        value["why"] = why.as_str().into();
+    }
+    if let Some(seconds) = ended_s {
+        value["ended_s"] = (*seconds).into();
+    }
+    value
 }
 
 /// A leg; what is not there (no connection yet) is absent.

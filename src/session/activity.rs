@@ -42,12 +42,13 @@ impl Session {
             .map(|d| d.leg)
             .collect();
         turn.counters.settled += 1;
+        let session = self.id;
         for other in others {
             turn.counters.elsewhere += 1;
             self.dismiss(turn, other, ELSEWHERE.as_bytes(), ELSEWHERE_WHY, !cut);
         }
         if let Some(device) = self.device(leg) {
-            device.why = "the user is active here".into();
+            device.because(turn, session, "the user is active here");
         }
     }
 }

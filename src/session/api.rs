@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use super::Note;
 use crate::{
     ids::{LegId, ServerTxnId, SessionId, ShardId},
     msrp,
@@ -80,10 +81,15 @@ pub enum Effect {
     },
     /// Rule the data plane.
     Media(msrp::Command),
-    /// The session is over; everything of it is released.
+    /// A decision, for the log.
+    Note(Note),
+    /// The session is over. Everything of it is released; that its media are closed is the next effect, so that what they
+    /// have counted can still be read.
     Ended {
         /// Which.
         session: SessionId,
+        /// What it was in the end.
+        view: Box<SessionView>,
     },
 }
 
@@ -98,6 +104,8 @@ pub struct SessionView {
     pub originator: String,
     /// `inviting`, `established`, `settled`, `ending`.
     pub state: &'static str,
+    /// Why it ends; empty while it does not.
+    pub why: String,
     /// When its INVITE came.
     pub began: Instant,
     /// Its legs.
@@ -113,7 +121,7 @@ pub struct LegView {
     pub contact: String,
     /// `inviting`, `ringing`, `accepted`, `active`, `cancelling`, `ending`, `ended`.
     pub state: &'static str,
-    /// Why it is in that state: `"Call completed elsewhere"`, `"486 Busy Here"`, `"matched by session-id: CEMA"`, ...
+    /// Why it is in that state: `"Call completed elsewhere"`, `"486 Busy Here"`, ...
     pub why: String,
     /// What carries its SIP: `udp`, `tcp`.
     pub transport: &'static str,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{
-    headers,
+    Why, headers,
     state::{DeviceState, Held, Originator, Session},
     turn::Turn,
 };
@@ -77,11 +77,13 @@ impl Session {
                 turn.respond_code(txn, 200);
                 turn.respond_code(waiting.txn, 487);
                 turn.counters.cancelled += 1;
+                self.ends("the originator left");
                 self.dismiss_all(turn, &reasons(bye), "the originator left");
             }
             Originator::Up(mut usage) | Originator::Parting(mut usage, _) => {
                 usage.abandon(turn);
                 self.lost_until = None;
+                self.ends("the originator left");
                 self.dismiss_all(turn, &reasons(bye), "the originator left");
                 self.hold(turn, LegId::ORIGINATOR, txn);
             }
@@ -118,13 +120,14 @@ impl Session {
     /// A device that took part has left; it is in state `Ended`.
     fn on_device_left(&mut self, turn: &mut Turn, leg: LegId, txn: ServerTxnId, bye: &Message<'_>) {
         let lost = meaning(bye) == Meaning::Lost;
+        let why = if lost {
+            "the network lost it"
+        } else {
+            "the user left"
+        };
+        let session = self.id;
         if let Some(device) = self.device(leg) {
-            let why = if lost {
-                "the network lost it"
-            } else {
-                "the user left"
-            };
-            device.why = why.into();
+            device.because(turn, session, why);
         }
         // ORIG-BYE-10: nothing goes to it any more. What the user said last is still read until its BYE is answered.
         turn.media(Command::End {
@@ -137,6 +140,7 @@ impl Session {
             return;
         }
         let reasons = reasons(bye);
+        self.ends(Why::Of(leg, why));
         self.dismiss_all(turn, &reasons, "the user left on another device");
         self.part_originator(turn, reasons);
         self.hold(turn, leg, txn);
@@ -192,6 +196,7 @@ impl Session {
             Originator::Inviting(waiting) if waiting.txn == txn => {
                 turn.respond_code(txn, 487);
                 turn.counters.cancelled += 1;
+                self.ends("the originator cancelled");
                 self.dismiss_all(turn, &reasons(cancel), "the originator cancelled");
             }
             other @ (Originator::Inviting(_)
@@ -212,7 +217,7 @@ impl Session {
         turn: &mut Turn,
         leg: LegId,
         headers: &[u8],
-        why: &str,
+        why: impl Into<Why>,
         cut: bool,
     ) {
         let session = self.id;
@@ -221,7 +226,7 @@ impl Session {
         };
         let before = device.state.take();
         if matches!(before, DeviceState::Inviting(_) | DeviceState::Accepted(_)) {
-            device.why = why.into();
+            device.because(turn, session, why);
         }
         device.state = match before {
             DeviceState::Inviting(invitation) => {
@@ -247,7 +252,8 @@ impl Session {
     }
 
     /// No device is wanted any more.
-    pub(super) fn dismiss_all(&mut self, turn: &mut Turn, headers: &[u8], why: &str) {
+    pub(super) fn dismiss_all(&mut self, turn: &mut Turn, headers: &[u8], why: impl Into<Why>) {
+        let why = why.into();
         let legs: Vec<LegId> = self
             .devices
             .iter()
@@ -255,7 +261,7 @@ impl Session {
             .map(|d| d.leg)
             .collect();
         for leg in legs {
-            self.dismiss(turn, leg, headers, why, false);
+            self.dismiss(turn, leg, headers, why.clone(), false);
         }
     }
 
@@ -279,7 +285,15 @@ impl Session {
     }
 
     /// Ends it by our own doing: whoever takes part gets BYE, whoever is invited CANCEL, an INVITE that waits `code`.
-    pub(super) fn end_all(&mut self, turn: &mut Turn, code: u16, headers: &[u8], why: &str) {
+    pub(super) fn end_all(
+        &mut self,
+        turn: &mut Turn,
+        code: u16,
+        headers: &[u8],
+        why: impl Into<Why>,
+    ) {
+        let why = why.into();
+        self.ends(why.clone());
         self.dismiss_all(turn, headers, why);
         match self.up.take() {
             Originator::Inviting(waiting) => turn.respond_code(waiting.txn, code),
@@ -294,13 +308,19 @@ impl Session {
     }
 
     /// A leg that took part is over without a BYE of its own; if it was the last, the session is.
-    pub(super) fn end_if_alone(&mut self, turn: &mut Turn, headers: &[u8]) {
+    pub(super) fn end_if_alone(&mut self, turn: &mut Turn, leg: LegId, headers: &[u8]) {
         if self.has_hope() {
             return;
         }
         match &self.up {
             Originator::Inviting(_) => self.conclude(turn),
-            Originator::Up(_) => self.part_originator(turn, headers.to_vec()),
+            Originator::Up(_) => {
+                if let Some(last) = self.device(leg) {
+                    let why = last.last_why().of(leg);
+                    self.ends(why);
+                }
+                self.part_originator(turn, headers.to_vec());
+            }
             Originator::Parting(..) | Originator::Leaving(_) | Originator::Gone => {}
         }
     }
@@ -317,7 +337,7 @@ impl Session {
             .device(leg)
             .is_some_and(|d| matches!(d.state, DeviceState::Ending(_)));
         if ending {
-            self.end_device(turn, leg, None);
+            self.end_device(turn, leg);
         }
     }
 }

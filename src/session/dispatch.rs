@@ -208,7 +208,7 @@ impl Function {
         }
     }
 
-    pub(super) fn on_failed(&mut self, of: TxnRef, code: u16, why: &str) {
+    pub(super) fn on_failed(&mut self, of: TxnRef, code: u16, why: &'static str) {
         match of.leg {
             STRAY => {}
             RELAY => self.on_relay_failed(of.session, code),
@@ -440,7 +440,7 @@ impl Session {
     }
 
     /// A request of ours on a leg got no answer.
-    fn on_failed(&mut self, turn: &mut Turn, of: TxnRef, code: u16, why: &str) {
+    fn on_failed(&mut self, turn: &mut Turn, of: TxnRef, code: u16, why: &'static str) {
         if self.awaits(of) {
             self.on_change_failed(turn, of, code);
         } else if self.is_bye_out(of.leg) {

@@ -10,14 +10,14 @@ use super::{
     body,
     function::Function,
     headers,
-    state::{Device, DeviceState, Invitation, Session, carrier},
+    state::{Device, Invitation, Session, carrier},
     suitable::Candidate,
     turn::{ALLOW, Turn},
 };
 use crate::{
     ids::{LegId, SessionId},
     msrp::Command,
-    sip::{Draft, retransmit::Acks},
+    sip::Draft,
     wire::sip::{Message, Name, NameAddr},
 };
 
@@ -126,15 +126,9 @@ impl Session {
             message: invitation.message.clone(),
         });
         turn.counters.forked += 1;
-        self.devices.push(Device {
-            leg,
-            uri: device.uri,
-            carrier: carrier(device.target),
-            state: DeviceState::Inviting(invitation),
-            why: "suitable: its feature tags match".into(),
-            refusal: None,
-            acks: Acks::default(),
-        });
+        let carrier = carrier(device.target);
+        let device = Device::invited(leg, device.uri, carrier, invitation);
+        self.devices.push(device);
     }
 
     /// The same INVITE with a larger session interval, after a 422: the next CSeq of the same Call-ID [TIMER-03].

@@ -277,8 +277,10 @@ impl Function {
                 self.by_user.remove(&session.aor);
             }
         }
+        let view = Box::new(session.view());
+        let effects = &mut self.turn.effects;
+        effects.push_back(Effect::Ended { session: id, view });
         self.turn.media(Command::Close { session: id });
-        self.turn.effects.push_back(Effect::Ended { session: id });
     }
 
     /// Sets the timer of a request that is passed on.

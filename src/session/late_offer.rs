@@ -4,6 +4,7 @@
 //! The law: no ACK goes to a device without an answer to its offer, unless its BYE follows at once.
 
 use super::{
+    Why,
     responses::NO_MEDIA,
     state::{Originator, Session, Waiting},
     turn::Turn,
@@ -20,7 +21,9 @@ impl Session {
             let offer = far.and_then(|far| usage.own.offer(&far, cema, turn.terms()).ok());
             let Some(offer) = offer else {
                 turn.respond_code(txn, 500);
-                self.dismiss_all(turn, b"", "its offer cannot be passed on");
+                let why = Why::Of(leg, "its offer cannot be passed on");
+                self.ends(why.clone());
+                self.dismiss_all(turn, b"", why);
                 return;
             };
             usage.we_offered = true;
@@ -42,7 +45,8 @@ impl Session {
         };
         usage.theirs = answer.map(Into::into);
         if !usage.start_media(turn) {
-            self.end_all(turn, 500, NO_MEDIA.as_bytes(), "the ACK brought no answer");
+            let why = Why::Of(LegId::ORIGINATOR, "its ACK brought no answer");
+            self.end_all(turn, 500, NO_MEDIA.as_bytes(), why);
             return;
         }
         let answer = usage.theirs().unwrap_or_default();
@@ -79,7 +83,7 @@ impl Session {
                     "no answer fits its offer",
                     false,
                 );
-                self.end_if_alone(turn, b"");
+                self.end_if_alone(turn, leg, b"");
             }
         }
     }

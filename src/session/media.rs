@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::{
+    Why,
     state::{DeviceState, Originator, Session},
     turn::Turn,
     usage::Purpose,
@@ -50,7 +51,7 @@ impl Session {
             .is_some_and(|d| matches!(d.state, DeviceState::Accepted(_)));
         if takes_part {
             turn.counters.media_lost += 1;
-            self.end_leg(turn, leg, LOST, text(why));
+            self.end_leg(turn, leg, LOST, why.text());
         }
     }
 
@@ -70,7 +71,8 @@ impl Session {
         };
         // A second loss while the first is being mended, or one that no attempt mends.
         if hopeless || self.lost_until.is_some() {
-            self.end_all(turn, 480, LOST.as_bytes(), text(why));
+            let why = Why::Of(LegId::ORIGINATOR, why.text());
+            self.end_all(turn, 480, LOST.as_bytes(), why);
             return;
         }
         self.lost_until = Some(turn.now + RESTORE);
@@ -78,18 +80,5 @@ impl Session {
             Some(peer) if peer.0.role == Role::Active => usage.start_media_with(turn, peer),
             Some(_) | None => self.offer_anew(turn, LegId::ORIGINATOR, Purpose::Restore),
         }
-    }
-}
-
-/// For people.
-const fn text(why: Failure) -> &'static str {
-    match why {
-        Failure::NotConnected => "its MSRP connection never came up",
-        Failure::ConnectionLost => "its MSRP connection was lost",
-        Failure::Timeout => "it did not answer a message in time",
-        Failure::Slow => "it lagged too far behind",
-        Failure::SessionUnknown => "it answered 481 to a message",
-        Failure::BoundElsewhere => "it answered 506 to a message",
-        Failure::Malformed => "it broke MSRP's framing",
     }
 }

@@ -30,6 +30,8 @@ mod terminating;
 mod timers;
 mod turn;
 mod usage;
+mod why;
 
 pub use api::{Counters, Effect, LegView, SessionView, Settings};
 pub use function::Function;
+pub use why::{Decision, Note, Unfit, Why};

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use super::{
-    body, headers,
+    Why, body, headers,
     sdp::{self, Change},
     state::{DeviceState, Originator, Session},
     turn::{self, Turn},
@@ -332,12 +332,12 @@ impl Session {
     }
 
     /// A leg that took part is over: a device's alone, the originator's with everything.
-    pub(super) fn end_leg(&mut self, turn: &mut Turn, leg: LegId, reason: &str, why: &str) {
+    pub(super) fn end_leg(&mut self, turn: &mut Turn, leg: LegId, reason: &str, why: &'static str) {
         if leg == LegId::ORIGINATOR {
-            self.end_all(turn, 480, reason.as_bytes(), why);
+            self.end_all(turn, 480, reason.as_bytes(), Why::Of(leg, why));
         } else {
             self.dismiss(turn, leg, reason.as_bytes(), why, true);
-            self.end_if_alone(turn, reason.as_bytes());
+            self.end_if_alone(turn, leg, reason.as_bytes());
         }
     }
 

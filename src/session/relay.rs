@@ -49,7 +49,7 @@ impl Function {
         let aor = address_of_record(uri).unwrap_or_default();
         let asked = Asked::of(request, None, true);
         let bindings = registrar.bindings(self.turn.now, &aor);
-        let Some(device) = asked.devices(bindings, 1).into_iter().next() else {
+        let Some(device) = asked.devices(bindings, 1).devices.into_iter().next() else {
             self.turn.respond_code(txn, 480);
             return;
         };

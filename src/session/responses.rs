@@ -4,7 +4,7 @@
 //! The law: the originator sees one user: one To-tag, one final response, whatever each device says [B2BUA-05].
 
 use super::{
-    body, headers,
+    Why, body, headers,
     kept::Kept,
     outcome::{self, Refusal},
     sdp,
@@ -95,7 +95,7 @@ impl Session {
         }
         if wanted && code >= 180 {
             invitation.ringing = true;
-            device.why = format!("it said {code}").into();
+            device.because(turn, session, Why::Said(code));
             self.ring(turn, code);
         }
     }
@@ -158,7 +158,7 @@ impl Session {
             DeviceState::Cancelling(invitation, reasons, _) => {
                 let usage = invitation.accept((self.id, of.leg), response, flow);
                 let Some(mut usage) = usage else {
-                    self.end_device(turn, of.leg, None);
+                    self.end_device(turn, of.leg);
                     return;
                 };
                 if let Some(device) = self.device(of.leg) {
@@ -237,9 +237,9 @@ impl Session {
             usage.bye(turn, reason.as_bytes());
             device.state = DeviceState::Ending(Box::new(usage));
             device.refusal = Some(Box::new(Refusal::of(code)));
-            device.why = why.into();
+            device.because(turn, of.session, why);
             turn.counters.refused += 1;
-            self.end_if_alone(turn, b"");
+            self.end_if_alone(turn, of.leg, b"");
             return;
         }
         turn.counters.accepted += 1;
@@ -252,7 +252,7 @@ impl Session {
         // At once, whoever else has answered [TERM-RSP-11].
         device.acknowledge(turn, &usage, of.cseq);
         if let Some(peer) = peer {
-            device.why = explain(&peer);
+            device.because(turn, of.session, explain(&peer.0));
             usage.start_media_with(turn, peer);
         }
         let plain = usage
@@ -280,7 +280,9 @@ impl Session {
         let Ok(answer) = usage.own.answer(&offer, &far, turn.terms()) else {
             // Both descriptions were judged before; if they do not meet, nobody can talk.
             turn.respond_code(txn, 488);
-            self.dismiss_all(turn, b"", "its answer does not meet the offer");
+            let why = Why::Of(leg, "its answer does not meet the offer");
+            self.ends(why.clone());
+            self.dismiss_all(turn, b"", why);
             return;
         };
         usage.we_offered = false;
@@ -355,10 +357,9 @@ impl Session {
                     code,
                     headers: passed,
                 };
-                let phrase = crate::wire::sip::reason_phrase(code);
-                self.refuse_device(turn, of.leg, refusal, &format!("{code} {phrase}"));
+                self.refuse_device(turn, of.leg, refusal, Why::Status(code));
             }
-            DeviceState::Cancelling(..) => self.end_device(turn, of.leg, None),
+            DeviceState::Cancelling(..) => self.end_device(turn, of.leg),
             other @ (DeviceState::Inviting(_)
             | DeviceState::Accepted(_)
             | DeviceState::Ending(_)
@@ -367,7 +368,13 @@ impl Session {
     }
 
     /// Nothing came in time, or nothing could be sent: as 408 or 503.
-    pub(super) fn on_invite_failed(&mut self, turn: &mut Turn, of: TxnRef, code: u16, why: &str) {
+    pub(super) fn on_invite_failed(
+        &mut self,
+        turn: &mut Turn,
+        of: TxnRef,
+        code: u16,
+        why: &'static str,
+    ) {
         let Some(device) = self.device(of.leg) else {
             return;
         };
@@ -375,7 +382,7 @@ impl Session {
             DeviceState::Inviting(invitation) if invitation.cseq == of.cseq => {
                 self.refuse_device(turn, of.leg, Refusal::of(code), why);
             }
-            DeviceState::Cancelling(..) => self.end_device(turn, of.leg, None),
+            DeviceState::Cancelling(..) => self.end_device(turn, of.leg),
             DeviceState::Inviting(_)
             | DeviceState::Accepted(_)
             | DeviceState::Ending(_)
@@ -389,21 +396,21 @@ impl Session {
         turn: &mut Turn,
         leg: LegId,
         refusal: Refusal,
-        why: &str,
+        why: impl Into<Why>,
     ) {
         turn.counters.refused += 1;
         let session = self.id;
         if let Some(device) = self.device(leg) {
             device.refusal = Some(Box::new(refusal));
             device.state = DeviceState::Ended;
-            device.why = why.into();
+            device.because(turn, session, why);
         }
         turn.media(crate::msrp::Command::End {
             session,
             leg,
             how: crate::msrp::Finish::Gone,
         });
-        self.end_if_alone(turn, b"");
+        self.end_if_alone(turn, leg, b"");
     }
 
     /// Nobody will take it any more: the best of what was said goes upstream, once [TERM-RSP-16] [B2BUA-03].
@@ -420,6 +427,7 @@ impl Session {
             .filter_map(|d| d.refusal.take().map(|r| *r));
         let Refusal { code, headers } = outcome::best(refusals);
         turn.counters.failed += 1;
+        self.ends(Why::Nobody(code));
         turn.respond(
             waiting.txn,
             Reply {
@@ -432,17 +440,12 @@ impl Session {
     }
 }
 
-/// Which way a leg's media go, for people; empty where the device connects, as nearly all do.
-fn explain((peer, matched): &(LegPeer, sdp::Matched)) -> Box<str> {
-    let matched = matched.text();
-    let text = match (peer.role, peer.connect_to) {
-        (Role::Active, Some(to)) => format!("accepted; we connect to {to}; matched by {matched}"),
-        (Role::Active, None) => {
-            format!("accepted; we should connect, but its address is a name; matched by {matched}")
-        }
-        (Role::Passive, _) => String::new(),
-    };
-    text.into()
+/// Which way a leg's media go; nothing to say where the device connects, as nearly all do.
+fn explain(peer: &LegPeer) -> Why {
+    match peer.role {
+        Role::Active => Why::Connects(peer.connect_to.map(Box::new)),
+        Role::Passive => Why::Nothing,
+    }
 }
 
 impl Device {

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::{LegView, SessionView, outcome::Refusal, turn::Turn, usage::Usage};
+use super::{Decision, LegView, SessionView, Why, outcome::Refusal, turn::Turn, usage::Usage};
 use crate::{
     ids::{LegId, ServerTxnId, SessionId},
     msrp::{Command, Finish},
@@ -64,6 +64,8 @@ pub(super) struct Session {
     pub(super) began: Instant,
     /// The way that its INVITE came.
     pub(super) flow: Flow,
+    /// Why it ends: what was said of that first. See [`Session::ends`].
+    pub(super) why: Why,
 }
 
 /// The originator's leg.
@@ -103,8 +105,8 @@ pub(super) struct Device {
     /// What carried its INVITE, for people.
     pub(super) carrier: &'static str,
     pub(super) state: DeviceState,
-    /// Why it is in that state, for people; empty: that it takes part says all.
-    pub(super) why: Box<str>,
+    /// Why it is in that state: see [`Device::because`].
+    why: Why,
     /// How its invitation failed.
     pub(super) refusal: Option<Box<Refusal>>,
     /// The ACKs that it got, for 2xx that come again.
@@ -234,7 +236,7 @@ impl Session {
     }
 
     /// Ends the media of a leg and forgets its usage.
-    pub(super) fn end_device(&mut self, turn: &mut Turn, leg: LegId, why: Option<&str>) {
+    pub(super) fn end_device(&mut self, turn: &mut Turn, leg: LegId) {
         let session = self.id;
         if let Some(device) = self.device(leg) {
             turn.media(Command::End {
@@ -243,9 +245,13 @@ impl Session {
                 how: Finish::Gone,
             });
             device.state = DeviceState::Ended;
-            if let Some(why) = why {
-                device.why = why.into();
-            }
+        }
+    }
+
+    /// It begins to end, for this reason; what is said later follows from that.
+    pub(super) fn ends(&mut self, why: impl Into<Why>) {
+        if self.why.is_nothing() {
+            self.why = why.into();
         }
     }
 
@@ -269,7 +275,7 @@ impl Session {
             why: if self.lost_until.is_some() {
                 "connection lost, trying to get it back".to_owned()
             } else {
-                String::new()
+                self.why.seen_from(LegId::ORIGINATOR).to_string()
             },
             transport: carrier(
                 self.up
@@ -293,6 +299,7 @@ impl Session {
             user: self.user.clone(),
             originator: self.from.clone(),
             state,
+            why: self.why.to_string(),
             began: self.began,
             legs: std::iter::once(originator).chain(devices).collect(),
         }
@@ -347,6 +354,41 @@ impl DeviceState {
 }
 
 impl Device {
+    /// The leg of a device that is invited.
+    pub(super) fn invited(
+        leg: LegId,
+        uri: Rc<[u8]>,
+        carrier: &'static str,
+        invitation: Box<Invitation>,
+    ) -> Self {
+        Self {
+            leg,
+            uri,
+            carrier,
+            state: DeviceState::Inviting(invitation),
+            why: "suitable: its feature tags match".into(),
+            refusal: None,
+            acks: Acks::default(),
+        }
+    }
+
+    /// What was said of it last.
+    pub(super) fn last_why(&self) -> Why {
+        self.why.clone()
+    }
+
+    /// Says why it is in its state, or will be in a moment.
+    pub(super) fn because(&mut self, turn: &mut Turn, session: SessionId, why: impl Into<Why>) {
+        self.why = why.into();
+        turn.note(
+            Some(session),
+            Decision::Leg {
+                leg: self.leg,
+                why: self.why.seen_from(self.leg),
+            },
+        );
+    }
+
     /// Whether it takes part or may still come to.
     pub(super) const fn is_wanted(&self) -> bool {
         matches!(
@@ -366,15 +408,14 @@ impl Device {
     /// Why it is in its state, for people.
     fn why(&self) -> String {
         match &self.state {
-            DeviceState::Accepted(usage) if self.why.is_empty() => format!(
-                "accepted; it connects to us; matched by {}",
-                usage.matched.text()
-            ),
+            DeviceState::Accepted(_) if self.why.is_nothing() => {
+                "accepted; it connects to us".to_owned()
+            }
             DeviceState::Accepted(_)
             | DeviceState::Inviting(_)
             | DeviceState::Cancelling(..)
             | DeviceState::Ending(_)
-            | DeviceState::Ended => self.why.to_string(),
+            | DeviceState::Ended => self.why.seen_from(self.leg).to_string(),
         }
     }
 

@@ -5,7 +5,10 @@
 
 use std::{collections::HashSet, rc::Rc};
 
-use super::features::{FeatureSet, SCORE_FULL, service};
+use super::{
+    Unfit,
+    features::{FeatureSet, SCORE_FULL, service},
+};
 use crate::{
     sip::{Binding, Flow, Target, address},
     time::Instant,
@@ -30,6 +33,15 @@ pub(super) struct Candidate {
     last_use: Instant,
     /// How well it fits what the caller prefers, in thousandths.
     score: u32,
+}
+
+/// The user's devices, as far as they fit.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Those to invite, best first.
+    pub(super) devices: Vec<Candidate>,
+    /// The contacts that are not invited, and why.
+    pub(super) unfit: Vec<(Rc<[u8]>, Unfit)>,
 }
 
 /// What the request asks of devices.
@@ -91,41 +103,41 @@ impl Asked {
         }
     }
 
-    /// How well a contact fits, or `None` if it does not (RFC 3841 §7.2.4).
-    fn score(&self, contact: &FeatureSet) -> Option<u32> {
+    /// How well a contact fits, or why it does not (RFC 3841 §7.2.4).
+    fn score(&self, contact: &FeatureSet) -> Result<u32, Unfit> {
         if contact.is_empty() {
             // Immune to the caller's preferences (RFC 3841 §7.2.3).
-            return self.untagged.then_some(SCORE_FULL);
+            return self.untagged.then_some(SCORE_FULL).ok_or(Unfit::Untagged);
         }
         let offers = self.service.as_ref().is_none_or(|s| contact.offers(s));
         // A contact that says nothing of CPM has no CPM tag, whatever else it says.
         let untagged = self.untagged && !contact.services().any(|s| s.starts_with(CPM));
         if !offers && !untagged {
-            return None;
+            return Err(Unfit::Service);
         }
         let rejected = |r: &FeatureSet| r.all_named_by(contact) && r.matches(contact);
         if self.reject.iter().any(rejected) {
-            return None;
+            return Err(Unfit::Rejected);
         }
         let mut scores = Vec::new();
         for preference in &self.accept {
             if !preference.features.matches(contact) {
                 if preference.require {
-                    return None;
+                    return Err(Unfit::Required);
                 }
                 continue;
             }
             let score = preference.features.score(contact);
             scores.push(
                 match (score < SCORE_FULL, preference.explicit, preference.require) {
-                    (true, true, true) => return None,
+                    (true, true, true) => return Err(Unfit::Required),
                     (true, true, false) => 0,
                     (true, false, _) | (false, _, _) => score,
                 },
             );
         }
         let count = u32::try_from(scores.len()).unwrap_or(u32::MAX).max(1);
-        Some(scores.iter().sum::<u32>() / count)
+        Ok(scores.iter().sum::<u32>() / count)
     }
 
     /// The devices to invite, best first: by q, by the caller's preference, by last use. One an instance [REG-07], at most
@@ -134,13 +146,18 @@ impl Asked {
         &self,
         bindings: impl Iterator<Item = &'b Binding>,
         max: usize,
-    ) -> Vec<Candidate> {
+    ) -> Found {
+        let mut unfit = Vec::new();
         let mut found: Vec<(Candidate, bool)> = Vec::new();
         for binding in bindings {
             let params = Params::parse(&binding.params).unwrap_or_default();
             let features = FeatureSet::of(crate::wire::sip::Features::of(params));
-            let Some(score) = self.score(&features) else {
-                continue;
+            let score = match self.score(&features) {
+                Ok(score) => score,
+                Err(why) => {
+                    unfit.push((Rc::clone(&binding.contact), why));
+                    continue;
+                }
             };
             let implied = self
                 .implicit
@@ -161,14 +178,28 @@ impl Asked {
         }
         // RFC 3841 §7.2.4: a preference that nobody stated does not leave the user without a device.
         if found.iter().any(|(_, implied)| *implied) {
-            found.retain(|(_, implied)| *implied);
+            for (candidate, _) in found.extract_if(.., |(_, implied)| !*implied) {
+                unfit.push((candidate.uri, Unfit::Method));
+            }
         }
         let mut found: Vec<Candidate> = found.into_iter().map(|(c, _)| c).collect();
         found.sort_by_key(|c| std::cmp::Reverse((c.q, c.score, c.last_use)));
         let mut seen = HashSet::new();
-        found.retain(|c| c.instance.as_ref().is_none_or(|i| seen.insert(i.clone())));
-        found.truncate(if self.one_only { 1 } else { max });
-        found
+        found.retain(|c| {
+            let first = c.instance.as_ref().is_none_or(|i| seen.insert(i.clone()));
+            if !first {
+                unfit.push((Rc::clone(&c.uri), Unfit::SameDevice));
+            }
+            first
+        });
+        let max = if self.one_only { 1 } else { max };
+        for surplus in found.drain(max.min(found.len())..) {
+            unfit.push((surplus.uri, Unfit::Surplus));
+        }
+        Found {
+            devices: found,
+            unfit,
+        }
     }
 }
 

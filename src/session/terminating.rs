@@ -4,16 +4,16 @@
 use std::rc::Rc;
 
 use super::{
-    body,
+    Decision, Unfit, Why, body,
     function::Function,
     headers, sdp,
     state::{Originator, Service, Session, Waiting},
-    suitable::{self, Asked, is_session_service},
+    suitable::{self, Asked, Found, is_session_service},
     turn::Turn,
     usage::Usage,
 };
 use crate::{
-    ids::{LegId, ServerTxnId},
+    ids::{LegId, ServerTxnId, SessionId},
     msrp::Command,
     policy::{LateOffer, Unreachable},
     sip::{
@@ -86,21 +86,34 @@ impl Function {
             Some(&admitted.urn),
             self.turn.settings.contact_without_tags_suitable,
         );
-        let devices = asked.devices(
+        let Found { devices, unfit } = asked.devices(
             registrar.bindings(self.turn.now, &aor),
             self.turn.settings.devices_max,
         );
         // Steps 7 and 8.c, 8.d [TERM-INV-07] [TERM-INV-08] [TERM-INV-26].
         if devices.is_empty() {
+            self.note_unfit(None, unfit);
             return Err(unreachable(&mut self.turn));
         }
         for device in &devices {
             registrar.used(self.turn.now, &aor, &device.uri);
         }
         let session = self.begin(txn, flow, bytes, invite, &admitted, aor)?;
+        let begun = Decision::Begun {
+            devices: devices.len(),
+        };
+        self.turn.note(Some(session), begun);
+        self.note_unfit(Some(session), unfit);
         self.fork(session, devices);
         self.settle(session);
         Ok(())
+    }
+
+    /// Tells the log which of the user's contacts are not invited.
+    fn note_unfit(&mut self, session: Option<SessionId>, unfit: Vec<(Rc<[u8]>, Unfit)>) {
+        for (contact, why) in unfit {
+            self.turn.note(session, Decision::Unfit { contact, why });
+        }
     }
 
     /// Makes the session, its originator's leg waiting for us.
@@ -159,6 +172,7 @@ impl Function {
                 counted: 0,
                 began: turn.now,
                 flow,
+                why: Why::Nothing,
             })
         });
         let id = made?;

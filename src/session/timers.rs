@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use super::{
+    Why,
     outcome::Refusal,
     state::{Device, DeviceState, Originator, Session},
     turn::Turn,
@@ -44,7 +45,10 @@ impl Session {
                 turn,
                 480,
                 lost.as_bytes(),
-                "the originator's connection did not come back",
+                Why::Of(
+                    LegId::ORIGINATOR,
+                    "its MSRP connection was lost and did not come back",
+                ),
             );
         }
     }
@@ -113,13 +117,13 @@ impl Session {
                     device.refusal = Some(Box::new(Refusal::of(408)));
                     turn.counters.no_answer += 1;
                     self.dismiss(turn, leg, b"", "no answer", false);
-                    self.end_if_alone(turn, b"");
+                    self.end_if_alone(turn, leg, b"");
                 }
             }
             DeviceState::Cancelling(_, _, until) => {
                 // RFC 3261 §9.1: no final response in 64·T1 after a CANCEL, so none will come.
                 if *until <= turn.now {
-                    self.end_device(turn, leg, None);
+                    self.end_device(turn, leg);
                 }
             }
             DeviceState::Accepted(usage) => {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
 
-use super::{Counters, Effect, Settings, kept::Shapes, sdp};
+use super::{Counters, Decision, Effect, Note, Settings, kept::Shapes, sdp};
 use crate::{
     ids::{LegId, ServerTxnId, SessionId},
     msrp,
@@ -103,6 +103,11 @@ impl Turn {
 
     pub(super) fn media(&mut self, command: msrp::Command) {
         self.effects.push_back(Effect::Media(command));
+    }
+
+    /// Tells the log of a decision.
+    pub(super) fn note(&mut self, session: Option<SessionId>, what: Decision) {
+        self.effects.push_back(Effect::Note(Note { session, what }));
     }
 
     /// A tag, a Call-ID or the user of a Contact: whoever gets it back finds the leg.

@@ -42,9 +42,16 @@ impl Shard {
                 }
             }
             Question::Session(id) => {
-                let view = self.function.session_view(id);
-                Answer::Session(view.map(|v| Box::new(self.view(now, &v))))
+                let lives = self.function.session_view(id);
+                let view = lives
+                    .map(|v| self.view(now, &v))
+                    .or_else(|| self.ended.find(now, self.id, id));
+                Answer::Session(view.map(Box::new))
             }
+            Question::EndedSessions => Answer::Sessions {
+                page: self.ended.list(now),
+                next: None,
+            },
             Question::Drain { end } => {
                 self.function.refuse_new();
                 if end {
@@ -154,13 +161,15 @@ impl Shard {
     }
 
     /// A session as the services show it: the Participating Function's view, with what the data plane knows of each leg.
-    fn view(&self, now: Instant, v: &session::SessionView) -> report::SessionView {
+    pub(super) fn view(&self, now: Instant, v: &session::SessionView) -> report::SessionView {
         report::SessionView {
             id: report::session_name(self.id, v.session),
             user: v.user.clone(),
             originator: v.originator.clone(),
             state: v.state,
+            why: v.why.clone(),
             age_s: now.since(v.began).as_secs(),
+            ended_s: None,
             pending_messages: self.plane.pending(v.session),
             legs: v.legs.iter().map(|l| self.leg(v.session, l)).collect(),
         }
@@ -179,7 +188,7 @@ impl Shard {
             peer: conn
                 .and_then(|c| self.conns.get(c))
                 .map_or_else(String::new, |c| c.peer.to_string()),
-            matched: if conn.is_some() { l.matched } else { "" },
+            matched: l.matched,
             bytes: InOut {
                 received: from.bytes,
                 sent: to.bytes,

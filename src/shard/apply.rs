@@ -9,14 +9,16 @@ impl Shard {
         self.clock = now;
         loop {
             if let Some(event) = self.endpoint.poll_event() {
+                self.say_event(now, &event);
                 self.function.handle_sip(now, &event, &mut self.registrar);
             } else if let Some(event) = self.plane.poll_event() {
-                self.note_media(&event);
+                self.say_media(now, &event);
                 self.function.handle_media(now, &event);
                 if matches!(event, msrp::Event::Activity { .. }) {
                     self.tear_down(now);
                 }
             } else if let Some(change) = self.registrar.poll_event() {
+                self.say_registration(now, &change);
                 self.function.handle_registration(now, &change);
             } else if let Some(output) = self.plane.poll_output() {
                 self.media_output(now, output);
@@ -41,6 +43,7 @@ impl Shard {
                 session::Effect::Respond { .. }
                 | session::Effect::Send { .. }
                 | session::Effect::Media(_)
+                | session::Effect::Note(_)
                 | session::Effect::Ended { .. } => false,
             };
             self.apply(now, effect);
@@ -63,51 +66,22 @@ impl Shard {
     fn apply(&mut self, now: Instant, effect: session::Effect) {
         match effect {
             session::Effect::Respond { txn, reply } => self.endpoint.respond(now, txn, reply),
-            session::Effect::Request(draft) => self.endpoint.request(now, draft),
-            session::Effect::Cancel { of, headers } => self.endpoint.cancel(now, of, &headers),
+            session::Effect::Request(draft) => {
+                self.say_request(now, &draft);
+                self.endpoint.request(now, draft);
+            }
+            session::Effect::Cancel { of, headers } => {
+                self.say_cancel(now, of, &headers);
+                self.endpoint.cancel(now, of, &headers);
+            }
             session::Effect::Send { target, message } => self.endpoint.send(now, target, message),
             session::Effect::Media(command) => self.plane.command(now, command, &mut self.outbox),
-            session::Effect::Ended { session } => {
-                tracing::debug!(shard = self.id.0, ?session, "session ended");
-            }
-        }
-    }
-
-    /// Says in the log what the data plane has told.
-    fn note_media(&self, event: &msrp::Event) {
-        match event {
-            msrp::Event::Bound { session, leg } => {
-                tracing::debug!(shard = self.id.0, ?session, leg = leg.0, "media is up")
-            }
-            msrp::Event::Activity {
-                session,
-                leg,
-                settled,
-            } => {
-                tracing::info!(
-                    shard = self.id.0,
-                    ?session,
-                    leg = leg.0,
-                    settled,
-                    "activity: this device stays, the others are torn down"
-                );
-            }
-            msrp::Event::Failed { session, leg, why } => {
-                tracing::info!(
-                    shard = self.id.0,
-                    ?session,
-                    leg = leg.0,
-                    ?why,
-                    "media failed"
-                );
-            }
-            msrp::Event::Undelivered {
-                session,
-                message_id,
-                ..
-            } => {
-                let id = String::from_utf8_lossy(message_id);
-                tracing::info!(shard = self.id.0, ?session, %id, "no device took this message");
+            session::Effect::Note(note) => self.say_note(now, &note),
+            session::Effect::Ended { view, .. } => {
+                let mut view = self.view(now, &view);
+                view.state = "ended";
+                self.say_ended(now, &view);
+                self.ended.keep(now, view);
             }
         }
     }
@@ -174,6 +148,7 @@ impl Shard {
                 };
                 self.outbox.add(conn);
                 self.plane.handle_connecting((session, leg), to, conn);
+                self.say_connect(now, session, leg, to);
                 self.effects.push_back(Edge::Connect { conn, to });
             }
             msrp::Output::Close { conn, flush } => self.close(conn, flush),

@@ -47,6 +47,18 @@ pub enum End {
     Ours,
 }
 
+impl End {
+    /// As the log says it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed by the peer",
+            Self::Reset => "reset",
+            Self::Ours => "closed by us",
+        }
+    }
+}
+
 /// Why a connection could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectError {
@@ -56,6 +68,18 @@ pub enum ConnectError {
     Unreachable,
     /// We have no descriptor or port left.
     Exhausted,
+}
+
+impl ConnectError {
+    /// As logs and metrics say it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Exhausted => "exhausted",
+        }
+    }
 }
 
 /// What a shard asks of its driver.

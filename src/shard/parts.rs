@@ -37,6 +37,7 @@ pub struct Listener {
 #[derive(Clone, Debug)]
 pub struct Parts {
     pub(super) id: ShardId,
+    pub(super) shards: u8,
     pub(super) sockets: Vec<SocketRole>,
     pub(super) msrp: msrp::Settings,
     pub(super) sip: sip::Settings,
@@ -88,6 +89,7 @@ impl Parts {
             .collect();
         Self {
             id,
+            shards: limits.shards,
             sockets: listeners.iter().map(|l| l.role).collect(),
             msrp: msrp::Settings {
                 shard: id,

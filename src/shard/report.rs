@@ -20,8 +20,10 @@ pub enum Question {
         /// How many at most.
         max: usize,
     },
-    /// One session: [`Answer::Session`].
+    /// One session, or one of those that have ended last: [`Answer::Session`].
     Session(SessionId),
+    /// The sessions that have ended last, the youngest first: [`Answer::Sessions`] without a next.
+    EndedSessions,
     /// Take no new session (503 with Retry-After); with `end`, also end those that are: [`Answer::Draining`].
     /// Asked again, it tells how far the drain has come.
     Drain {
@@ -37,7 +39,7 @@ pub enum Question {
 pub enum Answer {
     /// To [`Question::Counters`].
     Counters(Box<Report>),
-    /// To [`Question::Sessions`].
+    /// To [`Question::Sessions`] and [`Question::EndedSessions`].
     Sessions {
         /// A page of them.
         page: Vec<SessionView>,
@@ -144,10 +146,14 @@ pub struct SessionView {
     pub user: String,
     /// Who invited.
     pub originator: String,
-    /// `inviting`, `established`, `settled`, `ending`.
+    /// `inviting`, `established`, `settled`, `ending`, `ended`.
     pub state: &'static str,
-    /// Whole seconds since the INVITE.
+    /// Why it ends or has ended; empty while it does neither.
+    pub why: String,
+    /// Whole seconds since the INVITE; of one that has ended, those that it lasted.
     pub age_s: u64,
+    /// Whole seconds since it ended.
+    pub ended_s: Option<u64>,
     /// Messages that are not accounted for yet.
     pub pending_messages: usize,
     /// Its legs, the originator's first; ended ones too, so that why they ended can be read.
@@ -169,7 +175,8 @@ pub struct LegView {
     pub transport: &'static str,
     /// The address of its MSRP connection; empty without one.
     pub peer: String,
-    /// How its connection is matched with it: `path`, `session-id: CEMA`, `session-id: legacy`; empty without one.
+    /// How its connection is matched with it, or will be: `path`, `session-id: CEMA`, `session-id: legacy`; empty before its
+    /// description is known.
     pub matched: &'static str,
     /// Body bytes of these.
     pub bytes: InOut,

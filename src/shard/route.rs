@@ -77,11 +77,7 @@ impl Shard {
                 self.tally.mail_full += 1;
                 self.endpoint.refuse(now, flow, &bytes);
             }
-            Err(other) => tracing::warn!(
-                shard = self.id.0,
-                ?other,
-                "a letter that is not SIP was refused"
-            ),
+            Err(_) => self.say_mail(to, "a letter that is not SIP was refused"),
         }
     }
 
@@ -266,11 +262,7 @@ impl Shard {
         for n in (0..self.post.shards()).filter(|n| readers & (1 << n) != 0) {
             if self.post.send(ShardId(n), letter(conn)).is_err() {
                 self.tally.mail_full += 1;
-                tracing::warn!(
-                    shard = self.id.0,
-                    to = n,
-                    "no place to say that a connection is gone"
-                );
+                self.say_mail(ShardId(n), "no place to say that a connection is gone");
             }
         }
     }

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 use super::{
     conns::{Conns, Role},
     edge::{ConnectError, Effect, End, World},
+    lines::Lines,
     mail::{Letter, Post},
     parts::{Parts, SocketRole},
     sources::{Room, Sources},
@@ -50,6 +51,10 @@ pub struct Shard {
     pub(super) half_open: Timers<ConnId>,
     bounds: Bounds,
     bind: Duration,
+    /// The sessions that have ended last.
+    pub(super) ended: super::ended::EndedSessions,
+    /// What may be said in the log.
+    pub(super) lines: Lines,
     /// The time of this turn, for what is done outside a call that carries it.
     pub(super) clock: Instant,
     pub(super) tally: super::tally::Tally,
@@ -88,6 +93,11 @@ impl Shard {
             half_open: Timers::new(),
             bounds: parts.sip_bounds,
             bind: parts.bind,
+            ended: super::ended::EndedSessions::default(),
+            lines: Lines::of_shard(
+                parts.shards,
+                u64::from_le_bytes(of(7)[..8].try_into().unwrap_or_default()),
+            ),
             clock: Instant::START,
             tally: super::tally::Tally::default(),
         }
@@ -272,6 +282,7 @@ impl World for Shard {
         peer: SocketAddr,
     ) -> Option<ConnId> {
         let conn = self.new_connection(now, socket, peer);
+        self.say_accepted(now, peer, conn);
         self.settle(now);
         conn
     }
@@ -298,6 +309,7 @@ impl World for Shard {
     }
 
     fn connected(&mut self, now: Instant, conn: ConnId, outcome: Result<SocketAddr, ConnectError>) {
+        self.say_connected(now, conn, &outcome);
         match self.conns.get(conn).map(|c| &c.role) {
             Some(Role::Msrp) => {
                 self.plane
@@ -325,7 +337,8 @@ impl World for Shard {
         self.settle(now);
     }
 
-    fn ended(&mut self, now: Instant, conn: ConnId, _how: End) {
+    fn ended(&mut self, now: Instant, conn: ConnId, how: End) {
+        self.say_closed(now, conn, how);
         let Some(gone) = self.conns.get(conn) else {
             return;
         };
@@ -365,6 +378,7 @@ impl World for Shard {
 
     fn due(&mut self, now: Instant) {
         self.tally.turn_ended(now);
+        self.say_counts(now);
         self.plane.handle_timeout(now, &mut self.outbox);
         self.endpoint.handle_timeout(now);
         self.registrar.handle_timeout(now);
@@ -386,6 +400,7 @@ impl World for Shard {
             self.registrar.poll_timeout(),
             self.function.poll_timeout(),
             self.half_open.next(),
+            self.lines.next(),
             // At once: the clock of the next turn says when this one has sent what it had to.
             self.tally.awaits_end_of_turn().then_some(self.clock),
             self.far_waits.then(|| self.clock + FAR_RETRY),

@@ -252,7 +252,9 @@ fn with_cema_the_lines_are_connected_to() {
     assert_eq!(peer.connect_to, Some(addr("127.0.0.1:8001")));
     assert_eq!(*peer.path, *b"msrp://x.invalid:1234/dev1;tcp");
     assert_eq!(peer.matching, Matching::SessionId);
-    assert!(world.leg(1).1.contains("matched by session-id: CEMA"));
+    let leg = world.view().legs.swap_remove(1);
+    assert_eq!(leg.why, "accepted; we connect to 127.0.0.1:8001");
+    assert_eq!(leg.matched, "session-id: CEMA", "said once");
     // Also where the path has an address that could be connected to.
     let mut world = World::new();
     let answer = sdp("dev1", 8001, "a=setup:passive\r\na=msrp-cema\r\n")

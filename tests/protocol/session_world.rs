@@ -10,7 +10,7 @@ use ringfork::{
     ids::{LegId, SessionId, ShardId, SocketId},
     msrp::{Command, Event, Failure, LegPeer},
     policy::Policy,
-    session::{Counters, Effect, Function, SessionView, Settings},
+    session::{Counters, Effect, Function, Note, SessionView, Settings},
     sip::{Endpoint, Flow, Listening, Output, Registrar, RegistrarSettings},
     time::Instant,
 };
@@ -67,6 +67,10 @@ pub(crate) struct World {
     /// What the data plane was told.
     pub(crate) media: Vec<Command>,
     pub(crate) ended: Vec<SessionId>,
+    /// How the last of them was in the end.
+    pub(crate) last: Option<SessionView>,
+    /// Decisions, for the log.
+    pub(crate) notes: Vec<Note>,
 }
 
 impl World {
@@ -103,6 +107,8 @@ impl World {
             log: Vec::new(),
             media: Vec::new(),
             ended: Vec::new(),
+            last: None,
+            notes: Vec::new(),
         }
     }
 
@@ -200,7 +206,11 @@ impl World {
             Effect::Cancel { of, headers } => self.endpoint.cancel(self.now, of, &headers),
             Effect::Send { target, message } => self.endpoint.send(self.now, target, message),
             Effect::Media(command) => self.media.push(command),
-            Effect::Ended { session } => self.ended.push(session),
+            Effect::Ended { session, view } => {
+                self.ended.push(session);
+                self.last = Some(*view);
+            }
+            Effect::Note(note) => self.notes.push(note),
         }
     }
 
