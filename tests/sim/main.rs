@@ -51,6 +51,7 @@ const MUST_SEE: &[&str] = &[
     "connect failed at once",
     "connect failed later",
     "connection handed over",
+    "connection to a sender who has left",
     "cut off with something to send",
     "datagram doubled",
     "datagram late",

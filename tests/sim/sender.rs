@@ -419,7 +419,13 @@ impl Sender {
         self.c.say(net, &chunk.bytes);
     }
 
-    pub(crate) fn accepted(&mut self, _net: &mut Net, stream: StreamId) {
+    /// Somebody has connected. Who has left listens no more: what he had not acknowledged by then would come again.
+    pub(crate) fn accepted(&mut self, net: &mut Net, stream: StreamId) {
+        if self.state == State::Ended {
+            net.saw("connection to a sender who has left");
+            net.close(stream, 1, true);
+            return;
+        }
         self.c.media = Some((stream, 1));
     }
 
