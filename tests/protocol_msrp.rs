@@ -45,3 +45,6 @@ mod slow;
 
 #[path = "protocol/msrp_plain.rs"]
 mod plain;
+
+#[path = "protocol/msrp_heads.rs"]
+mod heads;

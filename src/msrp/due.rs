@@ -28,6 +28,9 @@ pub(super) const PIN: Duration = Duration::from_millis(50);
 /// How long an open frame waits for input before it is interrupted (settled.md 10).
 pub(super) const QUIET: Duration = Duration::from_secs(1);
 
+/// How long a head may take from its first byte to its end: far longer than a network stands still that still works.
+pub(super) const HEAD: Duration = Duration::from_secs(10);
+
 /// How long what an aborted leg had sent is still read (settled.md 12).
 pub(super) const ABORT: Duration = Duration::from_secs(2);
 

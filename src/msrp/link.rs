@@ -220,7 +220,10 @@ pub(super) struct Link {
     pub(super) ok: Option<Rc<Answer>>,
     /// A head that has not ended, and how far it was searched.
     pub(super) head: Vec<u8>,
-    pub(super) scanned: usize,
+    /// At most [`crate::wire::msrp::HEAD_MAX`].
+    pub(super) scanned: u16,
+    /// When it began.
+    pub(super) head_at: Instant,
     /// A body is being read.
     pub(super) in_body: bool,
     /// While one is being read; see [`Frames`].
@@ -251,6 +254,7 @@ impl Link {
             ok: None,
             head: Vec::new(),
             scanned: 0,
+            head_at: now,
             in_body: false,
             frame: None,
             unused_since: Some(now),

@@ -9,7 +9,7 @@ use super::{
     Command, Counters, Event, Failure, Finish, Gauges, Output, Passed, Settings,
     core::{Core, Deferred, Due},
     leg::{Leg, State},
-    link::{Link, Mode, Phase},
+    link::{Link, Phase},
     names,
     session::Session,
 };
@@ -44,7 +44,7 @@ pub struct Plane {
     /// The connections that we have opened, by where to [MSRP-CONN-01].
     pub(super) opened: HashMap<SocketAddr, ConnId, FixedState>,
     /// Bytes of heads that have not come whole, over all connections.
-    heads: usize,
+    pub(super) heads: usize,
 }
 
 impl Plane {
@@ -412,6 +412,7 @@ impl Plane {
                     self.core.send_waiting(now, session, leg, outbox);
                 }
                 Deferred::WatchQuiet { conn } => self.arm_link(conn, now + super::due::QUIET),
+                Deferred::WatchHead { conn } => self.arm_link(conn, now + super::due::HEAD),
             }
         }
     }
@@ -464,7 +465,7 @@ impl Plane {
     }
 
     /// Closes a connection; what was bound to it is dealt with by the caller.
-    fn close(&mut self, conn: ConnId, flush: bool) {
+    pub(super) fn close(&mut self, conn: ConnId, flush: bool) {
         let Some(link) = self.links.get_mut(conn) else {
             return;
         };
@@ -537,55 +538,6 @@ impl Plane {
                 self.core
                     .fail_leg(now, session, leg, Failure::NotConnected, outbox);
             }
-        }
-    }
-
-    /// Has the connection's timer fire at `at` or before.
-    pub(super) fn arm_link(&mut self, conn: ConnId, at: Instant) {
-        let Some(link) = self.links.get_mut(conn) else {
-            return;
-        };
-        if let Some((timer, armed)) = link.timer {
-            if armed <= at {
-                return;
-            }
-            self.core.timers.cancel(timer);
-        }
-        link.timer = Some((self.core.timers.insert(at, Due::Link(conn)), at));
-    }
-
-    /// What a connection waits for: to be named a session, to be used again, or input of the frame that is being passed on.
-    fn link_due(&mut self, now: Instant, conn: ConnId, outbox: &mut Outbox) {
-        let (bind, idle) = (self.core.settings.bind, self.core.settings.idle);
-        let Some(link) = self.links.get_mut(conn) else {
-            return;
-        };
-        link.timer = None;
-        if link.phase != Phase::Open {
-            return;
-        }
-        let mut next = None;
-        if let Some(since) = link.unused_since.filter(|_| !link.lent) {
-            // Before it has named a session: RFC 4975 §5.4. [MSRP-CONN-04]
-            let by = since + if link.settled { idle } else { bind };
-            if by <= now {
-                self.core.counters.unbound += u64::from(!link.settled);
-                self.close(conn, true);
-                return;
-            }
-            next = Some(by);
-        }
-        if let Some(frame) = link.frame.as_ref().filter(|f| f.mode == Mode::Through) {
-            let by = link.input_at + super::due::QUIET;
-            if by <= now {
-                let message = frame.message;
-                self.core.interrupt_message(now, message, outbox);
-            } else {
-                next = Some(next.map_or(by, |n: Instant| n.min(by)));
-            }
-        }
-        if let Some(next) = next {
-            self.arm_link(conn, next);
         }
     }
 }

@@ -91,7 +91,9 @@ impl Core {
                 }
                 Ok(Parse::Partial { scanned }) => {
                     link.head.extend_from_slice(window);
-                    link.scanned = scanned;
+                    link.scanned = searched(scanned);
+                    link.head_at = now;
+                    self.deferred.push_back(Deferred::WatchHead { conn });
                     bytes.len()
                 }
                 Err(error) => {
@@ -106,7 +108,7 @@ impl Core {
         let before = gathered.len();
         let take = (bytes.len() - at).min((HEAD_MAX + 1).saturating_sub(before));
         gathered.extend_from_slice(&bytes[at..at + take]);
-        let next = match parse(&gathered, link.scanned) {
+        let next = match parse(&gathered, link.scanned.into()) {
             Ok(Parse::Complete { head, len }) => {
                 let rest = Rest {
                     bytes: Slice::copied(&gathered[head.rest.clone()]),
@@ -120,7 +122,7 @@ impl Core {
                 after
             }
             Ok(Parse::Partial { scanned }) => {
-                link.scanned = scanned;
+                link.scanned = searched(scanned);
                 at + take
             }
             Err(error) => {
@@ -169,7 +171,7 @@ impl Core {
 
     /// A head that breaks a rule: answered where that is possible; where the stream can no longer be framed, the connection
     /// is closed. [MSRP-FRAME-09]
-    fn on_error(
+    pub(super) fn on_error(
         &mut self,
         now: Instant,
         conn: ConnId,
@@ -411,6 +413,11 @@ impl Core {
             self.deferred.push_back(Deferred::Flush { session, leg });
         }
     }
+}
+
+/// How far a head was searched; what does not fit is searched again.
+fn searched(bytes: usize) -> u16 {
+    u16::try_from(bytes).unwrap_or_default()
 }
 
 /// Where Byte-Range stands in what follows From-Path, its whole line.

@@ -17,13 +17,16 @@ pub enum Rule {
     TooLong,
     /// The head has more than [`super::HEADERS_MAX`] headers. `[MSRP-FRAME-12]`
     TooMany,
+    /// The head has not ended in its time; its reader says so ([`Error::unended`]).
+    Unended,
     /// The method or status code of the start line.
     Method,
     /// To-Path is not the first header. `[MSRP-FRAME-02]`
     ToPath,
     /// From-Path is not the second header. `[MSRP-FRAME-02]`
     FromPath,
-    /// A line is no header: no name, or no colon and space behind it.
+    /// A line is no header: no name, or no colon and space behind it. One without any colon is most likely a foreign end-line,
+    /// or the next message: framing is lost, and that is told as soon as the line has ended.
     Header,
     /// A header that may stand once stands twice.
     Twice,
@@ -85,7 +88,7 @@ pub struct Error {
     /// How far it reaches.
     pub reach: Reach,
     /// The MSRP status to answer; `None` where nothing may or can be answered: a response, a REPORT, Failure-Report `no`,
-    /// no readable From-Path.
+    /// To-Path or From-Path not readable.
     pub status: Option<u16>,
     /// The transaction id, if it could be read. The end-line of the message is to be searched by it.
     pub tid: Option<Span>,
@@ -100,6 +103,12 @@ pub struct Error {
 }
 
 impl Error {
+    /// What is wrong with a head that has begun and will not be waited for any longer; `head` is what has come of it.
+    #[must_use]
+    pub fn unended(head: &[u8]) -> Self {
+        Self::new(Rule::Unended, head.len(), head, None)
+    }
+
     /// The error as the peer sees it: how far it reaches and what can be answered, from what the head still tells.
     #[cold]
     pub(super) fn new(
@@ -109,12 +118,14 @@ impl Error {
         end: Option<(usize, Option<u8>)>,
     ) -> Self {
         let left = salvage(head);
-        let answerable = left.request && !left.report && left.from_path.is_some();
+        let paths = left.to_path.is_some() && left.from_path.is_some();
+        let answerable = left.request && !left.report && paths;
         let framed = match rule {
-            Rule::StartLine | Rule::LineEnd | Rule::TooLong | Rule::TooMany => false,
-            // A line without even a colon is most likely a foreign end-line or lost framing.
-            Rule::Header => left.lines_are_headers,
-            Rule::Control
+            Rule::StartLine | Rule::LineEnd | Rule::TooLong | Rule::TooMany | Rule::Unended => {
+                false
+            }
+            Rule::Header
+            | Rule::Control
             | Rule::Utf8
             | Rule::Method
             | Rule::ToPath

@@ -8,12 +8,14 @@ use super::{
 /// Where a walk stopped: the rule and the offset. A walk that ran out of bytes stops too; `parse` knows which it was.
 pub(super) type Stop = (Rule, usize);
 
-/// Looks for the end of the head in `head[scanned..]`: the offset behind it, and the flag if it is an end-line.
+/// Looks for the end of the head in `head[scanned..]`: the offset behind it, and the flag if it is an end-line. A line that
+/// can only mean lost framing is told where it stands, whatever follows: nobody waits for an end that may never come.
 pub(super) fn find_end(head: &[u8], scanned: usize) -> Result<Option<(usize, Option<u8>)>, Error> {
     let Some(tid) = opening(head)? else {
         return Ok(None);
     };
     let from = scanned.min(head.len());
+    let mut begins = memchr::memrchr(b'\n', &head[..from]).map_or(0, |lf| lf + 1);
     for lf in memchr::memchr_iter(b'\n', &head[from..]).map(|i| from + i) {
         let line = &head[..=lf];
         if !line.ends_with(b"\r\n") {
@@ -25,6 +27,10 @@ pub(super) fn find_end(head: &[u8], scanned: usize) -> Result<Option<(usize, Opt
         if let Some(flag) = ends_in_end_line(line, tid) {
             return Ok(Some((lf + 1, Some(flag))));
         }
+        if begins > 0 && memchr::memchr(b':', &head[begins..lf]).is_none() {
+            return Err(Error::new(Rule::Header, begins, line, None));
+        }
+        begins = lf + 1;
     }
     Ok(None)
 }

@@ -1,11 +1,8 @@
 //! What a head that cannot be understood still tells: enough to answer it, and to find its end.
 
-use memchr::memchr;
-
 use super::{
     FailureReport, Span,
     head::{failure_report, path, value},
-    lines::end_line,
     syntax::{IDENT, UPPER, is, is_ident, run},
 };
 
@@ -13,7 +10,6 @@ use super::{
 pub(super) struct Salvage {
     pub(super) request: bool,
     pub(super) report: bool,
-    pub(super) lines_are_headers: bool,
     pub(super) tid: Option<Span>,
     pub(super) to_path: Option<Span>,
     pub(super) from_path: Option<Span>,
@@ -25,7 +21,6 @@ pub(super) fn salvage(head: &[u8]) -> Salvage {
     let mut left = Salvage {
         request: false,
         report: false,
-        lines_are_headers: true,
         tid: None,
         to_path: None,
         from_path: None,
@@ -65,10 +60,6 @@ pub(super) fn salvage(head: &[u8]) -> Salvage {
             if let Some(v) = value(text, b"Failure-Report") {
                 left.failure_report = failure_report(v).unwrap_or_default();
             }
-            left.lines_are_headers &= memchr(b':', text).is_some()
-                || left
-                    .tid
-                    .is_some_and(|tid| end_line(text, tid.of(head)).is_some());
         }
         at += line.len();
     }
