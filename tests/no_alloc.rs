@@ -81,6 +81,7 @@ fn a_chunk_in_the_steady_state_allocates_nothing() {
             sessions_max: 10,
             connections_max: 100,
             kept_bytes_max: 1 << 24,
+            not_activity: b"text/x-msrp-heartbeat"[..].into(),
             idle: Duration::from_secs(60),
         },
         [3; 32],

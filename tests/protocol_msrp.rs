@@ -48,3 +48,21 @@ mod plain;
 
 #[path = "protocol/msrp_heads.rs"]
 mod heads;
+
+#[path = "protocol/msrp_holes.rs"]
+mod holes;
+
+#[path = "protocol/msrp_left.rs"]
+mod left;
+
+#[path = "protocol/msrp_relay.rs"]
+mod relay;
+
+#[path = "protocol/msrp_connect.rs"]
+mod connect;
+
+#[path = "protocol/msrp_shared.rs"]
+mod shared;
+
+#[path = "protocol/msrp_unended.rs"]
+mod unended;

@@ -56,6 +56,7 @@ fn settings() -> Settings {
         sessions_max: 2000,
         connections_max: 4000,
         kept_bytes_max: 1 << 24,
+        not_activity: b"text/x-msrp-heartbeat"[..].into(),
         idle: Duration::from_secs(60),
     }
 }

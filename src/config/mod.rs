@@ -103,6 +103,9 @@ pub struct Msrp {
     pub cema: bool,
     /// `legacy_session_match`: match by session-id where a middlebox rewrote addresses. Default: false.
     pub legacy_session_match: bool,
+    /// `not_activity`: media types, inside CPIM or not, that pass and are no activity, so that no other device is torn down by
+    /// them; case and parameters do not count (settled.md 40). Default: `text/x-msrp-heartbeat`.
+    pub not_activity: Vec<String>,
     /// `outbox_bytes`, 64 KiB to 1 GiB: what a slow leg may lag behind before its sender is stopped and, if it stays so far behind
     /// another device, it is dropped. Default: 1 MiB.
     pub outbox_bytes: usize,
@@ -282,6 +285,7 @@ impl Default for Config {
                 ack: Ack::Held,
                 cema: true,
                 legacy_session_match: false,
+                not_activity: vec!["text/x-msrp-heartbeat".to_owned()],
                 outbox_bytes: 1 << 20,
                 max_message_bytes: 100 << 20,
                 bind: Duration::from_secs(30),

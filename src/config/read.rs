@@ -252,6 +252,10 @@ fn msrp(s: &mut Section<'_, '_>, config: &mut Config) -> Vec<(Listen, Range<usiz
     );
     s.flag("cema", &mut msrp.cema);
     s.flag("legacy_session_match", &mut msrp.legacy_session_match);
+    let types = "media types, as \"text/x-msrp-heartbeat\"";
+    if let Some(list) = s.list("not_activity", types, media_type) {
+        msrp.not_activity = list.into_iter().map(|(t, _)| t).collect();
+    }
     // Below 64 KiB a single kept message would already be too much (settled.md R2).
     s.number("outbox_bytes", 64 << 10..=1 << 30, &mut msrp.outbox_bytes);
     s.number(
@@ -264,6 +268,16 @@ fn msrp(s: &mut Section<'_, '_>, config: &mut Config) -> Vec<(Listen, Range<usiz
     let any = 0..=u32::MAX.into();
     s.number("connections_max", any, &mut msrp.connections_max);
     places
+}
+
+/// `type/subtype`, each a token (RFC 2045 §5.1); no parameters and no wildcard.
+fn media_type(text: &str) -> Option<String> {
+    let (kind, sub) = text.split_once('/')?;
+    let is_token = |part: &str| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b);
+        !part.is_empty() && part.bytes().all(plain)
+    };
+    (is_token(kind) && is_token(sub)).then(|| text.to_owned())
 }
 
 fn store(s: &mut Section<'_, '_>, config: &mut Config) {

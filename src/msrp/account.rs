@@ -203,12 +203,7 @@ impl Core {
             return;
         };
         let (session, from, range) = (m.session, m.from, m.whole_range());
-        let told = match m.failure_report {
-            FailureReport::Yes => true,
-            // A timeout is no error that partial asks for.
-            FailureReport::Partial => code != 408,
-            FailureReport::No => false,
-        };
+        let told = wants(m.failure_report, code);
         if m.held.is_some() {
             self.answer_held(now, message, code, outbox);
         } else if told {
@@ -327,6 +322,16 @@ impl Core {
             at = List::after(&mut self.messages, message, super::message::in_session);
             f(self, message);
         }
+    }
+}
+
+/// Whether a sender wants to be told of a failure.
+pub(super) fn wants(report: FailureReport, code: u16) -> bool {
+    match report {
+        FailureReport::Yes => true,
+        // A timeout is no error that partial asks for.
+        FailureReport::Partial => code != 408,
+        FailureReport::No => false,
     }
 }
 

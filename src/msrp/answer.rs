@@ -1,11 +1,13 @@
 //! Responses and REPORTs: what peers say about what we sent them, and what we say about what they sent us.
 
-use super::{Failure, code_place, core::Core, message::Progress, set::LegSet, slab::Handle};
+use super::{
+    Failure, account::wants, code_place, core::Core, message::Progress, set::LegSet, slab::Handle,
+};
 use crate::{
     buf::Outbox,
     ids::{ConnId, LegId, SessionId},
     time::Instant,
-    wire::msrp::{ByteRange, FailureReport, Head, Status, write},
+    wire::msrp::{ByteRange, Head, Status, write},
 };
 
 impl Core {
@@ -262,11 +264,7 @@ impl Core {
         let had = done.acked != LegSet::default();
         done.acked.remove(leg);
         let lost = had && done.acked.is_empty();
-        let told = match done.failure_report {
-            FailureReport::Yes => true,
-            FailureReport::Partial => status.code != 408,
-            FailureReport::No => false,
-        };
+        let told = wants(done.failure_report, status.code);
         if lost && told {
             self.pass_report(now, session, from, id, status, Some(whole), outbox);
         }
@@ -306,8 +304,8 @@ impl Core {
         bytes.clear();
         let conn = match self.leg(session, to) {
             Some(l) => match (&l.peer, l.conn) {
-                (Some(peer), Some(conn)) => {
-                    write::request(&mut bytes, &tid, b"REPORT", &peer.path, &l.own_uri);
+                (Some(_), Some(conn)) => {
+                    write::request(&mut bytes, &tid, b"REPORT", l.way_back(), &l.own_uri);
                     Some(conn)
                 }
                 // RFC 4975 §7.1.2: no REPORT where it will not be delivered.

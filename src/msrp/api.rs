@@ -39,6 +39,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// Bytes of kept messages (settled.md R2) over all sessions of the shard; over it, what is not begun is refused (408).
     pub kept_bytes_max: usize,
+    /// Media types that pass and are no activity, whoever sends them, separated by spaces (settled.md 40).
+    pub not_activity: Rc<[u8]>,
     /// How long a connection without a session stays, for re-use [MSRP-CONN-03].
     pub idle: Duration,
 }
@@ -145,7 +147,13 @@ pub enum Command {
         /// On or off.
         on: bool,
     },
-    /// A leg ends.
+    /// BYEs leave in this turn: what is whole and waits for a leg that has no connection will not go out any more. Its senders
+    /// are told, as long as they can be (settled.md 39).
+    Parting {
+        /// Which session.
+        session: SessionId,
+    },
+    /// A leg ends. Its peer is told which of its messages nobody has (settled.md 39).
     End {
         /// Which session.
         session: SessionId,
@@ -154,7 +162,8 @@ pub enum Command {
         /// How.
         how: Finish,
     },
-    /// The session ends, with every leg that is left: connections of its own are closed, nothing is kept.
+    /// The session ends, with every leg that is left: whoever wrote what nobody has is told (settled.md 39), connections of its
+    /// own are closed, nothing is kept.
     Close {
         /// Which.
         session: SessionId,
@@ -174,7 +183,7 @@ pub enum Finish {
 /// Why a leg's media failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// No connection within `bind` [COMEDIA-07].
+    /// No connection within `bind` [COMEDIA-07]; a connect that was refused was tried again until then (settled.md 38).
     NotConnected,
     /// The connection was lost [MSRP-CONN-02].
     ConnectionLost,

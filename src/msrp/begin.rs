@@ -42,6 +42,11 @@ impl Core {
             }
             return;
         };
+        if let Some(s) = self.sessions.get_mut(session)
+            && let Some(l) = s.leg_as_it_is(leg)
+        {
+            l.came_by(head.from_path);
+        }
         self.counters.chunks_in += 1;
         let range = declared_or_whole(head.byte_range);
         let frame = self.frame(link);

@@ -1,10 +1,12 @@
 //! How legs come to their connections: the peer connects and names the session, or we connect and send a SEND at once
 //! (RFC 4975 §5.4, RFC 6135 §4.2).
 
+use std::{net::SocketAddr, time::Duration};
+
 use super::{
     Failure, LegPeer, Output, Role,
     core::{Core, Deferred},
-    leg::State,
+    leg::{Again, State},
     link::Phase,
     message::Progress,
     plane::Plane,
@@ -49,6 +51,7 @@ impl Plane {
         let was_started = l.state == State::Started;
         l.state = State::Started;
         l.set_peer(peer, types);
+        let relayed = l.is_relayed();
         if was_started
             && !same
             && let Some(conn) = l.conn.take()
@@ -62,6 +65,18 @@ impl Plane {
                 close: false,
             });
             self.core.take_back(session, leg);
+        }
+        if let Some(s) = self.core.sessions.get_mut(session) {
+            s.relayed |= relayed;
+        }
+        if was_started
+            && !same
+            && self
+                .core
+                .leg(session, leg)
+                .is_some_and(|l| l.connecting && l.conn.is_none())
+        {
+            self.forget_connecting(session, leg);
         }
         let unbound = self
             .core
@@ -87,13 +102,27 @@ impl Plane {
             .push_back(Deferred::Flush { session, leg });
     }
 
+    /// A leg that waits for a connection to where its peer was goes elsewhere.
+    fn forget_connecting(&mut self, session: SessionId, leg: LegId) {
+        if let Some(l) = self.core.leg_mut(session, leg) {
+            l.stop_connecting();
+        }
+        for link in self.links.values_mut() {
+            if link.waiting.contains(&(session, leg)) {
+                let mut waiting = std::mem::take(&mut link.waiting).into_vec();
+                waiting.retain(|w| *w != (session, leg));
+                link.waiting = waiting.into();
+            }
+        }
+    }
+
     /// Connects a leg: by the connection that already goes there, or a new one. [MSRP-CONN-01]
-    fn connect(
+    pub(super) fn connect(
         &mut self,
         now: Instant,
         session: SessionId,
         leg: LegId,
-        to: std::net::SocketAddr,
+        to: SocketAddr,
         outbox: &mut Outbox,
     ) {
         if let Some(l) = self.core.leg_mut(session, leg) {
@@ -143,7 +172,38 @@ impl Plane {
     }
 }
 
+/// How long a connect that was refused waits at first, and at most: a peer may open its listener only once its answer is out.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
 impl Core {
+    /// A connect was refused, or failed in another way: it is tried again for as long as the leg's connection may take to come
+    /// up (settled.md 38); then the leg fails.
+    pub(super) fn not_connected(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        leg: LegId,
+        to: Option<SocketAddr>,
+        outbox: &mut Outbox,
+    ) {
+        let Some(l) = self.leg_mut(session, leg) else {
+            return;
+        };
+        let (Some(to), Some(_)) = (to, l.bind_by) else {
+            self.fail_leg(now, session, leg, Failure::NotConnected, outbox);
+            return;
+        };
+        let again = &mut l.trouble().again;
+        let wait = again.map_or(AGAIN.0, |a| (a.wait * 2).min(AGAIN.1));
+        let at = now + wait;
+        *again = Some(Again {
+            to,
+            wait,
+            at: Some(at),
+        });
+        self.arm(session, at);
+    }
+
     /// Sends a SEND without a body; its answer is awaited like any other.
     fn send_bare(&mut self, now: Instant, session: SessionId, leg: LegId, outbox: &mut Outbox) {
         let Some(conn) = self.leg(session, leg).and_then(|l| l.conn) else {

@@ -5,6 +5,7 @@ use super::{
     account::is_whole,
     core::Core,
     fan::Chunk,
+    leg::State,
     link::{Frame, HOLD_MAX, Link, Mode},
     message::{PENDING_MAX, Pending},
     receive::declared_or_whole,
@@ -42,6 +43,7 @@ impl Core {
             self.drop_kept(message);
             if let Some(m) = self.messages.get_mut(message) {
                 m.refused = Some(code);
+                m.told = true;
                 m.pending.clear();
                 m.shares.clear();
             }
@@ -136,9 +138,12 @@ impl Core {
             self.refuse(now, conn, frame, 400, outbox);
             return;
         };
-        let code = match self.messages.get(frame.message) {
-            None => Some(481),
-            Some(m) => m.refused,
+        let code = match self.messages.get_mut(frame.message) {
+            None => Some(self.code_of_gone(frame)),
+            Some(m) => {
+                m.touched = now;
+                m.refused
+            }
         };
         let code = code
             .or_else(|| (!declared_or_whole(frame.declared).has_room_for(len)).then_some(400))
@@ -165,6 +170,16 @@ impl Core {
             .is_some_and(|m| m.kind.is_some());
         if frame.held > HOLD_MAX && known {
             self.cut_through(now, frame, outbox);
+        }
+    }
+
+    /// What a chunk is answered whose message is gone: with its leg, or because it did not go on in time.
+    fn code_of_gone(&self, frame: &Frame) -> u16 {
+        let leg = self.leg(frame.session, frame.leg);
+        if leg.is_some_and(|l| l.state != State::Ended) {
+            408
+        } else {
+            481
         }
     }
 
@@ -225,7 +240,7 @@ impl Core {
         }
         let message = frame.message;
         let code = match self.messages.get(message) {
-            None => Some(481),
+            None => Some(self.code_of_gone(frame)),
             Some(m) => m.refused,
         };
         if let Some(code) = code {

@@ -4,7 +4,7 @@
 //! Connections stand beside it ([`super::plane`]), so that a connection can be read and the sessions be changed at once.
 //! What a procedure wants of another connection is put off as [`Deferred`] and carried out before the call ends.
 
-use std::{collections::VecDeque, hash::BuildHasher};
+use std::{collections::VecDeque, hash::BuildHasher, net::SocketAddr};
 
 use foldhash::fast::FixedState;
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
@@ -57,6 +57,12 @@ pub(super) enum Deferred {
     ResumeConn { conn: ConnId },
     /// Framing is lost, or a path: every leg of the connection fails.
     Malformed { conn: ConnId },
+    /// The leg's connection could not be made: it is tried again.
+    Connect {
+        session: SessionId,
+        leg: LegId,
+        to: SocketAddr,
+    },
     /// The leg's connection is up: what waits for it is sent.
     Flush { session: SessionId, leg: LegId },
     /// A head has begun on the connection and has not ended.

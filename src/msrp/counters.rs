@@ -49,6 +49,8 @@ pub struct Counters {
     pub delivery: Distribution,
     /// Messages of the originator that no device took.
     pub undelivered: u64,
+    /// `deliveries_total{outcome="incomplete"}`: messages of either side that did not go on, or had a hole: given up (settled.md 35).
+    pub incomplete: u64,
     /// `legs_dropped_total{reason}`: a count for each [`Failure`], in the order of [`failure_place`].
     pub legs_dropped: [u64; 7],
     /// Connections closed because their bytes could not be framed.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     Failure,
-    core::Core,
+    account::wants,
+    core::{Core, Deferred},
     message::{Progress, in_held, in_young},
     session::Session,
     slab::{Handle, List},
@@ -34,7 +35,7 @@ pub(super) const HEAD: Duration = Duration::from_secs(10);
 /// How long what an aborted leg had sent is still read (settled.md 12).
 pub(super) const ABORT: Duration = Duration::from_secs(2);
 
-/// How long a message waits for a first leg, and how long the body of one is kept that does not go on.
+/// How long a message waits for a first leg, and how long for the rest of itself.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How soon a leg is looked at again that was over its bounds when a turn ended.
@@ -128,12 +129,9 @@ impl Core {
             let leg = LegId(u8::try_from(place).unwrap_or(u8::MAX));
             self.leg_due(now, session, leg, outbox);
         }
-        self.messages_due(now, session, outbox);
-        if let Some(next) = self
-            .sessions
-            .get(session)
-            .and_then(|s| self.session_next(s))
-        {
+        let messages = self.messages_due(now, session, outbox);
+        let legs = self.sessions.get(session).and_then(|s| self.legs_next(s));
+        if let Some(next) = messages.into_iter().chain(legs).min() {
             // What is due and still stands is a SEND whose last byte has not left: it is looked at again later.
             let next = if next <= now { now + RECHECK } else { next };
             self.arm(session, next);
@@ -150,9 +148,15 @@ impl Core {
             return;
         }
         if l.bind_by.is_some_and(|by| by <= now) {
-            l.bind_by = None;
             self.fail_leg(now, session, leg, Failure::NotConnected, outbox);
             return;
+        }
+        if let Some(again) = l.trouble.as_mut().and_then(|t| t.again.as_mut())
+            && again.at.take_if(|at| *at <= now).is_some()
+        {
+            let to = again.to;
+            self.deferred
+                .push_back(Deferred::Connect { session, leg, to });
         }
         let stall = self.settings.stall;
         if let Some(l) = self.leg(session, leg)
@@ -206,27 +210,55 @@ impl Core {
         }
     }
 
-    /// Messages that found no leg to go to for 30 s, and bodies kept of messages that do not go on.
-    fn messages_due(&mut self, now: Instant, session: SessionId, outbox: &mut Outbox) {
-        let mut at = self
-            .sessions
-            .get(session)
-            .and_then(|s| s.messages.first(&self.messages));
-        while let Some(handle) = at {
-            at = List::after(&mut self.messages, handle, super::message::in_session);
-            let Some(m) = self.messages.get(handle) else {
-                continue;
+    /// Messages that found no leg to go to for 30 s, and messages that have not gone on for as long. When the next may be one.
+    fn messages_due(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        outbox: &mut Outbox,
+    ) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        self.each_message(session, |core, handle| {
+            let Some(m) = core.messages.get(handle) else {
+                return;
             };
-            if m.complete && m.chosen && m.shares.is_empty() && m.began + PATIENCE <= now {
-                self.fail_message(now, handle, 408, outbox);
-            } else if !m.complete && m.touched + PATIENCE <= now && m.kept.bytes() > 0 {
-                self.drop_kept(handle);
+            let unclaimed = m.complete && m.chosen && m.shares.is_empty();
+            let since = if m.complete { m.began } else { m.touched };
+            if m.complete && !unclaimed {
+                return;
             }
-        }
+            let by = since + PATIENCE;
+            if by > now {
+                next = Some(next.map_or(by, |n| n.min(by)));
+            } else if unclaimed {
+                core.fail_message(now, handle, 408, outbox);
+            } else {
+                core.give_up_on(now, handle, outbox);
+            }
+        });
+        next
     }
 
-    /// When a session must be looked at next.
-    fn session_next(&self, s: &Session) -> Option<Instant> {
+    /// What is missing of a message will not come, at its end or in its middle: the legs that have begun it are told, and so is
+    /// its sender, for the chunks that we have answered 200 (settled.md 35), unless a later one was refused. What still comes of
+    /// it begins it anew.
+    fn give_up_on(&mut self, now: Instant, message: Handle, outbox: &mut Outbox) {
+        let Some(m) = self.messages.get(message) else {
+            return;
+        };
+        let owed = !m.told && !m.received.is_empty();
+        let code = m.refused.unwrap_or(408);
+        if owed && wants(m.failure_report, code) {
+            let (session, from, range) = (m.session, m.from, m.whole_range());
+            let id = m.id.clone();
+            self.report(now, session, from, &id, Some(range), code, outbox);
+        }
+        self.counters.incomplete += u64::from(owed);
+        self.abort_message(now, message, outbox);
+    }
+
+    /// When a session must be looked at next for its legs.
+    fn legs_next(&self, s: &Session) -> Option<Instant> {
         let legs = s.all().filter_map(|l| {
             let response = l
                 .unanswered
@@ -237,25 +269,13 @@ impl Core {
             let trouble = l.trouble.as_ref();
             let look_at = trouble.and_then(|t| t.look_at);
             let abort_by = trouble.and_then(|t| t.abort_by);
-            [response, stalled, look_at, l.bind_by, abort_by]
+            let again = trouble.and_then(|t| t.again?.at);
+            [response, stalled, look_at, l.bind_by, abort_by, again]
                 .into_iter()
                 .flatten()
                 .min()
         });
-        // The first message is the oldest: if it has found a leg, so have the others.
-        let unclaimed = s
-            .messages
-            .first(&self.messages)
-            .and_then(|h| self.messages.get(h))
-            .filter(|m| m.complete && m.shares.is_empty())
-            .map(|m| m.began + PATIENCE);
-        let idle = s
-            .incomplete
-            .iter()
-            .filter_map(|(_, _, h)| self.messages.get(*h))
-            .filter(|m| !m.complete && m.kept.bytes() > 0)
-            .map(|m| m.touched + PATIENCE);
-        legs.chain(unclaimed).chain(idle).min()
+        legs.min()
     }
 
     /// A connection has taken more: the 30 s of what has left run from now, a leg that was stalled may go on.
@@ -307,8 +327,7 @@ impl Core {
             return;
         }
         if is_stalled {
-            self.deferred
-                .push_back(super::core::Deferred::Resume { session });
+            self.deferred.push_back(Deferred::Resume { session });
         }
         if self.leg(session, leg).is_some_and(|l| l.waiting > 0) {
             self.send_waiting(now, session, leg, outbox);

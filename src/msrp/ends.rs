@@ -5,11 +5,13 @@ use super::{
     core::{Core, Deferred},
     leg::{State, owner},
     message::Progress,
+    slab::Handle,
 };
 use crate::{
     buf::Outbox,
     ids::{LegId, SessionId},
     time::Instant,
+    wire::msrp::FailureReport,
 };
 
 impl Core {
@@ -67,8 +69,7 @@ impl Core {
             return;
         }
         l.state = State::Aborted;
-        l.bind_by = None;
-        l.connecting = false;
+        l.stop_connecting();
         l.trouble().abort_by = Some(now + super::due::ABORT);
         let conn = l.conn;
         if l.end_stall() {
@@ -87,7 +88,7 @@ impl Core {
     pub(super) fn drop_open(&mut self, session: SessionId, leg: LegId) {
         self.each_message(session, |core, message| {
             if let Some(share) = core.messages.get_mut(message).and_then(|m| m.share_of(leg)) {
-                let open = std::mem::replace(&mut share.open, super::slab::Handle::NONE);
+                let open = std::mem::replace(&mut share.open, Handle::NONE);
                 core.drop_sent(open);
             }
         });
@@ -139,8 +140,7 @@ impl Core {
             State::Failed | State::Ended => return,
         }
         l.state = State::Failed;
-        l.bind_by = None;
-        l.connecting = false;
+        l.stop_connecting();
         if l.end_stall() {
             self.deferred.push_back(Deferred::Resume { session });
         }
@@ -215,6 +215,46 @@ impl Core {
         });
     }
 
+    /// The session is about to say BYE: see [`super::Command::Parting`].
+    pub(super) fn part(&mut self, now: Instant, session: SessionId, outbox: &mut Outbox) {
+        self.each_message(session, |core, message| {
+            let Some(m) = core.messages.get(message).filter(|m| m.complete) else {
+                return;
+            };
+            if m.chosen && m.shares.is_empty() {
+                core.fail_message(now, message, 408, outbox);
+                return;
+            }
+            for share in 0..m.shares.len() {
+                let waits = core
+                    .messages
+                    .get(message)
+                    .and_then(|m| m.shares.get(share))
+                    .is_some_and(|s| {
+                        let l = core.leg(session, s.leg);
+                        s.progress == Progress::Waiting && l.is_none_or(|l| l.conn.is_none())
+                    });
+                if waits {
+                    core.fail_share(now, message, share, 408, outbox);
+                }
+            }
+            core.settle(now, message, outbox);
+        });
+    }
+
+    /// Tells the sender of a message that we have answered 200 for that nobody has it, once, where it asks for that.
+    fn report_loss(&mut self, now: Instant, message: Handle, outbox: &mut Outbox) {
+        let Some(m) = self.messages.get_mut(message) else {
+            return;
+        };
+        if m.complete && m.accepted && !m.delivered && m.failure_report == FailureReport::Yes {
+            m.failure_report = FailureReport::No;
+            let (session, from, range) = (m.session, m.from, m.whole_range());
+            let id = m.id.clone();
+            self.report(now, session, from, &id, Some(range), 408, outbox);
+        }
+    }
+
     /// A leg is over: requests that name it get 481 from now on. [MSRP-URI-03]
     pub(super) fn end_leg(
         &mut self,
@@ -230,11 +270,19 @@ impl Core {
             return;
         }
         l.state = State::Ended;
-        l.bind_by = None;
+        // What may still come of it reaches its peer no more.
+        self.each_message(session, |core, message| {
+            if core.messages.get(message).is_some_and(|m| m.from == leg) {
+                core.report_loss(now, message, outbox);
+            }
+        });
+        let Some(l) = self.leg_mut(session, leg) else {
+            return;
+        };
+        l.stop_connecting();
         if let Some(trouble) = &mut l.trouble {
             trouble.abort_by = None;
         }
-        l.connecting = false;
         if l.end_stall() {
             self.deferred.push_back(Deferred::Resume { session });
         }
@@ -256,7 +304,7 @@ impl Core {
 
     /// A session ends with all that is its: nothing of it is held afterwards.
     pub(super) fn close_session(&mut self, now: Instant, session: SessionId, outbox: &mut Outbox) {
-        // Its messages first: no REPORT is sent into a session that is over (RFC 4975 §7.1.2).
+        // Its messages first, while their senders can be told.
         self.each_message(session, |core, message| {
             let Some(m) = core.messages.get(message) else {
                 return;
@@ -264,6 +312,8 @@ impl Core {
             if m.complete && !m.delivered {
                 if m.held.is_some() {
                     core.answer_held(now, message, 408, outbox);
+                } else {
+                    core.report_loss(now, message, outbox);
                 }
                 core.tell_undelivered(message);
             }

@@ -107,7 +107,10 @@ impl Core {
     /// does not tell, and is not all.
     fn kind_of(&mut self, message: Handle, first: &[u8], complete: bool) -> Result<Verdict, u16> {
         let Self {
-            sessions, messages, ..
+            sessions,
+            messages,
+            settings,
+            ..
         } = self;
         let m = messages.get_mut(message).ok_or(481u16)?;
         let l = sessions
@@ -132,6 +135,17 @@ impl Core {
         }
         if !accept::wrapped(inner, &l.ours.accept, &l.ours.wrapped) {
             return Err(415);
+        }
+        let carried = if wraps {
+            inner
+        } else {
+            media_type(&m.own_types.content_type)
+        };
+        // settled.md 40: a client says this by itself, to stay connected; nobody has written it.
+        if matches!(kind, Verdict::Chat | Verdict::IsComposing)
+            && accept::listed(&settings.not_activity, carried)
+        {
+            kind = Verdict::Other;
         }
         m.own_types.key.extend_from_slice(inner);
         let mime = if wraps {

@@ -2,7 +2,9 @@
 
 use std::{
     cell::{Cell, OnceCell},
+    net::SocketAddr,
     rc::Rc,
+    time::Duration,
 };
 
 use super::{
@@ -35,6 +37,9 @@ pub(super) enum State {
     /// Over: requests get 481.
     Ended,
 }
+
+/// The longest From-Path that is noted beside the one that the peer's SDP says: room for ten relays.
+const WAY_MAX: usize = 2048;
 
 /// Types that a peer has refused with 415 and that are not sent to it again [MSRP-RSP-06].
 const REFUSED_MAX: usize = 8;
@@ -112,6 +117,16 @@ pub(super) struct Peer {
     pub(super) max_size: Option<u64>,
 }
 
+/// A connect that has failed and is tried again (settled.md 38).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Again {
+    pub(super) to: SocketAddr,
+    /// How long the last one waited.
+    pub(super) wait: Duration,
+    /// When; `None`: it is being tried.
+    pub(super) at: Option<Instant>,
+}
+
 /// What only a leg has whose peer was slow, or that was refused something, or is being torn down.
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
@@ -126,6 +141,9 @@ pub(super) struct Trouble {
     /// What `left` of its outbox was when its connection last drained, and when that was.
     pub(super) drained_at: u64,
     pub(super) drained: Option<Instant>,
+    pub(super) again: Option<Again>,
+    /// The From-Path of what it sends, where that is not what its SDP says: another way through relays.
+    came_by: Box<[u8]>,
     /// Types that its peer has refused.
     refused: Vec<Box<[u8]>>,
 }
@@ -217,6 +235,15 @@ impl Leg {
         }
     }
 
+    /// No connection is waited for any longer: it is there, or the leg is over.
+    pub(super) fn stop_connecting(&mut self) {
+        self.connecting = false;
+        self.bind_by = None;
+        if let Some(trouble) = &mut self.trouble {
+            trouble.again = None;
+        }
+    }
+
     /// For what only a leg in trouble has.
     pub(super) fn trouble(&mut self) -> &mut Trouble {
         self.trouble.get_or_insert_default()
@@ -253,10 +280,12 @@ impl Leg {
     /// What stands between the two transaction ids of a 200 from it, as nearly all write it, made for the first; and the
     /// SENDs that it may answer.
     pub(super) fn oks(&mut self) -> (&[u8], &mut List) {
+        // RFC 4975 §7.2: a response says who answers, which is the first hop alone.
         let peer_path = self.peer.as_ref().map_or(&[][..], |p| &*p.path);
+        let hop = peer_path.split(|&b| b == b' ').next().unwrap_or_default();
         let ok = self
             .ok
-            .get_or_insert_with(|| write::middle_of_ok(&self.own_uri, peer_path).into());
+            .get_or_insert_with(|| write::middle_of_ok(&self.own_uri, hop).into());
         (ok, &mut self.unanswered)
     }
 
@@ -287,6 +316,32 @@ impl Leg {
             // Until the peer's SDP is there, nobody knows what lies between: the session-id alone cannot be guessed.
             Some(Matching::SessionId) | None => own.has_session_id_of(uri),
         }
+    }
+
+    /// Whether its peer is behind a relay (RFC 4976): a 200 is the relay's word alone, and a failure comes as a REPORT.
+    pub(super) fn is_relayed(&self) -> bool {
+        self.peer_path().contains(&b' ')
+    }
+
+    /// To-Path of a REPORT to it: the From-Path of what it sent, all hops of it (RFC 4975 §7.1.2). [MSRP-RELAY-01]
+    pub(super) fn way_back(&self) -> &[u8] {
+        match &self.trouble {
+            Some(trouble) if !trouble.came_by.is_empty() => &trouble.came_by,
+            Some(_) | None => self.peer_path(),
+        }
+    }
+
+    /// Notes the way by which a SEND of it has come.
+    pub(super) fn came_by(&mut self, from_path: &[u8]) {
+        if from_path == self.way_back() || from_path.len() > WAY_MAX {
+            return;
+        }
+        let way = if from_path == self.peer_path() {
+            Box::default()
+        } else {
+            from_path.into()
+        };
+        self.trouble().came_by = way;
     }
 
     /// Whether a From-Path is that of the peer: byte for byte, or its last URI names the same session.

@@ -148,6 +148,8 @@ pub(super) struct Message {
     pub(super) complete: bool,
     /// What further chunks are answered, once nobody takes it.
     pub(super) refused: Option<u16>,
+    /// A SEND of it was answered so.
+    pub(super) told: bool,
     pub(super) kind: Option<Verdict>,
     /// What it is of, as it came; empty where it is as those before it.
     pub(super) own_types: Types,
@@ -190,6 +192,7 @@ impl Reset for Message {
         self.ended = false;
         self.complete = false;
         self.refused = None;
+        self.told = false;
         self.kind = None;
         self.own_types.content_type.clear();
         self.own_types.key.clear();

@@ -91,6 +91,7 @@ impl Plane {
                     s.settle_on_activity = on;
                 }
             }
+            Command::Parting { session } => self.core.part(now, session, outbox),
             Command::End { session, leg, how } => match how {
                 Finish::Abort => self.core.abort_leg(now, session, leg, outbox),
                 Finish::Gone => self.core.end_leg(now, session, leg, outbox),
@@ -408,6 +409,12 @@ impl Plane {
                     }
                 }
                 Deferred::ResumeConn { conn } => self.resume(conn),
+                Deferred::Connect { session, leg, to } => {
+                    let wanted = self.core.leg(session, leg);
+                    if wanted.is_some_and(|l| l.connecting && l.conn.is_none()) {
+                        self.connect(now, session, leg, to, outbox);
+                    }
+                }
                 Deferred::Flush { session, leg } => {
                     self.core.send_waiting(now, session, leg, outbox);
                 }
@@ -521,10 +528,10 @@ impl Plane {
         if let Some((timer, _)) = link.timer.take() {
             self.core.timers.cancel(timer);
         }
-        if let Some(to) = link.to
-            && self.opened.get(&*to) == Some(&conn)
+        if let Some(to) = &link.to
+            && self.opened.get(&**to) == Some(&conn)
         {
-            self.opened.remove(&*to);
+            self.opened.remove(&**to);
         }
         for (session, leg) in std::mem::take(&mut link.bound) {
             self.core.fail_leg(now, session, leg, why, outbox);
@@ -535,8 +542,8 @@ impl Plane {
                 .leg(session, leg)
                 .is_some_and(|l| l.connecting && l.conn.is_none())
             {
-                self.core
-                    .fail_leg(now, session, leg, Failure::NotConnected, outbox);
+                let to = link.to.as_deref().copied();
+                self.core.not_connected(now, session, leg, to, outbox);
             }
         }
     }

@@ -404,8 +404,7 @@ impl Core {
     pub(super) fn bound(&mut self, session: SessionId, leg: LegId, conn: ConnId) {
         if let Some(l) = self.leg_mut(session, leg) {
             l.conn = Some(conn);
-            l.connecting = false;
-            l.bind_by = None;
+            l.stop_connecting();
             if let Some(trouble) = &mut l.trouble {
                 (trouble.drained_at, trouble.drained) = (0, None);
             }

@@ -18,6 +18,8 @@ use crate::{
 
 /// Done messages that a session remembers, for late REPORTs and resent messages; the oldest is forgotten.
 const DONE_MAX: usize = 32;
+/// With a leg behind a relay: its failure REPORT comes up to 30 s after the relay's 200 (RFC 4976 §6.4).
+const DONE_MAX_RELAYED: usize = 256;
 
 /// Messages of one leg that are not complete; a further one is refused with 413.
 pub(super) const INCOMPLETE_MAX: usize = 64;
@@ -47,6 +49,8 @@ pub(super) struct Session {
     pub(super) incomplete: Vec<(u64, LegId, Handle)>,
     pub(super) settle_on_activity: bool,
     pub(super) done: VecDeque<Done>,
+    /// A leg of it is, or was, behind a relay.
+    pub(super) relayed: bool,
     pub(super) timer: Option<(TimerId, Instant)>,
     /// Connections of it whose reading is stopped.
     pub(super) paused: Vec<ConnId>,
@@ -114,7 +118,12 @@ impl Session {
 
     /// Remembers a done message.
     pub(super) fn remember(&mut self, done: Done) {
-        if self.done.len() == DONE_MAX {
+        let max = if self.relayed {
+            DONE_MAX_RELAYED
+        } else {
+            DONE_MAX
+        };
+        if self.done.len() == max {
             self.done.pop_front();
         }
         self.done.push_back(done);

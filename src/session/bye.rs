@@ -253,6 +253,7 @@ impl Session {
 
     /// No device is wanted any more.
     pub(super) fn dismiss_all(&mut self, turn: &mut Turn, headers: &[u8], why: impl Into<Why>) {
+        turn.media(Command::Parting { session: self.id });
         let why = why.into();
         let legs: Vec<LegId> = self
             .devices
@@ -267,6 +268,7 @@ impl Session {
 
     /// The originator that we answered gets BYE: at once, or when it has acknowledged our 2xx.
     pub(super) fn part_originator(&mut self, turn: &mut Turn, headers: Vec<u8>) {
+        turn.media(Command::Parting { session: self.id });
         self.lost_until = None;
         self.up = match self.up.take() {
             Originator::Up(mut usage) if usage.unacked.is_some() => {

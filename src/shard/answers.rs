@@ -120,6 +120,7 @@ impl Shard {
                 ("refused", media.deliveries_refused),
                 ("lost", media.deliveries_lost),
                 ("undelivered", media.undelivered),
+                ("incomplete", media.incomplete),
             ],
             fork_legs: vec![
                 ("invited", pf.forked),

@@ -103,6 +103,7 @@ impl Parts {
                 sessions_max: limits.sessions,
                 connections_max: limits.connections,
                 kept_bytes_max: limits.kept_bytes,
+                not_activity: config.msrp.not_activity.join(" ").into_bytes().into(),
                 idle: IDLE,
             },
             sip: sip::Settings {

@@ -7,7 +7,9 @@ use ringfork::{
     msrp::{Command, Event, Failure, Finish},
 };
 
-use crate::harness::{Leg, Send, World, assemble, each_way, pattern};
+use crate::harness::{
+    Leg, Send, World, assemble, cpim, each_way, each_way_with, pattern, settings,
+};
 
 fn settling(w: &mut World, devices: u8) -> Vec<Leg> {
     let legs = w.session(devices);
@@ -249,4 +251,109 @@ fn a_session_settles_once() {
         assert_eq!(w.plane.leg_view(session, LegId(1)).unwrap().state, "bound");
         w.end(session);
     });
+}
+
+// settled.md 40: a heartbeat is nobody's word: it reaches the originator and settles nothing, plain or in CPIM, in any case and
+// with parameters, in one piece or in chunks. What the user then says settles the session.
+#[test]
+fn a_heartbeat_is_no_activity() {
+    let beat = "Text/X-MSRP-Heartbeat; charset=utf-8";
+    each_way(|w| {
+        let legs = settling(w, 2);
+        for (content_type, body) in [
+            ("text/x-msrp-heartbeat", "HEARTBEAT".to_owned()),
+            (beat, "HEARTBEAT".to_owned()),
+            ("message/cpim", cpim("text/x-msrp-heartbeat", "HEARTBEAT")),
+            ("message/CPIM", cpim(beat, "HEARTBEAT")),
+        ] {
+            for leg in &legs[1..] {
+                // Twice: the second is like the one before.
+                for _ in 0..2 {
+                    let send = Send::new(w, &body).content_type(content_type);
+                    w.feed(leg.conn, &send.on(leg));
+                    let got = w.ack_all(&legs[0]);
+                    assert_eq!(got.len(), 1, "it passes");
+                    assert_eq!(got[0].text(), body);
+                    assert_eq!(got[0].header("Content-Type"), Some(content_type));
+                    assert_eq!(w.answer(leg.conn, &send.tid), Some(200));
+                }
+                let id = w.id("parts");
+                for (n, part) in [&body[..4], &body[4..]].into_iter().enumerate() {
+                    let (first, all) = (1 + 4 * n, body.len());
+                    let send = Send::new(w, part)
+                        .id(&id)
+                        .content_type(content_type)
+                        .range(&format!("{first}-{}/{all}", first + part.len() - 1))
+                        .flag(if n == 0 { '+' } else { '$' });
+                    w.feed(leg.conn, &send.on(leg));
+                }
+                w.ack_all(&legs[0]);
+                w.read(leg.conn);
+            }
+        }
+        assert!(w.events.is_empty(), "{:?}", w.events);
+        // The originator's own goes to every device.
+        let send = Send::new(w, "HEARTBEAT").content_type(beat);
+        w.feed(legs[0].conn, &send.on(&legs[0]));
+        for leg in &legs[1..] {
+            assert_eq!(w.ack_all(leg).len(), 1, "both are there");
+        }
+        let send = Send::new(w, "it is me");
+        w.feed(legs[2].conn, &send.on(&legs[2]));
+        assert_eq!(
+            w.events,
+            [Event::Activity {
+                session: legs[0].session,
+                leg: LegId(2),
+                settled: true
+            }]
+        );
+        w.end(legs[0].session);
+    });
+}
+
+// Which types are none is the operator's choice: with another list a heartbeat is as good as any text; isComposing may be on it.
+#[test]
+fn the_list_says_what_is_no_activity() {
+    for (list, quiet) in [
+        ("", &[][..]),
+        (
+            "text/x-ping text/x-pong",
+            &["text/x-ping", "text/x-pong"][..],
+        ),
+        (
+            "application/im-iscomposing+xml",
+            &["application/im-iscomposing+xml"][..],
+        ),
+    ] {
+        let mut settings = settings();
+        settings.not_activity = list.as_bytes().into();
+        each_way_with(settings, |w| {
+            for content_type in [
+                "text/plain",
+                "text/x-msrp-heartbeat",
+                "text/x-ping",
+                "text/x-pong",
+                "text/x-pin",
+                "application/im-iscomposing+xml",
+            ] {
+                for wrapped in [true, false] {
+                    let legs = settling(w, 2);
+                    let send = if wrapped {
+                        Send::new(w, cpim(content_type, "x")).content_type("message/cpim")
+                    } else {
+                        Send::new(w, "x").content_type(content_type)
+                    };
+                    w.feed(legs[1].conn, &send.on(&legs[1]));
+                    assert_eq!(
+                        w.events.is_empty(),
+                        quiet.contains(&content_type),
+                        "{list:?}: {content_type}"
+                    );
+                    assert_eq!(w.ack_all(&legs[0]).len(), 1);
+                    w.end(legs[0].session);
+                }
+            }
+        });
+    }
 }

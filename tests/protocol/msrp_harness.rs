@@ -51,6 +51,7 @@ pub(crate) fn settings() -> Settings {
         sessions_max: 100,
         connections_max: 1000,
         kept_bytes_max: 64 << 20,
+        not_activity: b"text/x-msrp-heartbeat"[..].into(),
         idle: Duration::from_secs(60),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ringfork::msrp::{Event, Failure};
 
-use crate::harness::{Leg, Send, World, bare, each_way, settings};
+use crate::harness::{Leg, Send, World, bare, each_way};
 
 /// What must become of bytes that a peer sends on a bound connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ use Comes::{Close, Code, CodeAndClose, Silence};
 const TID: &str = "badhead1";
 
 /// A head of TID: a start line with `what`, then `lines`.
-fn head(what: &str, lines: &[&str]) -> String {
+pub(crate) fn head(what: &str, lines: &[&str]) -> String {
     let mut all = format!("MSRP {TID} {what}\r\n");
     for line in lines {
         all.push_str(line);
@@ -490,69 +490,6 @@ fn a_first_head_that_is_none_is_answered_or_closes_its_connection() {
     });
 }
 
-// A head that begins and does not end is not waited for without end, whatever it says so far: it is answered where it can be,
-// and its connection is closed; neither on a bound connection nor on a new one. [MSRP-FRAME-12]
-#[test]
-fn a_head_that_does_not_end_is_not_waited_for() {
-    let starts = |leg: &Leg| {
-        let (to, from) = (
-            format!("To-Path: {}", leg.own),
-            format!("From-Path: {}", leg.path),
-        );
-        vec![
-            ("MS".to_owned(), None),
-            ("MSRP badhead1 SE".to_owned(), None),
-            (head("SEND", &[]), None),
-            (head("SEND", &[&to]), None),
-            (head("SEND", &[&to, &from]), Some(400)),
-            (head("SEND", &[&to, &from, "Message-ID: m123"]), Some(400)),
-            (head("SEND", &[&to, &from, "Byte-Range: x"]), Some(400)),
-            (head("SEND", &[&to, &from, "Failure-Report: no"]), None),
-            (head("SEND", &[&to, &from]) + "-------badhea", Some(400)),
-            (head("SEND", &[&to, &from]) + "-------badhead1$", Some(400)),
-            (head("REPORT", &[&to, &from]), None),
-            (head("200 OK", &[&to, &from]), None),
-        ]
-    };
-    let count = starts(&World::plain().session(1)[0]).len();
-    for n in 0..count {
-        let mut w = World::plain();
-        let legs = w.session(2);
-        let (text, code) = starts(&legs[1]).swap_remove(n);
-        // A little at a time does not help either.
-        let (first, rest) = text.as_bytes().split_at(text.len() / 2);
-        w.feed(legs[1].conn, first);
-        w.pass(Duration::from_secs(6));
-        assert!(
-            !w.peers[legs[1].conn].closed,
-            "a network may stand still: {text:?}"
-        );
-        w.feed(legs[1].conn, rest);
-        w.pass(Duration::from_secs(5));
-        assert!(w.peers[legs[1].conn].closed, "{text:?}");
-        let answers = w.read(legs[1].conn);
-        assert_eq!(answers.first().and_then(|m| m.code()), code, "{text:?}");
-        let send = Send::new(&mut w, "to the other");
-        w.feed(legs[0].conn, &send.on(&legs[0]));
-        assert_eq!(w.ack_all(&legs[2])[0].text(), "to the other");
-        assert_eq!(w.plane.heads(), 0);
-        w.end(legs[0].session);
-    }
-    // What ends in time is as good as any.
-    let mut w = World::plain();
-    let legs = w.session(1);
-    let send = Send::new(&mut w, "slow");
-    let bytes = send.on(&legs[0]);
-    for piece in bytes.chunks(bytes.len() / 8 + 1) {
-        w.feed(legs[0].conn, piece);
-        w.pass(Duration::from_secs(1));
-    }
-    assert_eq!(w.ack_all(&legs[1])[0].text(), "slow");
-    w.pass(Duration::from_secs(60));
-    assert!(!w.peers[legs[0].conn].closed);
-    w.end(legs[0].session);
-}
-
 // Two sessions on one connection: a header that is wrong harms neither; where framing is lost both are told.
 #[test]
 fn a_bad_head_on_a_shared_connection() {
@@ -591,25 +528,4 @@ fn a_bad_head_on_a_shared_connection() {
         }
         w.end_all(&[one, two]);
     });
-}
-
-// What a head holds that does not end is bounded, and given back. [MSRP-FRAME-12]
-#[test]
-fn heads_that_do_not_end_hold_nothing_for_long() {
-    let mut w = World::new(settings(), crate::harness::Cuts::None);
-    let legs = w.session(1);
-    let mut conns = Vec::new();
-    for _ in 0..50 {
-        let conn = w.accept();
-        w.feed(
-            conn,
-            head("SEND", &[&format!("To-Path: {}", legs[1].own)]).as_bytes(),
-        );
-        conns.push(conn);
-    }
-    assert!(w.plane.heads() > 0);
-    w.pass(Duration::from_secs(11));
-    assert_eq!(w.plane.heads(), 0);
-    assert!(conns.iter().all(|&c| w.peers[c].closed));
-    w.end(legs[0].session);
 }

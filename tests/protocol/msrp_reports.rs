@@ -324,14 +324,60 @@ fn a_status_reads_as_a_response() {
         w.ack_all(&legs[2]);
         w.report(&legs[1], &id, Some("1-4/8"), "000 413 Stop");
         w.report(&legs[2], &id, Some("1-4/8"), "123 413 Whatever");
-        w.read(legs[0].conn)
+        let all = w.read(legs[0].conn);
+        let told: Vec<_> = all
             .iter()
             .filter(|m| m.what == "REPORT")
-            .for_each(|m| assert_eq!(m.header("Status"), Some("123 413")));
+            .map(|m| (m.header("Message-ID"), m.header("Status")))
+            .collect();
+        assert_eq!(told, [(Some(id.as_str()), Some("123 413"))]);
         let second = Send::new(w, "part").id(&id).range("5-8/8");
         w.feed(legs[0].conn, &second.on(&legs[0]));
         assert!(w.read(legs[1].conn).is_empty(), "stopped");
         assert_eq!(w.ack_all(&legs[2]).len(), 1, "goes on");
         w.end(legs[0].session);
     });
+}
+
+// [MSRP-RPT-07] The message stops as by a 413 response: to the only device no further byte of it goes, further chunks are
+// answered 413, and what comes after it passes. Another namespace stops nothing, before the message is done and after.
+#[test]
+fn a_413_by_report_stops_as_one_by_response() {
+    for by_report in [true, false] {
+        each_way(|w| {
+            let legs = w.session(1);
+            let id = w.id("stopped");
+            let first = Send::new(w, "part").id(&id).range("1-4/8").flag('+');
+            w.feed(legs[0].conn, &first.on(&legs[0]));
+            let got = w.one(legs[1].conn);
+            if by_report {
+                w.respond(&legs[1], &got, 200);
+                w.report(&legs[1], &id, Some("1-4/8"), "000 413 Stop");
+            } else {
+                w.respond(&legs[1], &got, 413);
+            }
+            w.read(legs[0].conn);
+            let second = Send::new(w, "part").id(&id).range("5-8/8");
+            w.feed(legs[0].conn, &second.on(&legs[0]));
+            let all = w.read(legs[0].conn);
+            assert_eq!(all.len(), 1, "{all:?}");
+            assert_eq!((all[0].code(), &all[0].tid), (Some(413), &second.tid));
+            assert!(
+                w.read(legs[1].conn).iter().all(|m| m
+                    .body
+                    .as_deref()
+                    .unwrap_or_default()
+                    .is_empty())
+            );
+            let next = with_success(w, "next");
+            w.feed(legs[0].conn, &next.on(&legs[0]));
+            assert_eq!(w.ack_all(&legs[1])[0].text(), "next");
+            assert_eq!(w.answer(legs[0].conn, &next.tid), Some(200));
+            w.report(&legs[1], &next.id, Some("1-4/4"), "413 413 Whatever");
+            assert_eq!(w.one(legs[0].conn).header("Status"), Some("413 413"));
+            w.report(&legs[1], &next.id, Some("1-4/4"), "000 200 OK");
+            assert_eq!(w.one(legs[0].conn).header("Status"), Some("000 200 OK"));
+            w.end(legs[0].session);
+        });
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ringfork::shard::report::{Answer, Question, session_of};
+
 use crate::{
     lab::{Lab, MEDIA, TCP},
     people::{Alice, COMPOSING, Device, cpim, hang_up, session},
@@ -481,4 +483,113 @@ fn a_device_that_stops_reading_is_dropped_alone() {
             .count(),
         400
     );
+}
+
+/// What Alice wrote, or a device, and nobody has when the session ends is told to its writer on his connection, in the turn of the
+/// BYE, whoever ends it. (settled.md 39)
+#[test]
+fn what_nobody_has_is_reported_with_the_bye() {
+    for how in 0..4 {
+        let mut lab = Lab::new();
+        let mut d = Device::register(&mut lab, 1);
+        let mut alice = Alice::new();
+        alice.invite(&mut lab);
+        d.invited(&mut lab);
+        d.accept(&mut lab);
+        // She takes the 200 and never connects.
+        let ok = loop {
+            let r = lab.response_to(&alice.sip, "INVITE");
+            if r.code() == Some(200) {
+                break r;
+            }
+        };
+        alice.ok = Some(ok.clone());
+        let ack = alice.message("ACK", &ok.uri("Contact"), "z9hG4bKack", 1, "", "");
+        lab.datagram(&alice.sip, &ack);
+        let tid = d.say(&mut lab, "message/cpim", &cpim("anybody there?"));
+        let answers = lab.frames(d.conn());
+        assert_eq!(
+            (answers.len(), answers[0].what.as_str(), &answers[0].tid),
+            (1, "200", &tid)
+        );
+        match how {
+            // She is given up after `bind_s`.
+            0 => lab.pass(Duration::from_secs(31)),
+            1 => alice.bye(&mut lab),
+            2 => {
+                let all = Question::Sessions {
+                    after: None,
+                    max: 1,
+                };
+                let Answer::Sessions { page, .. } = lab.ask(0, all) else {
+                    panic!("there is one");
+                };
+                let (_, id) = session_of(&page[0].id).expect("its name");
+                lab.ask(0, Question::End(id));
+                lab.turn();
+            }
+            _ => {
+                lab.ask(0, Question::Drain { end: true });
+                lab.turn();
+            }
+        }
+        lab.request_to(&d.sip, "BYE");
+        let reports = lab.frames(d.conn());
+        assert_eq!(reports.len(), 1, "{how}: {reports:?}");
+        assert_eq!(reports[0].what, "REPORT");
+        assert_eq!(reports[0].get("Status"), "000 408 Request Timeout");
+        assert_eq!(reports[0].get("To-Path"), d.path);
+        assert!(lab.wire(d.conn()).closed.is_none(), "and then the end");
+    }
+}
+
+/// A phone that answers 200 and opens its listener 50 ms later is reached; a second that never does gets its BYE after `bind_s`.
+/// (settled.md 38) [COMEDIA-07]
+#[test]
+fn a_phone_that_listens_late_is_reached() {
+    for refusals in [1, 5] {
+        let mut lab = Lab::new();
+        let mut d = Device::register(&mut lab, 1);
+        let mut alice = Alice::new();
+        alice.invite(&mut lab);
+        d.invited(&mut lab);
+        let sdp = d.sdp("passive", "");
+        let more = format!(
+            "Contact: <sip:bob@{}>\r\nContent-Type: application/sdp\r\n",
+            d.sip
+        );
+        d.respond(&mut lab, 200, &more, &sdp);
+        alice.up(&mut lab);
+        lab.request_to(&d.sip, "ACK");
+        alice.say(&mut lab, "msg-1", &cpim("early"));
+        for _ in 0..refusals {
+            lab.connected("10.0.1.1:7000", false);
+            lab.pass(Duration::from_secs(2));
+            assert!(lab.to(&d.sip).is_none(), "no BYE");
+        }
+        let conn = lab.connected("10.0.1.1:7000", true);
+        let frames = lab.frames(conn);
+        let bodies: Vec<_> = frames.iter().map(|f| (&*f.what, f.body.clone())).collect();
+        assert_eq!(bodies, [("SEND", None), ("SEND", Some(cpim("early")))]);
+    }
+}
+
+/// A device answers 481 to a message: its session is gone there. It gets BYE, the other goes on and has the message. [MSRP-RSP-08]
+#[test]
+fn a_device_that_answers_481_is_ended_alone() {
+    let mut lab = Lab::new();
+    let (alice, devices) = session(&mut lab, 2);
+    let tid = alice.say(&mut lab, "msg-1", &cpim("hello"));
+    let sends = lab.sends(devices[0].conn());
+    devices[0].ok(&mut lab, &sends[0], 481);
+    let bye = lab.request_to(&devices[0].sip, "BYE");
+    assert!(bye.get("Reason").starts_with("SIP;cause=503"), "{bye:?}");
+    assert!(lab.frames(alice.conn()).is_empty(), "the other may have it");
+    let sends = lab.sends(devices[1].conn());
+    devices[1].ok(&mut lab, &sends[0], 200);
+    let answers = lab.frames(alice.conn());
+    assert_eq!((answers[0].what.as_str(), &answers[0].tid), ("200", &tid));
+    alice.say(&mut lab, "msg-2", &cpim("still with you"));
+    assert_eq!(lab.sends(devices[1].conn()).len(), 1);
+    assert!(lab.to(&devices[1].sip).is_none() && lab.to(&alice.sip).is_none());
 }

@@ -43,6 +43,7 @@ listen  = ["tcp:127.0.0.1:0"]
 ack     = "receipt"
 cema    = false
 legacy_session_match = true
+not_activity = ["text/x-ping", "application/vnd.example+xml"]
 outbox_bytes = 65536
 max_message_bytes = 1024
 bind_s  = 3
@@ -113,6 +114,10 @@ fn every_key_is_read() {
     assert_eq!(m.listen[0].to_string(), "tcp:127.0.0.1:0");
     assert_eq!(m.ack, Ack::Receipt);
     assert!(!m.cema && m.legacy_session_match);
+    assert_eq!(
+        m.not_activity,
+        ["text/x-ping", "application/vnd.example+xml"]
+    );
     assert_eq!((m.outbox_bytes, m.max_message_bytes), (65_536, 1024));
     assert_eq!((m.bind, m.stall), (3 * SECOND, SECOND));
     assert_eq!(m.connections_max, 7);
@@ -159,6 +164,7 @@ fn the_defaults_are_what_the_page_says() {
         ack = "held"
         cema = true
         legacy_session_match = false
+        not_activity = ["text/x-msrp-heartbeat"]
         outbox_bytes = 1048576
         max_message_bytes = 104857600
         bind_s = 30
