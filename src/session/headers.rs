@@ -4,7 +4,7 @@
 //! speaks to the far user passes; what we do not know passes [SIP-MSG-08]; what rests on trust passes only from those whom
 //! we trust [ASSERT-04].
 
-use crate::wire::sip::{Message, Name, unfold};
+use crate::wire::sip::{Message, Name, is_readable, unfold};
 
 /// What becomes of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(super) fn pass_request(out: &mut Vec<u8>, request: &Message<'_>, trusted: bo
             // RFC 3325 §5: the devices are outside the trust domain.
             (Fate::Trust, Name::PAssertedIdentity) => trusted && !hidden,
             (Fate::Trust, ..) => trusted,
-            (Fate::Pass, ..) => true,
+            (Fate::Pass, ..) => is_readable(name, value),
             (Fate::Own, ..) => false,
         };
         if passes {
@@ -57,7 +57,7 @@ pub(super) fn pass_refusal(out: &mut Vec<u8>, response: &Message<'_>) {
                 | Name::ProxyAuthenticate
                 | Name::RetryAfter
         ) || fate(name) == Fate::Pass;
-        if passes {
+        if passes && is_readable(name, value) {
             put(out, long_form(name, written), value);
         }
     }
@@ -66,7 +66,7 @@ pub(super) fn pass_refusal(out: &mut Vec<u8>, response: &Message<'_>) {
 /// Appends what passes of a 2xx: the device's words to the caller.
 pub(super) fn pass_acceptance(out: &mut Vec<u8>, response: &Message<'_>) {
     for ((name, value), (written, _)) in response.named().zip(response.all()) {
-        if fate(name) == Fate::Pass {
+        if fate(name) == Fate::Pass && is_readable(name, value) {
             put(out, long_form(name, written), value);
         }
     }

@@ -3,7 +3,7 @@
 use crate::corpus::{bytes, read};
 use ringfork::wire::{
     multipart::Multipart,
-    sip::{Auth, CSeq, Contact, Method, Name, Start, Warning},
+    sip::{Auth, CSeq, Contact, Message, Method, Name, Start, Warning},
     uri::{self, Host, compare, sip},
 };
 
@@ -69,7 +69,10 @@ fn wsinv() {
 
 #[test]
 fn intmeth() {
-    message!(m = "rfc4475/intmeth");
+    let bytes = bytes("rfc4475/intmeth");
+    let m = Message::parse(&bytes).unwrap();
+    // settled.md 32: escaped control octets are no better than bare ones; the method is unknown before that.
+    assert_eq!(m.check().map_err(|e| e.status()), Err(Some(501)));
     let Start::Request {
         method: Method::Other(method),
         uri,

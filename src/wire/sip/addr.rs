@@ -141,7 +141,7 @@ impl<'a> Contact<'a> {
 }
 
 /// `qvalue`: 0 to 1 with at most three decimals, in thousandths.
-fn q_value(text: &[u8]) -> Option<u16> {
+pub(super) fn q_value(text: &[u8]) -> Option<u16> {
     let (whole, decimals) = match text {
         [whole] => (*whole, &b""[..]),
         [whole, b'.', decimals @ ..] if decimals.len() <= 3 => (*whole, decimals),

@@ -11,6 +11,35 @@ pub(super) fn delta(value: &[u8]) -> u32 {
     crate::wire::uri::number(value).unwrap_or(DELTA_DEFAULT)
 }
 
+/// Timestamp (RFC 3261 §20.38): seconds, maybe with a fraction, maybe a delay behind them.
+pub(super) fn is_timestamp(value: &[u8]) -> bool {
+    let mut c = Cursor::new(value);
+    let digit = |b: u8| b.is_ascii_digit();
+    let seconds = |c: &mut Cursor<'_>| {
+        let whole = !c.take(digit).is_empty();
+        c.eat(b'.') && {
+            c.take(digit);
+            whole
+        } || whole
+    };
+    let first = seconds(&mut c);
+    if c.space() && !c.rest().is_empty() {
+        // A delay may begin with its point.
+        c.take(|b| digit(b) || b == b'.');
+    }
+    first && c.end().is_ok()
+}
+
+/// MIME-Version (RFC 3261 §20.24): two numbers and a point.
+pub(super) fn is_version(value: &[u8]) -> bool {
+    let mut parts = value.splitn(2, |b| *b == b'.');
+    let mut part = || {
+        let part = parts.next().unwrap_or_default();
+        !part.is_empty() && part.iter().all(u8::is_ascii_digit)
+    };
+    part() && part()
+}
+
 /// `word` of RFC 3261 §25.1.
 const WORD: Set = TOKEN.and(b"()<>:\\\"/[]?{}");
 

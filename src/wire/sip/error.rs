@@ -22,6 +22,8 @@ pub enum Rule {
     LineEnd,
     /// RFC 3261 §7.3.1: a name, a colon, a value.
     HeaderLine,
+    /// settled.md 32: a control octet that is no HTAB.
+    Octet,
     /// RFC 3261 §7: a blank line ends the head.
     BlankLine,
     /// The head is larger than the bound.
@@ -78,6 +80,7 @@ impl Error {
             | Rule::StatusCode
             | Rule::LineEnd
             | Rule::HeaderLine
+            | Rule::Octet
             | Rule::BlankLine
             | Rule::ContentLength
             | Rule::NoContentLength
@@ -101,6 +104,7 @@ impl std::fmt::Display for Error {
             Rule::StatusCode => f.write_str("Status code out of range"),
             Rule::LineEnd => f.write_str("Bare CR or LF"),
             Rule::HeaderLine => f.write_str("Malformed header line"),
+            Rule::Octet => f.write_str("Control octet in the head"),
             Rule::BlankLine => f.write_str("No blank line after the headers"),
             Rule::HeadTooLarge => f.write_str("Headers too large"),
             Rule::TooManyHeaders => f.write_str("Too many headers"),

@@ -355,13 +355,14 @@ impl<'a> Message<'a> {
         self.need(Name::CSeq, CSeq::parse)
     }
 
-    /// Max-Forwards; `None` if absent or above 255, which counts as absent (RFC 4475 §3.1.2.4).
+    /// Max-Forwards; `None` if absent, or no number up to 255: [`Message::check`] refuses that.
     #[must_use]
     pub fn max_forwards(&self) -> Option<u8> {
         number(self.header(Name::MaxForwards)?)
     }
 
-    /// Expires in seconds; one that is no 32-bit number counts as [`super::DELTA_DEFAULT`] (RFC 3261 §10.2.1.1).
+    /// Expires in seconds; one that is no 32-bit number counts as [`super::DELTA_DEFAULT`] (RFC 3261 §10.2.1.1): in a
+    /// response, for [`Message::check`] refuses a request with one.
     #[must_use]
     pub fn expires(&self) -> Option<u32> {
         self.header(Name::Expires).map(counts::delta)

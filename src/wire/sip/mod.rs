@@ -29,6 +29,7 @@ mod write;
 
 pub use addr::{Contact, NameAddr};
 pub use auth::Auth;
+pub use check::is_readable;
 pub use counts::{CSeq, DELTA_DEFAULT, RAck, Refresher, RetryAfter, SessionExpires};
 pub use error::{Error, Malformed, Rule};
 pub use event::{Event, Reason, SubscriptionState, Warning};
