@@ -23,5 +23,7 @@ mod fork;
 mod peers;
 #[path = "protocol/session_sdp.rs"]
 mod sdp;
+#[path = "protocol/session_ways.rs"]
+mod ways;
 #[path = "protocol/session_world.rs"]
 mod world;

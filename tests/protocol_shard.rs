@@ -24,9 +24,13 @@ mod many;
 mod media;
 #[path = "shard/memory.rs"]
 mod memory;
+#[path = "shard/no_way.rs"]
+mod no_way;
 #[path = "shard/people.rs"]
 mod people;
 #[path = "sim/text.rs"]
 mod text;
 #[path = "shard/views.rs"]
 mod views;
+#[path = "shard/ways.rs"]
+mod ways;

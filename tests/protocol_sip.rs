@@ -13,6 +13,8 @@ mod checks;
 mod client;
 #[path = "protocol/sip_dialog.rs"]
 mod dialog;
+#[path = "protocol/sip_malformed.rs"]
+mod malformed;
 #[path = "protocol/sip_registrar.rs"]
 mod registrar;
 #[path = "protocol/sip_server.rs"]

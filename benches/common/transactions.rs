@@ -204,6 +204,7 @@ impl Ends {
         let draft = Draft {
             of,
             target: Target::Udp(self.peer),
+            key: 0,
             message: [&text[..via.start], &text[via.end..]].concat().into_bytes(),
         };
         let (flow, now) = (self.flow(), self.now);

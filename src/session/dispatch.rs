@@ -46,7 +46,7 @@ impl Function {
             return;
         };
         if let Some(tag) = request.to().ok().and_then(|to| to.tag()) {
-            self.on_in_dialog(txn, tag, bytes, &request);
+            self.on_in_dialog(txn, flow, tag, bytes, &request);
             return;
         }
         // The registrar looks at what a REGISTER requires itself.
@@ -126,13 +126,14 @@ impl Function {
     fn on_in_dialog(
         &mut self,
         txn: ServerTxnId,
+        flow: Flow,
         tag: &[u8],
         bytes: &Rc<[u8]>,
         request: &Message<'_>,
     ) {
         let found = token::read(tag).filter(|owned| {
             self.with(owned.session, |session, turn| {
-                session.on_in_dialog(turn, owned.leg, txn, bytes, request);
+                session.on_in_dialog(turn, owned.leg, (txn, flow), bytes, request);
             })
         });
         if found.is_none() {
@@ -187,7 +188,13 @@ impl Function {
         });
     }
 
-    pub(super) fn on_response(&mut self, of: TxnRef, flow: Flow, bytes: &Rc<[u8]>) {
+    pub(super) fn on_response(
+        &mut self,
+        of: TxnRef,
+        flow: Flow,
+        in_dialog: bool,
+        bytes: &Rc<[u8]>,
+    ) {
         let Ok(response) = Message::parse(bytes) else {
             return;
         };
@@ -196,13 +203,18 @@ impl Function {
             RELAY => self.on_relay_response(of.session, &response),
             _ => {
                 let known = self.with(of.session, |session, turn| {
-                    session.on_response(turn, of, flow, &response);
+                    session.on_response(turn, of, (flow, in_dialog), &response);
                 });
                 let success = matches!(response.start(), Start::Response { code: 200..300, .. });
                 let of_invite = response.cseq().is_ok_and(|c| c.method == Method::Invite);
-                // A device that answers when all is over: RFC 3261 §13.2.2.4.
+                // One that answers when all is over: RFC 3261 §13.2.2.4. A dialog that was there has had its BYE.
                 if !known && success && of_invite {
-                    stray::end_stray(&mut self.turn, of, flow, &response, b"");
+                    let turn = &mut self.turn;
+                    if in_dialog {
+                        stray::acknowledge(turn, of, flow, &response);
+                    } else {
+                        stray::end_stray(turn, of, flow, &response);
+                    }
                 }
             }
         }
@@ -246,7 +258,7 @@ impl Session {
         &mut self,
         turn: &mut Turn,
         leg: LegId,
-        txn: ServerTxnId,
+        (txn, flow): (ServerTxnId, Flow),
         bytes: &Rc<[u8]>,
         request: &Message<'_>,
     ) {
@@ -264,7 +276,9 @@ impl Session {
         let is_late_bye = is_bye && self.is_over_on(leg);
         // [SIP-DLG-01]
         let order = match self.dialog_of(leg, request) {
-            Some(dialog) => dialog.check_request(request),
+            Some(dialog) => dialog
+                .check_request(request)
+                .inspect(|()| dialog.heard(flow)),
             None if is_late_bye => Ok(()),
             None => Err(481),
         };
@@ -277,9 +291,7 @@ impl Session {
             Some(Method::Invite | Method::Update) if self.usage(leg).is_some() => {
                 self.on_change(turn, leg, txn, bytes, request);
             }
-            // In an early dialog only a refresh can be served: our INVITE's offer, or theirs, has no answer yet.
-            Some(Method::Update) if request.body().is_empty() => respond_options(turn, txn),
-            Some(Method::Update | Method::Invite) => turn.respond_code(txn, 491),
+            Some(Method::Update | Method::Invite) => self.on_early_change(turn, leg, txn, request),
             Some(Method::Prack) => self.on_prack(turn, leg, txn, request),
             Some(Method::Options) => respond_options(turn, txn),
             Some(
@@ -317,7 +329,7 @@ impl Session {
     }
 
     /// The dialog of a leg that a message belongs to.
-    fn dialog_of(&mut self, leg: LegId, message: &Message<'_>) -> Option<&mut Dialog> {
+    pub(super) fn dialog_of(&mut self, leg: LegId, message: &Message<'_>) -> Option<&mut Dialog> {
         if leg == LegId::ORIGINATOR {
             let dialog = match &mut self.up {
                 Originator::Inviting(waiting) => &mut waiting.usage.dialog,
@@ -393,7 +405,13 @@ impl Session {
     }
 
     /// A response to a request of ours on a leg.
-    fn on_response(&mut self, turn: &mut Turn, of: TxnRef, flow: Flow, response: &Message<'_>) {
+    fn on_response(
+        &mut self,
+        turn: &mut Turn,
+        of: TxnRef,
+        (flow, in_dialog): (Flow, bool),
+        response: &Message<'_>,
+    ) {
         let Start::Response { code, .. } = response.start() else {
             return;
         };
@@ -405,6 +423,11 @@ impl Session {
                 self.on_change_response(turn, of, response);
             }
             Method::Invite if self.acknowledge_again(turn, of, response) => {}
+            Method::Invite if in_dialog => {
+                if (200..300).contains(&code) {
+                    self.acknowledge_late(turn, of, flow, response);
+                }
+            }
             Method::Invite => self.on_invite_response(turn, of, flow, response),
             Method::Bye if code >= 200 => self.on_bye_answered(turn, of.leg),
             // PRACK's answers change nothing; what else we send has no answer that is waited for.
@@ -437,6 +460,32 @@ impl Session {
         let (message, target) = (ack.to_vec(), usage.dialog.target());
         turn.send(target, message);
         true
+    }
+
+    /// A 2xx to a re-INVITE that nothing waits for any more: ACK, and nothing else, for the dialog has had its BYE or goes on
+    /// without that change (RFC 3261 §13.2.2.4) [SIP-TXN-05].
+    fn acknowledge_late(
+        &mut self,
+        turn: &mut Turn,
+        of: TxnRef,
+        flow: Flow,
+        response: &Message<'_>,
+    ) {
+        let usage = if of.leg == LegId::ORIGINATOR {
+            self.up.any_usage()
+        } else {
+            self.device(of.leg).and_then(|d| d.any_usage())
+        };
+        let tag = response.to().ok().and_then(|t| t.tag());
+        match usage.filter(|u| Some(u.dialog.remote_tag()) == tag) {
+            Some(usage) => {
+                let (ack, target) = usage.dialog.ack(of.cseq);
+                turn.send(target, ack);
+            }
+            None => {
+                stray::acknowledge(turn, of, flow, response);
+            }
+        }
     }
 
     /// A request of ours on a leg got no answer.

@@ -35,6 +35,8 @@ struct Common {
     to: Vec<u8>,
     max_forwards: u8,
     contact_params: Vec<u8>,
+    /// What the legs' branches say of it.
+    key: u32,
 }
 
 impl Function {
@@ -92,6 +94,8 @@ impl Session {
         let invitation = Invitation {
             message: Vec::new(),
             target: device.target,
+            pinned: device.pinned,
+            key: common.key,
             cseq: 1,
             contact,
             own,
@@ -123,6 +127,7 @@ impl Session {
         turn.request(Draft {
             of: invitation.txn(self.id, leg),
             target: invitation.target,
+            key: invitation.key,
             message: invitation.message.clone(),
         });
         turn.counters.forked += 1;
@@ -156,6 +161,7 @@ impl Session {
         turn.request(Draft {
             of: invitation.txn(self.id, leg),
             target: invitation.target,
+            key: invitation.key,
             message: invitation.message.clone(),
         });
     }
@@ -200,6 +206,7 @@ impl Common {
             // RFC 3261 §16.6 point 3 [B2BUA-02].
             max_forwards: invite.max_forwards().unwrap_or(71).saturating_sub(1),
             contact_params,
+            key: turn.key(invite),
         }
     }
 

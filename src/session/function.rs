@@ -77,7 +77,12 @@ impl Function {
             Event::Ack { flow, message } => self.on_ack(*flow, message),
             Event::Cancelled { txn, message } => self.on_cancel(*txn, message),
             Event::ServerFailed { txn } => self.on_server_failed(*txn),
-            Event::Response { of, flow, message } => self.on_response(*of, *flow, message),
+            Event::Response {
+                of,
+                flow,
+                in_dialog,
+                message,
+            } => self.on_response(*of, *flow, *in_dialog, message),
             Event::TimedOut { of } => self.on_failed(*of, 408, "it did not answer at all"),
             Event::Unreachable { of } => self.on_failed(*of, 503, "it could not be reached"),
         }

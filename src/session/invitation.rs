@@ -15,6 +15,14 @@ use crate::{
 };
 
 impl Invitation {
+    /// A dialog with a device that has one way alone.
+    fn pinned(&self, mut dialog: Dialog) -> Dialog {
+        if self.pinned {
+            dialog.pin();
+        }
+        dialog
+    }
+
     /// The early dialog with this To-tag.
     pub(super) fn early(&mut self, tag: &[u8]) -> Option<&mut Early> {
         self.early.iter_mut().find(|e| e.dialog.remote_tag() == tag)
@@ -29,6 +37,7 @@ impl Invitation {
         if self.early(tag).is_none() && self.early.len() < EARLY_MAX && room {
             let invite = Message::parse(&self.message).ok();
             let dialog = invite.and_then(|invite| Dialog::uac(&invite, response, flow));
+            let dialog = dialog.map(|dialog| self.pinned(dialog));
             self.early.extend(dialog.map(|dialog| Early {
                 dialog,
                 received: Received::default(),
@@ -73,7 +82,8 @@ impl Invitation {
             dialog
         } else {
             let invite = Message::parse(&self.message).ok()?;
-            Dialog::uac(&invite, response, flow)?
+            let dialog = Dialog::uac(&invite, response, flow)?;
+            self.pinned(dialog)
         };
         let mut usage = Usage::new(name, dialog, self.contact, self.own, self.wish);
         usage.learn(response);

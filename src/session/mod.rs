@@ -10,6 +10,7 @@ mod api;
 mod body;
 mod bye;
 mod dispatch;
+mod early;
 mod features;
 mod fork;
 mod function;

@@ -4,7 +4,7 @@
 /// How an invitation of a device ended without a session: a final response, or what stands for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// 300 to 699. 408 stands for a device that never answered, 503 for one that could not be reached.
+    /// 300 to 699. 408 stands for a device that never answered, 480 for one that could not be reached.
     pub(super) code: u16,
     /// Headers of the response that pass upstream, each with CRLF.
     pub(super) headers: Vec<u8>,
@@ -20,10 +20,11 @@ impl Refusal {
     }
 
     /// What it becomes upstream. A redirect is not followed and its Contact not shown: the user is not there. A 503 of a
-    /// device says nothing of us (RFC 3261 §16.7 step 6). A device that was told to stop says nothing at all.
+    /// device says nothing of us (RFC 3261 §16.7 step 6). A device that was told to stop says nothing at all, and one whose edge
+    /// has lost its flow is not there (RFC 5626 §11.5).
     fn upstream(self) -> Self {
         match self.code {
-            300..400 | 487 => Self::of(480),
+            300..400 | 430 | 487 => Self::of(480),
             503 => Self::of(500),
             _ => self,
         }
@@ -45,7 +46,7 @@ const fn rank(code: u16) -> u16 {
     match code {
         600.. => 0,
         401 | 407 | 415 | 420 | 484 => 41,
-        408 | 480 => 43,
+        408 | 430 | 480 => 43,
         487 => 44,
         400..500 => 42,
         500..600 => 50,
@@ -82,6 +83,8 @@ mod tests {
         check(&[302, 500], 500);
         check(&[302], 480);
         check(&[487], 480);
+        check(&[430], 480);
+        check(&[430, 486], 486);
         check(&[], 480);
     }
 }

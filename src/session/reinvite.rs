@@ -6,7 +6,9 @@
 use std::rc::Rc;
 
 use super::{
-    Why, body, headers,
+    Why, body,
+    early::refuse_conflict,
+    headers,
     sdp::{self, Change},
     state::{DeviceState, Originator, Session},
     turn::{self, Turn},
@@ -43,6 +45,12 @@ impl Session {
             turn.respond_code(txn, 481);
             return;
         };
+        // Of the transaction alone: what stands goes on as it was.
+        if let Err(why) = usage.dialog.could_follow(request) {
+            let (code, text) = why.warning();
+            turn.respond_with(txn, 400, turn.warn(code, text));
+            return;
+        }
         let offer = body::description(request).map(<[u8]>::to_vec);
         let pending = usage.pending();
         let crossing = if invite {
@@ -51,11 +59,7 @@ impl Session {
             pending.their_update(offer.is_some(), &mut turn.rng)
         };
         if let Err(conflict) = crossing {
-            let mut headers = Vec::new();
-            if let Some(after) = conflict.retry_after_s {
-                headers::put(&mut headers, b"Retry-After", after.to_string().as_bytes());
-            }
-            turn.respond_with(txn, conflict.code, headers);
+            refuse_conflict(turn, txn, conflict);
             return;
         }
         if let Err(TooSmall { min_se_s }) = usage.wish.answer(turn.now, request) {
@@ -225,7 +229,10 @@ impl Session {
             return;
         };
         usage.learn(response);
-        usage.dialog.refresh_target(response);
+        // A Contact that we could not send to changes nothing.
+        if usage.dialog.could_follow(response).is_ok() {
+            usage.dialog.refresh_target(response);
+        }
         usage.timer = usage.wish.accepted(turn.now, response, true);
         if asking.invite {
             let (ack, target) = usage.dialog.ack(of.cseq);

@@ -40,6 +40,10 @@ impl Function {
             self.turn.respond(txn, busy());
             return;
         }
+        if self.turn.is_loop(request) {
+            self.turn.respond_code(txn, 482);
+            return;
+        }
         // RFC 3261 §16.3: passing it on spends a hop.
         let hops = request.max_forwards().unwrap_or(71);
         if hops == 0 {
@@ -107,6 +111,7 @@ impl Function {
                 cseq: 1,
             },
             target: device.target,
+            key: turn.key(request),
             message: out,
         });
     }

@@ -23,6 +23,9 @@ use crate::{
 /// Reason of the BYE to a device whose 200 cannot be used.
 pub(super) const NO_MEDIA: &str = "Reason: SIP;cause=488;text=\"No MSRP in the answer\"\r\n";
 
+/// Reason of the BYE to a device that we could not send anything to but this.
+const NO_WAY: &str = "Reason: SIP;cause=480;text=\"Contact cannot be reached\"\r\n";
+
 /// Reason of the BYE to a device that answers when there is no room for its dialog.
 const NO_ROOM: &str = "Reason: SIP;cause=503;text=\"Too many dialogs\"\r\n";
 
@@ -88,6 +91,7 @@ impl Session {
                     turn.request(Draft {
                         of,
                         target,
+                        key: 0,
                         message,
                     });
                 }
@@ -178,7 +182,7 @@ impl Session {
             | DeviceState::Ending(_)
             | DeviceState::Ended) => {
                 device.state = other;
-                if let Some(ack) = stray::end_stray(turn, of, flow, response, b"") {
+                if let Some(ack) = stray::end_stray(turn, of, flow, response) {
                     device
                         .acks
                         .keep((turn.now, turn.settings.t1), tag, of.cseq, ack);
@@ -224,7 +228,14 @@ impl Session {
         let Some(device) = self.device(of.leg) else {
             return;
         };
-        let turned_away = if !room {
+        let unreachable = usage.dialog.reaches().is_err();
+        let turned_away = if unreachable {
+            Some((
+                480,
+                NO_WAY,
+                "it accepted with a Contact or Record-Route that cannot be reached",
+            ))
+        } else if !room {
             turn.counters.refused_dialogs += 1;
             Some((503, NO_ROOM, "it accepted, and there are too many dialogs"))
         } else if !usable {
@@ -367,7 +378,7 @@ impl Session {
         }
     }
 
-    /// Nothing came in time, or nothing could be sent: as 408 or 503.
+    /// Nothing came in time, or nothing could be sent: as 408, or as 480, for the user is not there (settled.md 36).
     pub(super) fn on_invite_failed(
         &mut self,
         turn: &mut Turn,
@@ -380,6 +391,7 @@ impl Session {
         };
         match &device.state {
             DeviceState::Inviting(invitation) if invitation.cseq == of.cseq => {
+                let code = if code == 503 { 480 } else { code };
                 self.refuse_device(turn, of.leg, Refusal::of(code), why);
             }
             DeviceState::Cancelling(..) => self.end_device(turn, of.leg),

@@ -134,6 +134,10 @@ pub(super) struct Invitation {
     /// As it was sent, for the dialogs that its responses make, and for another try.
     pub(super) message: Vec<u8>,
     pub(super) target: crate::sip::Target,
+    /// That is the only way to the device.
+    pub(super) pinned: bool,
+    /// What its branch says of the request that it follows from.
+    pub(super) key: u32,
     pub(super) cseq: u32,
     pub(super) contact: Vec<u8>,
     pub(super) own: super::sdp::Own,
@@ -308,10 +312,7 @@ impl Session {
 
 /// What carries a leg's SIP, for people.
 pub(super) const fn carrier(target: Target) -> &'static str {
-    match target {
-        Target::Flow(Flow::Udp { .. }) | Target::Udp(_) => "udp",
-        Target::Flow(Flow::Stream { .. }) | Target::Tcp(_) => "tcp",
-    }
+    if target.is_stream() { "tcp" } else { "udp" }
 }
 
 impl Originator {
@@ -324,7 +325,7 @@ impl Originator {
     }
 
     /// The usage, whatever is being done with it.
-    const fn any_usage(&self) -> Option<&Usage> {
+    pub(super) const fn any_usage(&self) -> Option<&Usage> {
         match self {
             Self::Inviting(waiting) => Some(&waiting.usage),
             Self::Up(usage) | Self::Parting(usage, _) | Self::Leaving(usage) => Some(usage),
@@ -398,7 +399,7 @@ impl Device {
     }
 
     /// The usage, whatever is being done with it.
-    const fn any_usage(&self) -> Option<&Usage> {
+    pub(super) const fn any_usage(&self) -> Option<&Usage> {
         match &self.state {
             DeviceState::Accepted(usage) | DeviceState::Ending(usage) => Some(usage),
             DeviceState::Inviting(_) | DeviceState::Cancelling(..) | DeviceState::Ended => None,

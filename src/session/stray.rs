@@ -6,36 +6,22 @@ use crate::{
     wire::sip::{Message, Method, Name},
 };
 
-/// ACK, then BYE. Made of the response alone, for its INVITE may be
-/// forgotten. The ACK, to be kept.
+/// ACK, then BYE, that once. Made of the response alone, for its INVITE may be forgotten. The ACK, to be kept.
 pub(super) fn end_stray(
     turn: &mut Turn,
     of: TxnRef,
     flow: Flow,
     response: &Message<'_>,
-    reasons: &[u8],
 ) -> Option<Vec<u8>> {
-    let mut invite = b"INVITE sip:invalid SIP/2.0\r\n".to_vec();
-    for (name, value) in response.named() {
-        if matches!(name, Name::From | Name::To | Name::CallId | Name::CSeq) {
-            headers::put(&mut invite, name.as_bytes(), value);
-        }
+    let (mut dialog, ack) = acknowledge(turn, of, flow, response)?;
+    if !turn.is_new_stray(dialog.remote_tag(), of) {
+        return Some(ack);
     }
-    invite.extend_from_slice(b"\r\n");
-    let invite = Message::parse(&invite).ok()?;
-    let mut dialog = Dialog::uac(&invite, response, flow)?;
-    let (ack, target) = dialog.ack(of.cseq);
-    turn.send(target, ack.clone());
-    let headers = [
-        reasons,
-        format!(
-            "Supported: timer\r\nUser-Agent: {}\r\n",
-            turn.settings.product
-        )
-        .as_bytes(),
-    ]
-    .concat();
-    let (message, target) = dialog.bodiless(Method::Bye, &headers);
+    let headers = format!(
+        "Supported: timer\r\nUser-Agent: {}\r\n",
+        turn.settings.product
+    );
+    let (message, target) = dialog.bodiless(Method::Bye, headers.as_bytes());
     // Of no leg: the leg's own requests may have the same number.
     let of = TxnRef {
         leg: function::STRAY,
@@ -45,8 +31,30 @@ pub(super) fn end_stray(
     turn.request(Draft {
         of,
         target,
+        key: 0,
         message,
     });
     turn.counters.strays += 1;
     Some(ack)
+}
+
+/// The ACK alone: what a 2xx to a re-INVITE gets when its dialog is over, for that has had its BYE.
+pub(super) fn acknowledge(
+    turn: &mut Turn,
+    of: TxnRef,
+    flow: Flow,
+    response: &Message<'_>,
+) -> Option<(Dialog, Vec<u8>)> {
+    let mut invite = b"INVITE sip:invalid SIP/2.0\r\n".to_vec();
+    for (name, value) in response.named() {
+        if matches!(name, Name::From | Name::To | Name::CallId | Name::CSeq) {
+            headers::put(&mut invite, name.as_bytes(), value);
+        }
+    }
+    invite.extend_from_slice(b"\r\n");
+    let invite = Message::parse(&invite).ok()?;
+    let dialog = Dialog::uac(&invite, response, flow)?;
+    let (ack, target) = dialog.ack(of.cseq);
+    turn.send(target, ack.clone());
+    Some((dialog, ack))
 }

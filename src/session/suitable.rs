@@ -10,9 +10,9 @@ use super::{
     features::{FeatureSet, SCORE_FULL, service},
 };
 use crate::{
-    sip::{Binding, Flow, Target, address},
+    sip::{Binding, Flow, NoWay, Target, next_hop, reach_by},
     time::Instant,
-    wire::sip::{CallerPreference, Message, Name, NameAddr, Params, RequestDisposition},
+    wire::sip::{CallerPreference, Message, Name, Params, RequestDisposition},
 };
 
 /// The ICSI of a CPM session, decoded.
@@ -29,6 +29,8 @@ pub(super) struct Candidate {
     /// The Route of requests to it.
     pub(super) path: Vec<Vec<u8>>,
     pub(super) target: Target,
+    /// The flow is the only way to it, within dialogs too.
+    pub(super) pinned: bool,
     q: u16,
     last_use: Instant,
     /// How well it fits what the caller prefers, in thousandths.
@@ -159,6 +161,13 @@ impl Asked {
                     continue;
                 }
             };
+            let target = match target(binding) {
+                Ok(target) => target,
+                Err(why) => {
+                    unfit.push((Rc::clone(&binding.contact), Unfit::NoWay(why)));
+                    continue;
+                }
+            };
             let implied = self
                 .implicit
                 .as_ref()
@@ -168,7 +177,8 @@ impl Asked {
                     uri: Rc::clone(&binding.contact),
                     instance: binding.instance.clone(),
                     path: binding.path.clone(),
-                    target: target(binding),
+                    target,
+                    pinned: is_pinned(binding),
                     q: binding.q,
                     last_use: binding.last_use,
                     score,
@@ -203,27 +213,27 @@ impl Asked {
     }
 }
 
-/// Where requests to a device go: over its Path, else by its Contact's address, else the way that it registered.
+/// Where requests to a device go: over the flow that it registered for that (RFC 5626), else over its Path, else to its
+/// Contact's address (settled.md 36).
 ///
-/// A stream that it registered over is used while it is open, for it may not listen (RFC 5626 §5.3 in spirit; RFC 5923); so is
-/// the way of an outbound registration, for its Contact may be behind a NAT.
-fn target(binding: &Binding) -> Target {
-    let hop = binding
-        .path
-        .first()
-        .and_then(|p| NameAddr::parse_route(p).ok())
-        .map_or(&*binding.contact, |p| p.uri);
-    let outbound = binding.reg_id.is_some() && binding.path.is_empty();
-    match (address(hop), binding.flow) {
-        (None, flow) => Target::Flow(flow),
-        (Some(_), flow) if outbound => Target::Flow(flow),
-        (Some((addr, _)), flow @ Flow::Stream { peer, .. }) if peer.ip() == addr.ip() => {
-            Target::Flow(flow)
-        }
-        (Some((addr, _)), flow @ Flow::Udp { peer, .. }) if peer == addr => Target::Flow(flow),
-        (Some((addr, true)), _) => Target::Tcp(addr),
-        (Some((addr, false)), _) => Target::Udp(addr),
+/// A stream that it registered over is used while it is open, for it may not listen (RFC 5923). A URI that names no place that
+/// we can send to makes a device that cannot be invited.
+fn target(binding: &Binding) -> Result<Target, NoWay> {
+    if is_pinned(binding) {
+        return Ok(Target::Flow(binding.flow));
     }
+    let path = binding.path.first().map(Vec::as_slice);
+    let to = next_hop(path, &binding.contact)?;
+    Ok(match binding.flow {
+        // From the socket that it knows.
+        flow @ Flow::Udp { peer, .. } if peer == to.addr && !to.tcp => Target::Flow(flow),
+        flow @ (Flow::Udp { .. } | Flow::Stream { .. }) => reach_by(flow, to),
+    })
+}
+
+/// Whether the flow is the only way to a device. Behind an edge the flow is the edge's, which its Path leads to.
+fn is_pinned(binding: &Binding) -> bool {
+    binding.outbound && binding.path.is_empty()
 }
 
 /// The CPM services that a request names in Accept-Contact, decoded; those of `P-Asserted-Service` are not among them.

@@ -17,7 +17,7 @@ use crate::{
     msrp::Command,
     policy::{LateOffer, Unreachable},
     sip::{
-        Dialog, Flow, Registrar, Reply, Target, reliable, route_key::address_of_record,
+        Dialog, Flow, Hop, NoWay, Registrar, Reply, Target, reliable, route_key::address_of_record,
         session_timer::TooSmall,
     },
     wire::sip::{Message, Name, NameAddr, Start},
@@ -63,6 +63,9 @@ impl Function {
         let Start::Request { uri, .. } = invite.start() else {
             return Err(refuse(400));
         };
+        if self.turn.is_loop(invite) {
+            return Err(refuse(482));
+        }
         if self.is_full() {
             return Err(busy());
         }
@@ -131,7 +134,24 @@ impl Function {
         let made = self.sessions.try_insert_with_key(|id| {
             let leg = LegId::ORIGINATOR;
             let tag = turn.mint(id, leg);
-            let dialog = Dialog::uas(invite, &tag, flow).ok_or(refuse(400))?;
+            let mut dialog = Dialog::uas(invite, &tag, flow).ok_or(refuse(400))?;
+            // settled.md 42: whom we do not believe his address is where he came from.
+            let here = |hop: Hop| hop.addr.ip().to_canonical() == source(flow);
+            let is_there = match dialog.hop() {
+                Ok(hop) => here(hop),
+                Err(NoWay::Name) => false,
+                Err(NoWay::Scheme | NoWay::Secure | NoWay::Transport) => true,
+            };
+            if !admitted.trusted && !is_there {
+                dialog.pin();
+            }
+            dialog.reaches().map_err(|why| {
+                let (code, text) = why.warning();
+                Reply {
+                    headers: turn.warn(code, text),
+                    ..refuse(480)
+                }
+            })?;
             let user = turn.mint(id, leg);
             let contact = format!("<{}>", turn.contact_uri(&user, Target::Flow(flow)));
             let own = turn.own_sdp(id, leg);
@@ -285,15 +305,18 @@ fn is_anonymous(invite: &Message<'_>) -> bool {
 
 /// Whether we believe what a peer asserts (settled.md 2): loopback, and the operator's networks.
 pub(super) fn is_trusted(turn: &Turn, flow: Flow) -> bool {
-    let peer = match flow {
-        Flow::Udp { peer, .. } | Flow::Stream { peer, .. } => peer.ip().to_canonical(),
-    };
+    let peer = source(flow);
     peer.is_loopback()
         || turn
             .settings
             .trusted_peers
             .iter()
             .any(|(net, prefix)| in_network(peer, net.to_canonical(), *prefix))
+}
+
+fn source(flow: Flow) -> std::net::IpAddr {
+    let (Flow::Udp { peer, .. } | Flow::Stream { peer, .. }) = flow;
+    peer.ip().to_canonical()
 }
 
 fn in_network(ip: std::net::IpAddr, net: std::net::IpAddr, prefix: u8) -> bool {

@@ -10,11 +10,12 @@ use crate::{
     msrp,
     policy::Policy,
     sip::{
-        Draft, Flow, Reply, Target, TxnRef,
+        Draft, Reply, Target, TxnRef,
         session_timer::Wish,
         token::{self, Token},
     },
     time::Instant,
+    wire::sip::{Message, Name, Start, Via},
 };
 
 /// What we serve, for Allow.
@@ -37,7 +38,14 @@ pub(super) struct Turn {
     pub(super) dialogs: usize,
     /// What the texts of legs at rest have alike.
     pub(super) shapes: Shapes,
+    /// For what nobody else can make: the keys in our branches.
+    secret: u64,
+    /// 2xx that nobody waited for, and whose dialogs we have ended.
+    strays: VecDeque<u64>,
 }
+
+/// Strays that are remembered: each is repeated for 32 s at most, and seldom.
+const STRAYS_MAX: usize = 256;
 
 impl Turn {
     pub(super) fn new(settings: Settings, policy: Policy, seed: [u8; 32]) -> Self {
@@ -50,7 +58,65 @@ impl Turn {
             counters: Counters::default(),
             dialogs: 0,
             shapes: Shapes::default(),
+            // No draw: the chance of everything else stays as it is.
+            secret: token::hash(0x5eed, |add| add(&seed)),
+            strays: VecDeque::new(),
         }
+    }
+
+    /// What the branches of the requests that follow from `request` say of it: 30 bits over the Request-URI as it came, which
+    /// decides whom we invite, and the side that serves it; not 0 (RFC 3261 §16.6 point 8, RFC 5393 §4.2.2, settled.md 23).
+    /// There is one side so far, the terminating one.
+    pub(super) fn key(&self, request: &Message<'_>) -> u32 {
+        let hash = token::hash(self.secret, |add| {
+            add(b"terminating");
+            if let Start::Request { uri, .. } = request.start() {
+                add(uri);
+            }
+        });
+        u32::try_from(hash & 0x3fff_ffff).unwrap_or(0).max(1)
+    }
+
+    /// Whether a request has been here before and has come back unchanged: a Via below is ours, sent-by and branch, and its
+    /// branch has the key of this very request. One whose Request-URI has changed is a spiral, and welcome; so is what
+    /// another server of our kind sends (RFC 3261 §16.3 point 4, settled.md 23) [SIP-MSG-06].
+    pub(super) fn is_loop(&self, request: &Message<'_>) -> bool {
+        let key = self.key(request);
+        request.each(Name::Via, Via::parse).flatten().any(|via| {
+            let Some(branch) = via.branch() else {
+                return false;
+            };
+            token::shard_of_branch(branch) == Some(self.settings.shard)
+                && token::loop_hash_of_branch(branch) == Some(key)
+                && self.is_sent_by_us(&via)
+        })
+    }
+
+    fn is_sent_by_us(&self, via: &Via<'_>) -> bool {
+        let own = [self.settings.sip_udp, self.settings.sip_tcp];
+        own.into_iter().flatten().any(|addr| {
+            let host = match &self.settings.host {
+                Some(host) => via.host.to_string().eq_ignore_ascii_case(host),
+                None => via.host.ip() == Some(addr.ip()),
+            };
+            host && via.port_or_default() == addr.port()
+        })
+    }
+
+    /// Whether this 2xx is the first of its dialog that nobody waited for.
+    pub(super) fn is_new_stray(&mut self, tag: &[u8], of: TxnRef) -> bool {
+        let stray = token::hash(self.secret, |add| {
+            add(tag);
+            add(&of.cseq.to_be_bytes());
+        });
+        if self.strays.contains(&stray) {
+            return false;
+        }
+        if self.strays.len() >= STRAYS_MAX {
+            self.strays.pop_front();
+        }
+        self.strays.push_back(stray);
+        true
     }
 
     /// Whether another dialog has room.
@@ -150,15 +216,17 @@ impl Turn {
 
     /// A Warning header with its CRLF [SIP-MSG-09]: cpm-notes.md §12.
     pub(super) fn warning(&self, text: &str) -> Vec<u8> {
-        format!("Warning: 399 {} \"{text}\"\r\n", self.host()).into_bytes()
+        self.warn(399, text)
+    }
+
+    /// The same with a code of its own.
+    pub(super) fn warn(&self, code: u16, text: &str) -> Vec<u8> {
+        format!("Warning: {code} {} \"{text}\"\r\n", self.host()).into_bytes()
     }
 
     /// The URI by which the peer of a leg reaches that leg, `user` being a token of it [TERM-INV-18] [TERM-RSP-03].
     pub(super) fn contact_uri(&self, user: &Token, target: Target) -> String {
-        let stream = match target {
-            Target::Flow(Flow::Stream { .. }) | Target::Tcp(_) => true,
-            Target::Flow(Flow::Udp { .. }) | Target::Udp(_) => false,
-        };
+        let stream = target.is_stream();
         let (first, second) = if stream {
             (self.settings.sip_tcp, self.settings.sip_udp)
         } else {

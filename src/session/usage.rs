@@ -197,6 +197,7 @@ impl Usage {
         turn.request(Draft {
             of: self.txn(cseq),
             target,
+            key: 0,
             message,
         });
         cseq

@@ -4,6 +4,7 @@ use std::{fmt, net::SocketAddr, rc::Rc};
 
 use crate::{
     ids::{LegId, SessionId},
+    sip::NoWay,
     wire::sip::reason_phrase,
 };
 
@@ -99,6 +100,8 @@ pub enum Unfit {
     SameDevice,
     /// The session has as many devices as it may, or its caller wants no fork.
     Surplus,
+    /// It names no place that we can send to.
+    NoWay(NoWay),
 }
 
 impl Unfit {
@@ -113,6 +116,10 @@ impl Unfit {
             Self::Method => "contact that does not take the method",
             Self::SameDevice => "another contact of the same device is invited",
             Self::Surplus => "the session has no place for a further device",
+            Self::NoWay(NoWay::Scheme) => "contact or Path that is no SIP URI",
+            Self::NoWay(NoWay::Secure) => "contact or Path for TLS, which we have not",
+            Self::NoWay(NoWay::Transport) => "contact or Path of a transport that we have not",
+            Self::NoWay(NoWay::Name) => "contact or Path with a name: only addresses are reached",
         }
     }
 }

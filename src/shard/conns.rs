@@ -38,6 +38,8 @@ pub(super) struct Conn {
     pub(super) half_open: Option<TimerId>,
     /// It came in, and counts as one of its source.
     pub(super) counted: Option<Room>,
+    /// Shards that may have answers for it under way, a bit each: it is closed when they have said that they have none.
+    pub(super) parting: u64,
     /// Its close was asked for: what it holds is as good as gone.
     pub(super) closing: bool,
 }
@@ -64,6 +66,7 @@ impl Conns {
                 role,
                 peer,
                 readers: 0,
+                parting: 0,
                 half_open: None,
                 counted: None,
                 closing: false,

@@ -41,6 +41,24 @@ pub enum Letter {
         /// The whole message.
         bytes: Box<[u8]>,
     },
+    /// A message for a SIP stream connection of the writer that is over: back to whose it is.
+    Unsent {
+        /// The connection, in the writer's names.
+        conn: ConnId,
+        /// The whole message.
+        bytes: Box<[u8]>,
+    },
+    /// The writer is about to close a SIP stream connection of its own: what the addressee has to say on it now comes before
+    /// its [`Letter::Parted`].
+    Part {
+        /// The connection, in the writer's names.
+        conn: ConnId,
+    },
+    /// The answer to [`Letter::Part`].
+    Parted {
+        /// The connection, in the addressee's names.
+        conn: ConnId,
+    },
     /// A SIP stream connection of the writer is gone.
     StreamGone {
         /// The connection, in the writer's names.
@@ -82,6 +100,9 @@ impl Letter {
             // The writer asks for it where the request is inside a dialog.
             Self::Message { .. } => false,
             Self::Stream { .. }
+            | Self::Unsent { .. }
+            | Self::Part { .. }
+            | Self::Parted { .. }
             | Self::StreamGone { .. }
             | Self::Frames { .. }
             | Self::Reply { .. }

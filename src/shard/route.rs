@@ -118,7 +118,25 @@ impl Shard {
                     .handle_message(now, Flow::Udp { socket, peer }, &bytes);
             }
             Letter::Message { flow, bytes } => self.endpoint.handle_message(now, flow, &bytes),
-            Letter::Stream { conn, bytes } => self.send_stream(conn, &bytes),
+            Letter::Stream { conn, bytes } => match self.conns.get_mut(conn) {
+                Some(entry) => {
+                    // Whoever sends on it is told when it is gone.
+                    entry.readers |= 1 << from.0;
+                    self.send_stream(conn, &bytes);
+                }
+                None => {
+                    let sent = self.post.send(from, Letter::Unsent { conn, bytes });
+                    self.tally.mail_full += u64::from(sent.is_err());
+                }
+            },
+            Letter::Unsent { conn, bytes } => {
+                self.endpoint.handle_unsent(now, from, conn, &bytes);
+            }
+            Letter::Part { conn } => {
+                let sent = self.post.send(from, Letter::Parted { conn });
+                self.tally.mail_full += u64::from(sent.is_err());
+            }
+            Letter::Parted { conn } => self.parted(conn, from),
             Letter::StreamGone { conn } => self.endpoint.handle_closed(now, from, conn),
             Letter::Frames { conn, peer, bytes } => {
                 let known = self.far.iter().copied().find(|c| {

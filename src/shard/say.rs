@@ -163,9 +163,9 @@ impl Shard {
             }
             // What an ACK acknowledges has been said.
             sip::Event::Ack { .. } | sip::Event::ServerFailed { .. } => {}
-            sip::Event::Response { of, flow, message } => {
-                self.say_response(now, *of, *flow, message)
-            }
+            sip::Event::Response {
+                of, flow, message, ..
+            } => self.say_response(now, *of, *flow, message),
             sip::Event::TimedOut { of } => self.say_failed(now, *of, "no final response in time"),
             sip::Event::Unreachable { of } => self.say_failed(now, *of, "it could not be sent"),
         }
@@ -406,6 +406,15 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Target::Flow(flow) => write!(f, "{} {} (as it came)", carrier(flow), peer_of(flow)),
+            Target::Reuse { flow, or } => {
+                let to = Self(or.into());
+                write!(
+                    f,
+                    "{} {} (as it came), or {to}",
+                    carrier(flow),
+                    peer_of(flow)
+                )
+            }
             Target::Udp(to) => write!(f, "udp {to}"),
             Target::Tcp(to) => write!(f, "tcp {to}"),
         }

@@ -24,6 +24,9 @@ use crate::{
 /// How soon what found no place in the mail is tried again: a shard empties its mailbox every turn.
 const FAR_RETRY: Duration = Duration::from_millis(1);
 
+/// How long a connection that is to be closed waits for answers of other shards: they take a turn each.
+const PARTING: Duration = Duration::from_secs(1);
+
 /// One core's world. `serve` and the simulation make the same one.
 #[derive(Debug)]
 pub struct Shard {
@@ -194,7 +197,7 @@ impl Shard {
             conn,
             peer,
         };
-        let mut fine = true;
+        let (mut fine, mut broken) = (true, false);
         loop {
             match stream.poll() {
                 Item::More => break,
@@ -208,7 +211,7 @@ impl Shard {
                 Item::Pong(pong) => fine &= self.outbox.whole(conn, pong).is_ok(),
                 Item::Broken { bytes, error } => {
                     self.endpoint.handle_malformed(now, flow, bytes, error);
-                    fine = false;
+                    broken = true;
                 }
             }
         }
@@ -223,8 +226,45 @@ impl Shard {
                 entry.half_open = Some(self.half_open.insert(now + self.bind, conn));
             }
         }
-        if !fine {
+        if broken {
             self.settle(now);
+            self.part(now, conn);
+        } else if !fine {
+            self.close(conn, true);
+        }
+    }
+
+    /// Nothing more can be read of a SIP connection: it is closed when the answers that are under way at other shards have been
+    /// sent, or after [`PARTING`].
+    fn part(&mut self, now: Instant, conn: ConnId) {
+        let readers = self.conns.get(conn).map_or(0, |c| c.readers);
+        let mut waits = 0;
+        for n in (0..self.post.shards()).filter(|n| readers & (1 << n) != 0) {
+            match self.post.send(ShardId(n), Letter::Part { conn }) {
+                Ok(()) => waits |= 1 << n,
+                Err(_) => self.tally.mail_full += 1,
+            }
+        }
+        if waits == 0 {
+            self.close(conn, true);
+            return;
+        }
+        let timer = self.half_open.insert(now + PARTING, conn);
+        if let Some(entry) = self.conns.get_mut(conn) {
+            entry.parting = waits;
+            if let Some(before) = entry.half_open.replace(timer) {
+                self.half_open.cancel(before);
+            }
+        }
+    }
+
+    /// A shard has nothing more to say on a connection that is to be closed.
+    pub(super) fn parted(&mut self, conn: ConnId, shard: ShardId) {
+        let Some(entry) = self.conns.get_mut(conn).filter(|c| c.parting != 0) else {
+            return;
+        };
+        entry.parting &= !(1 << shard.0);
+        if entry.parting == 0 {
             self.close(conn, true);
         }
     }
@@ -386,8 +426,9 @@ impl World for Shard {
         while let Some(conn) = self.half_open.poll(now) {
             if let Some(entry) = self.conns.get_mut(conn) {
                 entry.half_open = None;
-                self.tally.half_open_closed += 1;
-                self.close(conn, false);
+                let parting = std::mem::take(&mut entry.parting) != 0;
+                self.tally.half_open_closed += u64::from(!parting);
+                self.close(conn, parting);
             }
         }
         self.settle(now);

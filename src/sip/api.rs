@@ -25,15 +25,70 @@ pub enum Flow {
     },
 }
 
+/// An address and the transport to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// The address.
+    pub addr: SocketAddr,
+    /// By TCP; else by UDP.
+    pub tcp: bool,
+}
+
 /// Where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Over this very flow (the one that a contact registered over, or a dialog uses).
+    /// Over this very flow and no other way (RFC 5626): where it is closed, nobody can be reached.
     Flow(Flow),
+    /// Over this stream while it is open, else to where the URI says: never to the port that the stream came from
+    /// (settled.md 36).
+    Reuse {
+        /// The stream.
+        flow: Flow,
+        /// What the URI says.
+        or: Hop,
+    },
     /// To this address by UDP; by TCP where the request is too large for a datagram [SIP-TXN-10], back to UDP if refused.
     Udp(SocketAddr),
     /// To this address by TCP; an open connection to it is used again.
     Tcp(SocketAddr),
+}
+
+impl Target {
+    /// Whether its first way is a stream.
+    #[must_use]
+    pub const fn is_stream(self) -> bool {
+        match self {
+            Self::Flow(Flow::Stream { .. })
+            | Self::Reuse {
+                flow: Flow::Stream { .. },
+                ..
+            }
+            | Self::Tcp(_) => true,
+            Self::Reuse { or, .. } => or.tcp,
+            Self::Flow(Flow::Udp { .. }) | Self::Udp(_) => false,
+        }
+    }
+
+    /// The address that a connection may be opened to, or a datagram sent, when its flow is no more.
+    #[must_use]
+    pub const fn hop(self) -> Option<Hop> {
+        match self {
+            Self::Flow(_) => None,
+            Self::Reuse { or, .. } => Some(or),
+            Self::Udp(addr) => Some(Hop { addr, tcp: false }),
+            Self::Tcp(addr) => Some(Hop { addr, tcp: true }),
+        }
+    }
+}
+
+impl From<Hop> for Target {
+    fn from(hop: Hop) -> Self {
+        if hop.tcp {
+            Self::Tcp(hop.addr)
+        } else {
+            Self::Udp(hop.addr)
+        }
+    }
 }
 
 /// A socket that listens for SIP, for Via and Contact.
@@ -121,6 +176,9 @@ pub struct Draft {
     pub of: TxnRef,
     /// Where to.
     pub target: Target,
+    /// What its branch says of the request that it follows from, to know that again when it comes back (RFC 3261 §16.6
+    /// point 8): 30 bits. 0: of none.
+    pub key: u32,
     /// Request line, headers from behind Via on, blank line, body: complete but for Via.
     pub message: Vec<u8>,
 }
@@ -179,6 +237,8 @@ pub enum Event {
         of: TxnRef,
         /// The way it came.
         flow: Flow,
+        /// The request had a To-tag: it was of a dialog.
+        in_dialog: bool,
         /// The whole message, our Via still on top.
         message: Rc<[u8]>,
     },

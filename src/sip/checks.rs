@@ -47,7 +47,12 @@ pub fn inspect(request: &Message<'_>, can: &Abilities<'_>) -> Result<(), Refusal
         return Err(Refusal::bare(400));
     };
     inspect_method(method, can)?;
-    if matches!(Uri::parse(uri), Ok(Uri::Other { .. }) | Err(_)) {
+    // RFC 3261 §8.2.2.1: a scheme that we do not serve. `sips` is one, as long as we have no TLS (RFC 5630 §5.1.2).
+    if match Uri::parse(uri) {
+        Ok(Uri::Sip(sip)) => sip.secure,
+        Ok(Uri::Tel(_)) => false,
+        Ok(Uri::Other { .. }) | Err(_) => true,
+    } {
         return Err(Refusal::bare(416));
     }
     // RFC 3261 §8.2.2.3: what a CANCEL or ACK requires is not looked at.

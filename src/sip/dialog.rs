@@ -3,9 +3,9 @@
 //! The law: a dialog never reads an answer from the network by itself; whoever owns it shows it the messages that belong to it,
 //! and it says what is right. One [`Dialog`] a To-tag: an INVITE that a core forks has several. [SIP-DLG-04]
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
-use super::{Flow, Target};
+use super::{Flow, Hop, Target};
 use crate::wire::{
     sip::{Message, Method, Name, NameAddr, Start, unfold},
     uri,
@@ -23,6 +23,7 @@ pub struct Dialog {
     secure: bool,
     confirmed: bool,
     caller: bool,
+    pinned: bool,
     flow: Flow,
 }
 
@@ -119,6 +120,7 @@ impl Dialog {
             secure: is_secure(invite),
             confirmed: code >= 200,
             caller: true,
+            pinned: false,
             flow,
         })
     }
@@ -149,6 +151,7 @@ impl Dialog {
             secure: is_secure(invite),
             confirmed: false,
             caller: false,
+            pinned: false,
             flow,
         })
     }
@@ -348,36 +351,152 @@ impl Dialog {
         Some(out)
     }
 
+    /// A message of theirs came by another way than those before: by that we reach them now.
+    pub fn heard(&mut self, flow: Flow) {
+        self.flow = flow;
+    }
+
+    /// The device registered with a flow that is the only way to it (RFC 5626): so it is within the dialog.
+    pub fn pin(&mut self) {
+        self.pinned = true;
+    }
+
     /// Where requests of this dialog go: to the first route or to the remote target, by its transport; by the dialog's own
-    /// flow where that is a stream to the same host (its peer may not listen), or where the URI holds a name that is not an
-    /// address (RFC 3261 §8.1.2, RFC 5923).
+    /// flow where that is a stream to the same host and open (its peer may not listen: RFC 5923, settled.md 36).
+    ///
+    /// Where the URI names no place that we can send to ([`Dialog::hop`] says why) there is the flow alone: good for the ACK
+    /// and BYE of a dialog that is refused for that.
     #[must_use]
     pub fn target(&self) -> Target {
-        let first = self.route_set.first();
-        let route = first.and_then(|r| NameAddr::parse_route(r).ok());
-        let uri = route.as_ref().map_or(&*self.remote_target, |r| r.uri);
-        match (address(uri), self.flow) {
-            (None, flow) => Target::Flow(flow),
-            (Some((addr, _)), flow @ Flow::Stream { peer, .. }) if peer.ip() == addr.ip() => {
-                Target::Flow(flow)
-            }
-            (Some((addr, true)), _) => Target::Tcp(addr),
-            (Some((addr, false)), _) => Target::Udp(addr),
+        if self.pinned && self.route_set.is_empty() {
+            return Target::Flow(self.flow);
+        }
+        match self.hop() {
+            Ok(to) => reach_by(self.flow, to),
+            Err(_) => Target::Flow(self.flow),
+        }
+    }
+
+    /// Whether our requests reach them.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn reaches(&self) -> Result<(), NoWay> {
+        if self.pinned && self.route_set.is_empty() {
+            return Ok(());
+        }
+        self.hop().map(|_| ())
+    }
+
+    /// The place that the first route or the remote target names.
+    ///
+    /// # Errors
+    /// Why we cannot send there.
+    pub fn hop(&self) -> Result<Hop, NoWay> {
+        next_hop(
+            self.route_set.first().map(Vec::as_slice),
+            &self.remote_target,
+        )
+    }
+
+    /// Whether we could still send to them if the Contact of this message became the remote target.
+    ///
+    /// # Errors
+    /// Why we could not.
+    pub fn could_follow(&self, message: &Message<'_>) -> Result<(), NoWay> {
+        let Some(target) = contact(message) else {
+            return Ok(());
+        };
+        if self.pinned && self.route_set.is_empty() {
+            return Ok(());
+        }
+        next_hop(self.route_set.first().map(Vec::as_slice), &target).map(|_| ())
+    }
+}
+
+/// Over a stream from the host that `to` names, while it is open; else there.
+#[must_use]
+pub fn reach_by(flow: Flow, to: Hop) -> Target {
+    match flow {
+        Flow::Stream { peer, .. } if peer.ip().to_canonical() == to.addr.ip().to_canonical() => {
+            Target::Reuse { flow, or: to }
+        }
+        Flow::Stream { .. } | Flow::Udp { .. } => to.into(),
+    }
+}
+
+/// The place that the first route names, or without one the Request-URI.
+///
+/// # Errors
+/// Why we cannot send there. A `sips` Request-URI is for TLS all the way, whoever comes first (RFC 5630 §3.1.4).
+pub fn next_hop(route: Option<&[u8]>, uri: &[u8]) -> Result<Hop, NoWay> {
+    let is_sips = |uri: &[u8]| {
+        uri.get(..5)
+            .is_some_and(|s| s.eq_ignore_ascii_case(b"sips:"))
+    };
+    if is_sips(uri) {
+        return Err(NoWay::Secure);
+    }
+    match route {
+        Some(route) => hop(NameAddr::parse_route(route).map_err(|_| NoWay::Scheme)?.uri),
+        None => hop(uri),
+    }
+}
+
+/// Why a URI names no place that we can send to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoWay {
+    /// It is no SIP URI.
+    Scheme,
+    /// `sips` or `transport=tls`: in clear it must not go, and we have no TLS.
+    Secure,
+    /// A transport other than UDP and TCP.
+    Transport,
+    /// A name: we ask no DNS.
+    Name,
+}
+
+impl NoWay {
+    /// Code and text of the Warning that tells it (RFC 3261 §20.43, RFC 5630 §5.1.2).
+    #[must_use]
+    pub const fn warning(self) -> (u16, &'static str) {
+        match self {
+            Self::Scheme => (399, "a SIP URI with an IP address is needed"),
+            Self::Secure => (380, "SIPS Not Allowed"),
+            Self::Transport => (399, "a URI with transport UDP or TCP is needed"),
+            Self::Name => (
+                399,
+                "a URI with an IP address is needed: names are not looked up",
+            ),
         }
     }
 }
 
-/// The address that a SIP URI names, and whether its transport is a stream; `None` for a name (that is for DNS) or another
-/// scheme. `maddr` before host, 5060 where no port is written (RFC 3263 §4.1, §4.2).
-#[must_use]
-pub fn address(uri: &[u8]) -> Option<(SocketAddr, bool)> {
-    let uri = uri::sip::Uri::parse(uri).ok()?;
-    let ip = uri.maddr().unwrap_or(uri.host).ip()?;
-    let tcp = uri.secure
-        || uri
-            .transport()
-            .is_some_and(|t| t.eq_ignore_ascii_case(b"tcp") || t.eq_ignore_ascii_case(b"tls"));
-    Some((SocketAddr::new(ip, uri.port.unwrap_or(5060)), tcp))
+/// The address and transport that a SIP URI names: `maddr` before host, 5060 where no port is written, UDP where no transport
+/// is (RFC 3263 §4.1, §4.2). `localhost` is a loopback address without DNS (RFC 6761 §6.3).
+///
+/// # Errors
+/// Why we cannot send there.
+pub fn hop(uri: &[u8]) -> Result<Hop, NoWay> {
+    let uri = uri::sip::Uri::parse(uri).map_err(|_| NoWay::Scheme)?;
+    let tcp = match uri.transport() {
+        _ if uri.secure => return Err(NoWay::Secure),
+        None => false,
+        Some(t) if t.eq_ignore_ascii_case(b"udp") => false,
+        Some(t) if t.eq_ignore_ascii_case(b"tcp") => true,
+        Some(t) if t.eq_ignore_ascii_case(b"tls") => return Err(NoWay::Secure),
+        Some(_) => return Err(NoWay::Transport),
+    };
+    let host = uri.maddr().unwrap_or(uri.host);
+    let ip = match host.ip() {
+        Some(ip) => ip,
+        None if host.to_string().eq_ignore_ascii_case("localhost") => Ipv4Addr::LOCALHOST.into(),
+        None => return Err(NoWay::Name),
+    };
+    Ok(Hop {
+        addr: SocketAddr::new(ip, uri.port.unwrap_or(5060)),
+        tcp,
+    })
 }
 
 /// The values of Record-Route, as written.

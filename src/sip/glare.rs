@@ -30,6 +30,17 @@ pub struct Pending {
     pub their_offer: bool,
 }
 
+impl Conflict {
+    /// What crosses one of ours: 491.
+    #[must_use]
+    pub const fn crossing() -> Self {
+        Self {
+            code: 491,
+            retry_after_s: None,
+        }
+    }
+}
+
 impl Pending {
     /// Whether a re-INVITE of theirs may be served (RFC 3261 §14.2): not while one of theirs is open (500 with
     /// Retry-After), nor one of ours (491).
@@ -41,7 +52,7 @@ impl Pending {
             return Err(Self::later(rng));
         }
         if self.our_invite || self.our_offer {
-            return Err(Self::crossing());
+            return Err(Conflict::crossing());
         }
         Ok(())
     }
@@ -56,7 +67,7 @@ impl Pending {
             return Err(Self::later(rng));
         }
         if has_offer && (self.our_offer || self.our_invite) {
-            return Err(Self::crossing());
+            return Err(Conflict::crossing());
         }
         Ok(())
     }
@@ -72,13 +83,6 @@ impl Pending {
     pub const fn may_update(&self, with_offer: bool) -> bool {
         let offers = self.our_offer || self.their_offer || self.our_invite || self.their_invite;
         !(self.our_update || with_offer && offers)
-    }
-
-    const fn crossing() -> Conflict {
-        Conflict {
-            code: 491,
-            retry_after_s: None,
-        }
     }
 
     fn later(rng: &mut impl Rng) -> Conflict {

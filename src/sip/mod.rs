@@ -27,10 +27,10 @@ pub mod token;
 pub mod transaction;
 
 pub use api::{
-    Counts, Draft, Event, Flow, Listening, Output, RegistrarSettings, Reply, Settings, Target,
+    Counts, Draft, Event, Flow, Hop, Listening, Output, RegistrarSettings, Reply, Settings, Target,
     TxnRef,
 };
-pub use dialog::{Dialog, address};
+pub use dialog::{Dialog, NoWay, hop, next_hop, reach_by};
 pub use endpoint::Endpoint;
 pub use holders::{Refused, source};
 pub use registrar::{Binding, Registrar, RegistrarEvent};

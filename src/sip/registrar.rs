@@ -23,7 +23,7 @@ use crate::{
     time::Instant,
     timer::{TimerId, Timers},
     wire::{
-        sip::{Contact, Message, Name, unfold},
+        sip::{Contact, Message, Name, NameAddr, unfold},
         uri,
     },
 };
@@ -39,6 +39,8 @@ pub struct Binding {
     pub instance: Option<Vec<u8>>,
     /// `reg-id` (RFC 5626).
     pub reg_id: Option<u32>,
+    /// It counts: the flow that it registered over, its own or that of the edge of its Path, is the only way to the device.
+    pub outbound: bool,
     /// Preference in thousandths; 1000 where none was given.
     pub q: u16,
     /// The way that the REGISTER came.
@@ -103,6 +105,7 @@ struct Change<'a> {
     params: Vec<u8>,
     instance: Option<Vec<u8>>,
     reg_id: Option<u32>,
+    outbound: bool,
     q: u16,
     expires: Duration,
     /// The binding that it is about: its place in the user's list.
@@ -323,6 +326,7 @@ impl Registrar {
         order: (&[u8], u32),
     ) -> Result<Vec<Change<'a>>, Reply> {
         let bindings = self.users.get(aor).map_or(&[][..], Vec::as_slice);
+        let edge = edge_of_flow(request);
         let mut changes = Vec::new();
         for contact in contacts {
             let Some(address) = contact.address() else {
@@ -359,6 +363,8 @@ impl Registrar {
             }
             changes.push(Change {
                 contact: address.uri,
+                // RFC 5626 §6: without an instance beside it, or behind an edge that knows nothing of flows, it says nothing.
+                outbound: reg_id.is_some() && instance.is_some() && edge,
                 params: params_without_expires(&address.params),
                 instance,
                 reg_id,
@@ -440,6 +446,7 @@ impl Registrar {
                 params: change.params,
                 instance: change.instance,
                 reg_id: change.reg_id,
+                outbound: change.outbound,
                 q: change.q,
                 flow,
                 path: path.to_vec(),
@@ -493,7 +500,7 @@ impl Registrar {
             let left = binding.expires_at.since(now).as_secs().max(1);
             headers.extend_from_slice(format!(";expires={left}\r\n").as_bytes());
         }
-        let outbound = self.bindings(now, aor).any(|b| b.reg_id.is_some())
+        let outbound = self.bindings(now, aor).any(|b| b.outbound)
             && request
                 .tokens(Name::Supported)
                 .any(|t| t.eq_ignore_ascii_case(b"outbound"));
@@ -533,6 +540,25 @@ impl Registrar {
 /// RFC 3261 §10.3 points 6 and 7: of one Call-ID, a CSeq that is not higher is late.
 fn is_late(binding: &Binding, (call_id, cseq): (&[u8], u32)) -> bool {
     binding.call_id == call_id && cseq <= binding.cseq
+}
+
+/// Whether the first hop keeps flows: we are it, or it is an edge that says so in its Path by `ob` (RFC 5626 §6). Of several
+/// values the one that the edge wrote is the last, as RFC 3327 has it; RFC 5626 says the first.
+fn edge_of_flow(request: &Message<'_>) -> bool {
+    let paths: Vec<&[u8]> = request.values(Name::Path).collect();
+    let [first, .., last] = paths.as_slice() else {
+        return match paths.first() {
+            Some(only) => has_ob(only),
+            None => request.values(Name::Via).nth(1).is_none(),
+        };
+    };
+    has_ob(first) || has_ob(last)
+}
+
+fn has_ob(path: &[u8]) -> bool {
+    let uri = NameAddr::parse_route(path).ok().map(|p| p.uri);
+    uri.and_then(|uri| uri::sip::Uri::parse(uri).ok())
+        .is_some_and(|uri| uri.param(b"ob").is_some())
 }
 
 /// What a REGISTER may require: Path and outbound are kept to.

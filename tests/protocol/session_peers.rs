@@ -35,6 +35,16 @@ impl Message {
         message
     }
 
+    /// As it was on the wire.
+    pub(crate) fn text(&self) -> String {
+        let headers: String = self
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        format!("{}\r\n{headers}\r\n{}", self.start, self.body)
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()

@@ -79,6 +79,11 @@ impl World {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut Settings, &mut Policy)) -> Self {
+        Self::seeded(0, change)
+    }
+
+    /// The server number `n`: all of its chance is its own.
+    pub(crate) fn seeded(n: u8, change: impl FnOnce(&mut Settings, &mut Policy)) -> Self {
         let (mut settings, mut policy) = (settings(), Policy::default());
         change(&mut settings, &mut policy);
         let endpoint = Endpoint::new(
@@ -95,13 +100,16 @@ impl World {
                 clients_max: 4000,
                 product: settings.product.clone(),
             },
-            [1; 32],
+            [1 + 8 * n; 32],
         );
-        let registrar = Registrar::new(RegistrarSettings::new(settings.domains.clone()), [2; 32]);
+        let registrar = Registrar::new(
+            RegistrarSettings::new(settings.domains.clone()),
+            [2 + 8 * n; 32],
+        );
         Self {
             now: Instant::START + seconds(1),
             endpoint,
-            function: Function::new(settings, policy, [3; 32]),
+            function: Function::new(settings, policy, [3 + 8 * n; 32]),
             registrar,
             sent: VecDeque::new(),
             log: Vec::new(),

@@ -186,6 +186,7 @@ impl Bench {
         let draft = Draft {
             of,
             target,
+            key: 0,
             message: message.as_bytes().to_vec(),
         };
         self.endpoint.request(self.now, draft);

@@ -43,7 +43,11 @@ fn methods() {
 fn schemes() {
     let to = |uri: &str| incoming("INVITE", "z9hG4bK1").replacen("sip:bob@example.com", uri, 1);
     assert_eq!(check(&to("tel:+1-201-555-0123")), Ok(()));
-    assert_eq!(check(&to("sips:bob@example.com")), Ok(()));
+    // RFC 5630 §5.1.2: `sips` is for TLS all the way, and we have none.
+    assert_eq!(
+        check(&to("sips:bob@example.com")),
+        Err((416, String::new()))
+    );
     assert_eq!(
         check(&to("nobodyKnowsThisScheme:totallyopaquecontent")),
         Err((416, String::new()))

@@ -270,6 +270,53 @@ fn stray_responses_are_dropped() {
     assert_eq!(b.heard(), [(0, "SIP/2.0 200 OK".to_owned())]);
 }
 
+/// RFC 3261 §8.1.1, §8.2.6.2: a response copies From, Call-ID and CSeq of its request and has a To. One that lacks them, says
+/// another of them, or has a control octet in its head (settled.md 32) is nobody's: it is dropped, and not acknowledged.
+#[test]
+fn a_response_that_is_not_whole_is_dropped() {
+    let mut b = Bench::new();
+    b.request(1, to_udp(), &draft("INVITE"));
+    let invite = b.last().text().to_owned();
+    let busy = Bench::answer(&invite, "486 Busy Here");
+    let without = |name: &str| -> String {
+        busy.split_inclusive("\r\n")
+            .filter(|l| !l.starts_with(&format!("{name}: ")))
+            .collect()
+    };
+    let bad = [
+        without("From"),
+        without("To"),
+        without("Call-ID"),
+        without("CSeq"),
+        without("Via"),
+        busy.replace("tag=mine", "tag=other"),
+        busy.replace(";tag=mine", ""),
+        busy.replace("call-1", "call-9"),
+        busy.replace("call-1", "CALL-1"),
+        busy.replace("CSeq: 1 ", "CSeq: 2 "),
+        busy.replace("CSeq: 1 ", "CSeq: one "),
+        busy.replace("To: <sip:bob", "To: <sip bob"),
+        busy.replace("From:", "From: <sip:x@y>;tag=z\r\nFrom:"),
+        busy.replace("Contact:", "X-What: \u{7}\r\nContact:"),
+        busy.replace("Busy Here", "Busy\u{7f}Here"),
+        busy.replace("Contact:", "Warning: 399 h \"\\\u{0}\"\r\nContact:"),
+    ];
+    for response in &bad {
+        assert_ne!(response, &busy);
+        b.udp(response);
+        assert!(b.events.is_empty(), "{response:?}");
+        assert_eq!(b.times("ACK"), [0; 0], "{response:?}");
+    }
+    let counts = b.endpoint.counts();
+    assert_eq!(counts.malformed + counts.strays, bad.len() as u64);
+    b.udp(&busy);
+    assert_eq!(b.heard(), [(0, "SIP/2.0 486 Busy Here".to_owned())]);
+    assert_eq!(
+        header(b.last().text(), "To"),
+        Some("<sip:bob@example.com>;tag=theirs")
+    );
+}
+
 /// Branches are ours to know, and nobody's to guess: they differ, and say the shard.
 #[test]
 fn branches_differ_and_carry_the_shard() {

@@ -3,7 +3,7 @@
 use rand::{SeedableRng, rngs::ChaCha12Rng};
 use ringfork::{
     sip::{
-        Dialog, Flow, Target,
+        Dialog, Flow, Hop, NoWay, Target,
         reliable::{Received, Sent, Verdict},
         retransmit::Due,
     },
@@ -292,7 +292,8 @@ fn what_makes_no_dialog() {
     }
 }
 
-/// A stream is used again where the far side is the same host; a name is not resolved here, the flow knows.
+/// A stream is used again where the far side is the same host, and while it is open (settled.md 36). Where we cannot send there is
+/// the flow alone, and a reason.
 #[test]
 fn where_a_dialog_sends() {
     let invite = incoming("INVITE", "z9hG4bK1");
@@ -301,19 +302,51 @@ fn where_a_dialog_sends() {
     let stream = bench.stream_flow(conn, PEER);
     let make = |contact: &str, flow| {
         let invite = invite.replace("sip:alice@192.0.2.7:5070", contact);
-        Dialog::uas(&Message::parse(invite.as_bytes()).unwrap(), b"ours", flow)
-            .unwrap()
-            .target()
+        Dialog::uas(&Message::parse(invite.as_bytes()).unwrap(), b"ours", flow).unwrap()
+    };
+    let no_way = |contact: &str| {
+        let dialog = make(contact, flow());
+        assert_eq!(dialog.target(), Target::Flow(flow()));
+        dialog.reaches()
+    };
+    assert_eq!(no_way("sips:alice@192.0.2.7"), Err(NoWay::Secure));
+    assert_eq!(
+        no_way("sip:alice@192.0.2.7;transport=TLS"),
+        Err(NoWay::Secure)
+    );
+    assert_eq!(
+        no_way("sip:alice@192.0.2.7;transport=sctp"),
+        Err(NoWay::Transport)
+    );
+    assert_eq!(no_way("tel:+4912345"), Err(NoWay::Scheme));
+    assert_eq!(no_way("sip:alice@dev.invalid"), Err(NoWay::Name));
+    let make = |contact: &str, flow| make(contact, flow).target();
+    let or = |tcp| Hop {
+        addr: addr("192.0.2.7:5070"),
+        tcp,
     };
     assert_eq!(
         make("sip:alice@192.0.2.7:5070;transport=tcp", stream),
-        Target::Flow(stream)
+        Target::Reuse {
+            flow: stream,
+            or: or(true)
+        }
+    );
+    assert_eq!(
+        make("sip:alice@192.0.2.7:5070", stream),
+        Target::Reuse {
+            flow: stream,
+            or: or(false)
+        }
+    );
+    assert_eq!(
+        make("sip:alice@LocalHost:5070", flow()),
+        Target::Udp(addr("127.0.0.1:5070"))
     );
     assert_eq!(
         make("sip:alice@192.0.2.99;transport=tcp", stream),
         Target::Tcp(addr("192.0.2.99:5060"))
     );
-    assert_eq!(make("sip:alice@dev.invalid", flow()), Target::Flow(flow()));
     assert_eq!(
         make("sip:alice@[2001:db8::1]:5061", flow()),
         Target::Udp(addr("[2001:db8::1]:5061"))

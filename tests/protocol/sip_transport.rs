@@ -140,7 +140,8 @@ fn where_tcp_was_asked_for_a_refusal_is_the_end() {
     assert!(b.endpoint.is_empty());
 }
 
-/// RFC 3261 §18.4: a lost connection ends what waits for its first response on it; what rings may still be answered.
+/// RFC 3261 §18.4: what waits for its first response on a connection that is lost goes once more, by a new one (settled.md 36); what
+/// rings may still be answered.
 #[test]
 fn a_lost_connection() {
     let mut b = Bench::new();
@@ -155,8 +156,22 @@ fn a_lost_connection() {
     b.tcp(conn, &Bench::answer(&ringing, "180 Ringing"));
     b.endpoint.handle_closed(b.now, ShardId(3), conn);
     b.collect();
+    assert_eq!(b.last(), &Sent::Connect(addr(PEER)));
+    let second = b.conns.insert(());
+    b.endpoint.handle_connecting(addr(PEER), second);
+    b.endpoint.handle_connected(b.now, second, true);
+    b.collect();
+    let again: Vec<_> = b.sent[b.sent.len() - 2..].to_vec();
+    assert!(
+        again
+            .iter()
+            .all(|(_, s)| matches!(s, Sent::Stream(c, _) if *c == second))
+    );
+    assert_eq!(again[0].1.text(), b.sent[2].1.text());
+    b.endpoint.handle_closed(b.now, ShardId(3), second);
+    b.collect();
     let unreachable = b.heard().iter().filter(|(_, e)| e == "unreachable").count();
-    assert_eq!(unreachable, 2);
+    assert_eq!(unreachable, 2, "and not for ever");
     assert_eq!(b.endpoint.counts().clients, 1);
     // It answers over a connection of its own; a CANCEL would open one to it.
     let other = b.conns.insert(());

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     ids::ClientTxnId,
     sip::{
-        Draft, Event, Flow, Target, TxnRef,
+        Draft, Event, Flow, Hop, Target, TxnRef,
         token::{self, Branch},
         transaction::{Action, T2, Timer, invite_client, non_invite_client},
     },
@@ -27,9 +27,13 @@ pub(super) struct Client {
     /// As the user gave it, without Via.
     draft: Rc<[u8]>,
     /// As it goes out on `way`.
-    sent: Rc<[u8]>,
+    pub(super) sent: Rc<[u8]>,
     pub(super) way: Way,
     pub(super) fallback: Option<Way>,
+    /// Where it goes, once, if its connection is gone before anything was heard.
+    pub(super) otherwise: Option<Hop>,
+    /// Where it was for.
+    target: Target,
     running: Running,
     cancel: Cancel,
 }
@@ -63,6 +67,16 @@ enum Happening {
 impl Client {
     pub(super) const fn is_invite(&self) -> bool {
         matches!(self.machine, Machine::Invite(_))
+    }
+
+    /// Nothing has been heard of it.
+    pub(super) const fn is_unheard(&self) -> bool {
+        match self.machine {
+            Machine::Invite(s) => matches!(s, invite_client::State::Calling),
+            Machine::NonInvite(s) | Machine::Cancel(s) => {
+                matches!(s, non_invite_client::State::Trying)
+            }
+        }
     }
 
     /// Whether its messages go over this connection.
@@ -118,17 +132,29 @@ impl Client {
     }
 }
 
+/// Whether a response says of itself what `request` says: it copies Call-ID, From and CSeq (RFC 3261 §8.2.6.2). A From is the
+/// same where its tag is, for some write its URI in their own way.
+fn answers(response: &Message<'_>, request: &[u8]) -> bool {
+    let Ok(request) = Message::parse(request) else {
+        return false;
+    };
+    let tag = |m: &Message<'_>| m.from().ok().and_then(|f| f.tag().map(<[u8]>::to_vec));
+    response.call_id() == request.call_id()
+        && response.cseq() == request.cseq()
+        && tag(response) == tag(&request)
+}
+
 impl Endpoint {
     /// See [`Endpoint::request`].
     pub(super) fn start_client(&mut self, now: Instant, draft: Draft) {
         let Draft {
             of,
             target,
+            key,
             message,
         } = draft;
         let parsed = Message::parse(&message).ok();
         let method = parsed.as_ref().and_then(Message::method);
-        let loop_hash = parsed.as_ref().map_or(0, super::receive::loop_hash);
         let machine = match method {
             Some(Method::Invite) => Machine::Invite(invite_client::State::Calling),
             _ => Machine::NonInvite(non_invite_client::State::Trying),
@@ -146,7 +172,7 @@ impl Endpoint {
             self.events.push_back(Event::Unreachable { of });
             return;
         };
-        let branch = token::mint_branch(self.settings.shard, loop_hash, &mut self.rng);
+        let branch = token::mint_branch(self.settings.shard, key, &mut self.rng);
         let client = Client {
             of,
             machine,
@@ -155,6 +181,8 @@ impl Endpoint {
             sent: Rc::default(),
             way: choice.way,
             fallback: choice.fallback,
+            otherwise: target.hop(),
+            target,
             running: Running::default(),
             cancel: Cancel::No,
         };
@@ -176,9 +204,12 @@ impl Endpoint {
 
     /// A response: to the transaction that its topmost Via names, or to nobody.
     pub(super) fn receive_response(&mut self, now: Instant, flow: Flow, message: &Message<'_>) {
-        let (Ok(via), Ok(cseq), Start::Response { code, .. }) =
-            (message.via(), message.cseq(), message.start())
-        else {
+        let (Ok(()), Ok(via), Ok(cseq), Start::Response { code, .. }) = (
+            message.check_response(),
+            message.via(),
+            message.cseq(),
+            message.start(),
+        ) else {
             self.counts.malformed += 1;
             return;
         };
@@ -195,8 +226,7 @@ impl Endpoint {
         let id = found.filter(|id| {
             self.clients.get(*id).is_some_and(|c| {
                 let sent_by = self.sent_by(c.way);
-                c.sent.starts_with(cseq.method.as_bytes())
-                    && via.sent_by.eq_ignore_ascii_case(sent_by.as_bytes())
+                answers(message, &c.sent) && via.sent_by.eq_ignore_ascii_case(sent_by.as_bytes())
             })
         });
         let only = message.values(crate::wire::sip::Name::Via).nth(1).is_none();
@@ -278,9 +308,16 @@ impl Endpoint {
                     if let (Ok(invite), Some((failure, _))) =
                         (Message::parse(&client.sent), message)
                     {
-                        let ack = build::ack(&invite, failure);
-                        let way = client.way;
-                        self.hand_out(now, way, ack.into());
+                        let ack: Rc<[u8]> = build::ack(&invite, failure).into();
+                        match (client.way, client.target.hop()) {
+                            // The failure came by another connection: ours is gone.
+                            (Way::Stream { place, .. }, hop) if !self.links.is_open(place) => {
+                                if let Some(hop) = hop {
+                                    self.send_again(now, hop, ack);
+                                }
+                            }
+                            (way, _) => self.hand_out(now, way, ack),
+                        }
                     }
                 }
                 Action::SendWaitingCancel => {
@@ -297,8 +334,16 @@ impl Endpoint {
                 }
                 Action::Tell => {
                     if let (Some((message, flow)), false) = (message, silent) {
+                        let sent = Message::parse(&client.draft);
+                        let in_dialog =
+                            sent.is_ok_and(|sent| sent.to().is_ok_and(|to| to.tag().is_some()));
                         let message = message.as_bytes().into();
-                        self.events.push_back(Event::Response { of, flow, message });
+                        self.events.push_back(Event::Response {
+                            of,
+                            flow,
+                            in_dialog,
+                            message,
+                        });
                     }
                 }
                 Action::TellTimedOut if !silent => self.events.push_back(Event::TimedOut { of }),
@@ -392,15 +437,15 @@ impl Endpoint {
             return;
         };
         invite.cancel = Cancel::Sent;
-        let (of, branch) = (invite.of, invite.branch);
+        let (of, branch, target) = (invite.of, invite.branch, invite.target);
         let Ok(message) = Message::parse(&invite.sent) else {
             return;
         };
         let bytes: Rc<[u8]> = build::cancel(&message, headers).into();
-        // The connection may be gone by now: then by a new one to the same place.
+        // The connection may be gone by now: then by a new one to the address that the INVITE was for.
         let way = match invite.way {
-            Way::Stream { place, to } if !self.links.is_open(place) => {
-                match self.choose(now, Target::Tcp(to), bytes.len()) {
+            Way::Stream { place, .. } if !self.links.is_open(place) => {
+                match self.choose(now, target, bytes.len()) {
                     Some(choice) => choice.way,
                     None => return,
                 }
@@ -415,6 +460,8 @@ impl Endpoint {
             sent: Rc::default(),
             way,
             fallback: None,
+            otherwise: target.hop(),
+            target,
             running: Running::default(),
             cancel: Cancel::No,
         });

@@ -228,7 +228,8 @@ impl Endpoint {
     }
 
     /// A connection is over, here (`home` is our shard) or at another shard. Requests that wait for their first response on
-    /// it fail; responses will go by a new one to where the request's Via says.
+    /// it go once more, by a new one to the address that they are for, or fail; responses will go by a new one to where the
+    /// request's Via says.
     pub fn handle_closed(&mut self, now: Instant, home: ShardId, conn: ConnId) {
         if home == self.settings.shard {
             // One that never came up is told so by `handle_connected`, or only by this.
@@ -244,8 +245,18 @@ impl Endpoint {
             .map(|(id, _)| id)
             .collect();
         for id in hit {
-            self.client_failed(now, id);
+            if !self.reroute(now, id) {
+                self.client_failed(now, id);
+            }
         }
+    }
+
+    /// A message was handed out for a connection of another shard that was over by then: [`Endpoint::handle_closed`], and
+    /// what has no transaction (any more) that could send it again goes by a new one: a response to where its Via says, an ACK
+    /// to where its Route or Request-URI does.
+    pub fn handle_unsent(&mut self, now: Instant, home: ShardId, conn: ConnId, bytes: &[u8]) {
+        self.handle_closed(now, home, conn);
+        self.unsent(now, bytes);
     }
 
     /// Timers that are due.

@@ -12,7 +12,7 @@ use crate::{
     ids::{LegId, SessionId},
     sip::{Event, Flow, Reply, token},
     time::Instant,
-    wire::sip::{Error, Message, Method, Name, Start, Via},
+    wire::sip::{Error, Message, Method, Name, Via},
 };
 
 impl Endpoint {
@@ -150,7 +150,7 @@ impl Endpoint {
         let merging: Option<Box<[u8]>> = (may_merge && !merged).then(|| scratch.as_slice().into());
         self.scratch = scratch;
 
-        let refusal = if merged || Self::is_loop(message) {
+        let refusal = if merged {
             Some(482)
         } else if spent(message, in_dialog) {
             Some(483)
@@ -172,17 +172,6 @@ impl Endpoint {
     const fn reserve(&self) -> usize {
         let max = self.settings.servers_max;
         max + max / 4 + 16
-    }
-
-    /// RFC 3261 §16.3 point 4, RFC 5393: a request that carries a Via of ours below, and has not changed since. One that has
-    /// changed (the Request-URI, the Route) is a spiral, and welcome. [SIP-MSG-06]
-    fn is_loop(message: &Message<'_>) -> bool {
-        let hash = loop_hash(message);
-        message.each(Name::Via, Via::parse).flatten().any(|via| {
-            via.branch()
-                .and_then(token::loop_hash_of_branch)
-                .is_some_and(|h| h == hash)
-        })
     }
 
     /// Full: 503, and nothing is kept of it.
@@ -277,19 +266,4 @@ fn spent(message: &Message<'_>, in_dialog: bool) -> bool {
     let ends_here =
         in_dialog || matches!(message.method(), Some(Method::Options | Method::Register));
     !ends_here && message.max_forwards() == Some(0)
-}
-
-/// What tells a looping request from a spiralling one: 30 bits over the Request-URI and the Route (RFC 5393 §4.2.2).
-pub(super) fn loop_hash(message: &Message<'_>) -> u32 {
-    let uri = match message.start() {
-        Start::Request { uri, .. } => uri,
-        Start::Response { .. } => b"",
-    };
-    let hash = token::hash(0, |add| {
-        add(uri);
-        for route in message.values(Name::Route) {
-            add(route);
-        }
-    });
-    u32::try_from(hash & 0x3fff_ffff).unwrap_or(0)
 }

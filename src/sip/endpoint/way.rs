@@ -8,8 +8,9 @@ use super::{
 };
 use crate::{
     ids::{ClientTxnId, ConnId, ServerTxnId, SocketId},
-    sip::{Flow, Listening, Output, Target, token, transaction::Timer},
+    sip::{Flow, Hop, Listening, Output, Target, hop, token, transaction::Timer},
     time::Instant,
+    wire::sip::{Message, Method, Name, Start},
 };
 
 /// A request over this many bytes goes by stream: the path's MTU is unknown (RFC 3261 §18.1.1). [SIP-TXN-10]
@@ -62,16 +63,10 @@ impl Endpoint {
                 },
                 None => return Some(self.stream(to)),
             },
-            Target::Flow(Flow::Stream { home, conn, peer }) => {
-                let place = (home, conn);
-                if !self.links.is_open(place) {
-                    return Some(self.stream(peer));
-                }
-                let way = Way::Stream { place, to: peer };
-                return Some(Choice {
-                    way,
-                    fallback: None,
-                });
+            Target::Flow(flow @ Flow::Stream { .. }) => return self.open_stream(flow),
+            Target::Reuse { flow, or } => {
+                let open = self.open_stream(flow);
+                return open.or_else(|| self.choose(now, or.into(), len));
             }
             Target::Tcp(to) => return Some(self.stream(to)),
         };
@@ -92,6 +87,18 @@ impl Endpoint {
         Some(Choice {
             fallback,
             ..self.stream(to)
+        })
+    }
+
+    /// The way over a stream that is open.
+    fn open_stream(&self, flow: Flow) -> Option<Choice> {
+        let Flow::Stream { home, conn, peer } = flow else {
+            return None;
+        };
+        let place = (home, conn);
+        self.links.is_open(place).then_some(Choice {
+            way: Way::Stream { place, to: peer },
+            fallback: None,
         })
     }
 
@@ -151,6 +158,47 @@ impl Endpoint {
                 self.outputs.push_back(Output::Stream { home, conn, bytes });
             }
             Way::Opening { .. } => {}
+        }
+    }
+
+    /// A message of our own making that has no state to send it again from, to where it was meant for at first.
+    pub(super) fn send_again(&mut self, now: Instant, hop: Hop, bytes: Rc<[u8]>) {
+        match self.choose(now, hop.into(), bytes.len()).map(|c| c.way) {
+            Some(Way::Opening { to }) => {
+                // One that finds no place among those that wait is lost, as in a network.
+                let _ = self.wait(to, Waiting::Loose(bytes, None));
+            }
+            Some(way @ (Way::Datagram { .. } | Way::Stream { .. })) => {
+                self.hand_out(now, way, bytes);
+            }
+            None => {}
+        }
+    }
+
+    /// See [`Endpoint::handle_unsent`].
+    pub(super) fn unsent(&mut self, now: Instant, bytes: &[u8]) {
+        let Ok(message) = Message::parse(bytes) else {
+            return;
+        };
+        let hop = match message.start() {
+            // RFC 3261 §18.2.2: to the address that the request came from, at the port of sent-by.
+            Start::Response { .. } => message.via().ok().and_then(|via| {
+                let ip = via.received().or_else(|| via.host.ip())?;
+                let addr = SocketAddr::new(ip, via.port_or_default());
+                Some(Hop { addr, tcp: true })
+            }),
+            // Every other request has a transaction, which has heard of it.
+            Start::Request {
+                method: Method::Ack,
+                uri,
+            } => {
+                let route = message.routes(Name::Route).next().and_then(Result::ok);
+                hop(route.map_or(uri, |r| r.uri)).ok()
+            }
+            Start::Request { .. } => None,
+        };
+        if let Some(hop) = hop {
+            self.send_again(now, hop, bytes.into());
         }
     }
 
@@ -278,6 +326,33 @@ impl Endpoint {
             Some(way) => self.server_reconnected(now, id, way),
             None => self.server_failed(now, id),
         }
+    }
+
+    /// The connection that a request went over is gone before anything was heard of it: it goes once more, by a new one to the
+    /// address that it was for. The far side knows it again by its branch (RFC 3261 §17.2.3). `false`: there is no such way.
+    pub(super) fn reroute(&mut self, now: Instant, id: ClientTxnId) -> bool {
+        let Some(client) = self.clients.get_mut(id) else {
+            return false;
+        };
+        let Some(hop) = client.otherwise.take().filter(|_| client.is_unheard()) else {
+            return false;
+        };
+        let len = client.sent.len();
+        let Some(choice) = self.choose(now, hop.into(), len) else {
+            return false;
+        };
+        if let Some(client) = self.clients.get_mut(id) {
+            client.fallback = choice.fallback;
+        }
+        self.set_client_way(now, id, choice.way);
+        if choice.fallback.is_some() && matches!(choice.way, Way::Opening { .. }) {
+            self.be_patient(now, id);
+        }
+        self.transmit_client(now, id);
+        if !choice.way.is_reliable() {
+            self.start_retransmission(now, id);
+        }
+        true
     }
 
     /// Starts timer A or E of a request that has become one of datagrams.
