@@ -7,7 +7,9 @@
 //! `msrp/session.rs`), body bytes that wait for their end (`msrp/link.rs`), early dialogs (`session/invitation.rs`), requests
 //! that are passed on (`session/function.rs`), nonces (`sip/digest.rs`), addresses that refused a connection
 //! (`sip/endpoint/links.rs`), questions of the services (`shard/mail.rs`), connections on their way to another shard
-//! (`io/hub.rs`), log lines (`services/log.rs`). What has neither is bounded by what it belongs to: a timer, a binding by
+//! (`io/hub.rs`), what waits of a SIP connection until it is heard (`io/settings.rs`: 4 KiB each), answers that it leaves unread
+//! (`shard/apply.rs`), what a turn does at most (`io/driver/hear.rs`, `io/driver/fair.rs`, `io/driver/accept.rs`, `timer.rs`), log
+//! lines (`services/log.rs`). What has neither is bounded by what it belongs to: a timer, a binding by
 //! user or source, a link, an outbox to its transaction, contact, connection.
 
 use crate::config::Config;

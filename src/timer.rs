@@ -12,6 +12,10 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use crate::time::Instant;
 
+/// Timers that a room lets fire at once: where more are due, as when thousands of contacts end in one instant, the others
+/// follow in the next turn, and what has come meanwhile is between them.
+pub const DUE_MAX: usize = 256;
+
 /// A tick is 2^20 ns, 1.05 ms.
 const TICK_SHIFT: u32 = 20;
 /// 64 slots a ring.

@@ -90,8 +90,12 @@ impl World for Flawed {
         self.0.drained(now, conn);
     }
 
-    fn mail(&mut self, now: Instant) {
-        self.0.mail(now);
+    fn mail(&mut self, now: Instant) -> bool {
+        self.0.mail(now)
+    }
+
+    fn signals(&self, conn: ConnId) -> bool {
+        self.0.signals(conn)
     }
 
     fn due(&mut self, now: Instant) {

@@ -20,6 +20,8 @@ mod rig;
 mod shards;
 #[path = "live_io/streams.rs"]
 mod streams;
+#[path = "live_io/turns.rs"]
+mod turns;
 
 #[global_allocator]
 static GLOBAL: rig::Counting = rig::Counting;

@@ -22,6 +22,9 @@ mod chunk;
 #[path = "protocol/msrp_bind.rs"]
 mod bind;
 
+#[path = "protocol/msrp_unowned.rs"]
+mod unowned;
+
 #[path = "protocol/msrp_bare.rs"]
 mod bare;
 

@@ -74,6 +74,12 @@ pub(super) struct Conn {
     pub(super) stops: Stops,
     /// Whether it has brought far more than its share: it is received a share at a time, until its socket is empty.
     pub(super) bulk: bool,
+    /// Whether it carries signalling, which is heard by a share of its own.
+    pub(super) signalling: bool,
+    /// Bytes of signalling that it may say before those who have said much, as of when.
+    pub(super) credit: (u32, Instant),
+    /// Bytes that may be handed in of it in a turn, as dear as they were of late.
+    pub(super) most: u32,
     /// Whether a poll for room to send is in flight.
     pub(super) polling: bool,
     /// Where a connect in flight goes to; the kernel's until its completion.
@@ -111,6 +117,10 @@ impl Conn {
             receive: Receive::Idle,
             stops: Stops::default(),
             bulk: false,
+            signalling: false,
+            credit: (0, Instant::START),
+            // Until it is known what its bytes cost.
+            most: 64 << 10,
             polling: false,
             addr: None,
             blocked: false,
@@ -124,6 +134,13 @@ impl Conn {
             turn: 0,
             pinned: 0,
             deadline: None,
+        }
+    }
+
+    /// Copies what waits out of receive memory.
+    pub(super) fn copy_queue(&mut self) {
+        for slice in self.queue.iter_mut().filter(|s| s.pinned()) {
+            *slice = Slice::copied(slice);
         }
     }
 
@@ -229,9 +246,7 @@ impl Conns {
     pub(super) fn copy_paused_out(&mut self) {
         let all = self.slots.iter_mut().filter_map(|at| at.conn.as_mut());
         for conn in all.filter(|c| c.stops.paused) {
-            for slice in conn.queue.iter_mut().filter(|s| s.pinned()) {
-                *slice = Slice::copied(slice);
-            }
+            conn.copy_queue();
         }
     }
 

@@ -45,6 +45,12 @@ pub struct Counters {
     pub enobufs: u64,
     /// Times that a connection's share of a turn was used up and bytes waited for the next.
     pub deferred: u64,
+    /// Turns that left signalling to the next.
+    pub unheard: u64,
+    /// Turns that left letters of other shards to the next.
+    pub unread: u64,
+    /// Turns that left what was received to the next because they had worked for long.
+    pub late_turns: u64,
     /// Connections whose receive was stopped because of receive memory.
     pub pressed: u64,
     /// Sends.
@@ -110,6 +116,9 @@ impl Counters {
             bytes_in,
             enobufs,
             deferred,
+            unheard,
+            unread,
+            late_turns,
             pressed,
             sends,
             bytes_out,
@@ -151,6 +160,9 @@ impl Counters {
             ("bytes_in", bytes_in),
             ("enobufs", enobufs),
             ("deferred", deferred),
+            ("unheard", unheard),
+            ("unread", unread),
+            ("late_turns", late_turns),
             ("pressed", pressed),
             ("sends", sends),
             ("bytes_out", bytes_out),

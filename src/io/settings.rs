@@ -139,6 +139,10 @@ pub struct Settings {
     pub fair_bytes: u32,
     /// Bytes that a connection may bring in a turn as the only one; where few bring as much, they divide them.
     pub alone_bytes: u32,
+    /// Bytes of one receive of a signalling stream: what may wait of it until it is heard.
+    pub signalling_bytes: u32,
+    /// How long a turn goes on handing in bytes of those that bring much; who says a little is heard all the same.
+    pub turn: Duration,
     /// Received bytes of one connection that may wait for their turn; above it the receive is stopped.
     pub queued_bytes: u32,
     /// Parts of vectored sends that are prepared before they must be submitted.
@@ -166,6 +170,8 @@ impl Default for Settings {
             datagram_buffers: (64, (64 << 10) + 64),
             fair_bytes: 64 << 10,
             alone_bytes: 256 << 10,
+            signalling_bytes: 4 << 10,
+            turn: Duration::from_millis(2),
             queued_bytes: 256 << 10,
             iovecs: 8192,
             connect_timeout: Duration::from_secs(10),

@@ -11,7 +11,7 @@
 //! wait            whole messages that wait for a leg; legs that lag
 //! account         who has what: 200, 408 or REPORT to the sender
 //! answer          what peers respond and report
-//! watch           what connections wait for
+//! watch, vain     what connections wait for; what they bring for nobody
 //! bind, ends      how legs come to connections, and how they end: activity, loss, over
 //! due             what happens when time passes
 //! core, plane     what is held: sessions, messages, unanswered SENDs; connections
@@ -56,6 +56,7 @@ mod slab;
 mod tid;
 mod types;
 mod unanswered;
+mod vain;
 mod wait;
 mod watch;
 mod whole;

@@ -12,6 +12,7 @@ use super::{
     link::{Link, Phase},
     names,
     session::Session,
+    vain::Vain,
 };
 use crate::{
     buf::{Outbox, Slice},
@@ -43,6 +44,7 @@ pub struct Plane {
     pub(super) links: SecondaryMap<ConnId, Box<Link>>,
     /// The connections that we have opened, by where to [MSRP-CONN-01].
     pub(super) opened: HashMap<SocketAddr, ConnId, FixedState>,
+    pub(super) vain: Vain,
     /// Bytes of heads that have not come whole, over all connections.
     pub(super) heads: usize,
 }
@@ -55,6 +57,7 @@ impl Plane {
         let core = Core::new(settings, seed);
         Self {
             opened: HashMap::with_hasher(core.hasher()),
+            vain: Vain::new(core.hasher()),
             core,
             links: SecondaryMap::new(),
             heads: 0,
@@ -193,10 +196,15 @@ impl Plane {
         self.heads -= link.head.len();
         self.core.on_bytes(now, conn, link, &bytes, outbox);
         self.heads += link.head.len();
-        if link.phase == Phase::HandedOver
+        let unused = link.unused_since.is_some() && link.phase == Phase::Open && !link.lent;
+        if (unused || !self.vain.is_empty()) && self.vain.hears(conn, unused, bytes.len()) {
+            self.core.counters.unbound += 1;
+            self.close(conn, true);
+        } else if link.phase == Phase::HandedOver
             && let Some(link) = self.links.remove(conn)
         {
             self.heads -= link.head.len();
+            self.vain.forget(conn);
             if let Some((timer, _)) = link.timer {
                 self.core.timers.cancel(timer);
             }
@@ -229,7 +237,10 @@ impl Plane {
     pub fn handle_timeout(&mut self, now: Instant, outbox: &mut Outbox) {
         self.core.release_held(now, outbox);
         self.core.age(now, false, Some(outbox));
-        while let Some(due) = self.core.timers.poll(now) {
+        for _ in 0..crate::timer::DUE_MAX {
+            let Some(due) = self.core.timers.poll(now) else {
+                break;
+            };
             match due {
                 Due::Session(session) => self.core.session_due(now, session, outbox),
                 Due::Link(conn) => self.link_due(now, conn, outbox),
@@ -525,6 +536,7 @@ impl Plane {
             return;
         };
         self.heads -= link.head.len();
+        self.vain.forget(conn);
         if let Some((timer, _)) = link.timer.take() {
             self.core.timers.cancel(timer);
         }

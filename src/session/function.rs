@@ -116,7 +116,10 @@ impl Function {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.turn.now = now;
-        while let Some(due) = self.timers.poll(now) {
+        for _ in 0..crate::timer::DUE_MAX {
+            let Some(due) = self.timers.poll(now) else {
+                break;
+            };
             match due {
                 Due::Session(id) => {
                     self.armed.remove(id);

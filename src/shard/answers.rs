@@ -23,12 +23,13 @@ const FAILURES: [(Failure, &str); 7] = [
 ];
 
 impl Shard {
-    /// Takes every question that waits.
-    pub(super) fn answer_questions(&mut self, now: Instant) {
-        while let Some(ask) = self.post.question() {
+    /// Answers a question, if one waits. Whether there are more.
+    pub(super) fn answer_question(&mut self, now: Instant) -> bool {
+        if let Some(ask) = self.post.question() {
             let answer = self.answer(now, ask.question);
             (ask.reply)(answer);
         }
+        self.post.is_asked()
     }
 
     fn answer(&mut self, now: Instant, question: Question) -> Answer {
@@ -151,6 +152,7 @@ impl Shard {
                 ("spill_bytes", self.tally.spill_dropped),
                 ("framing_bytes", self.tally.framing_dropped),
                 ("mailbox", self.tally.mail_full),
+                ("sip_unread", self.tally.sip_stalled),
                 ("half_open", self.tally.half_open_closed + media.unbound),
             ],
             teardown_seconds: self.tally.teardown,

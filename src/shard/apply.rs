@@ -3,6 +3,9 @@
 use super::{conns::Role, edge::Effect as Edge, mail::Letter, world::Shard};
 use crate::{ids::ConnId, msrp, session, sip, time::Instant};
 
+/// Answers that a SIP connection may leave unread, on top of what the system keeps for it; above it the connection is not read.
+const SIP_UNREAD_BYTES: usize = 64 << 10;
+
 impl Shard {
     /// Runs events, effects and outputs of all rooms until none is left. Every input ends with it.
     pub(super) fn settle(&mut self, now: Instant) {
@@ -132,6 +135,44 @@ impl Shard {
         if self.outbox.whole(conn, bytes).is_err() {
             self.tally.connections_overrun += 1;
             self.close(conn, false);
+            return;
+        }
+        let (slow, waits) = (self.outbox.slow(conn), self.outbox.backlog(conn));
+        let by = self.clock + self.bind;
+        if let Some(entry) = self.conns.get_mut(conn)
+            && slow
+            && waits > SIP_UNREAD_BYTES
+            && !std::mem::replace(&mut entry.stalled, true)
+        {
+            // Whoever does not read what we answer is not asked for more.
+            self.tally.sip_stalled += 1;
+            self.effects.push_back(Edge::Pause { conn });
+            self.wait_for_it(conn, Some(by));
+        }
+    }
+
+    /// A SIP connection takes bytes again: it is read again once little of what it was to read is left.
+    pub(super) fn stream_drained(&mut self, now: Instant, conn: ConnId) {
+        let waits = self.outbox.backlog(conn);
+        let by = now + self.bind;
+        let Some(entry) = self.conns.get_mut(conn) else {
+            return;
+        };
+        if waits > SIP_UNREAD_BYTES / 2 || !std::mem::take(&mut entry.stalled) {
+            return;
+        }
+        let begun = matches!(&entry.role, Role::Sip(stream) if stream.held() > 0);
+        self.effects.push_back(Edge::Resume { conn });
+        self.wait_for_it(conn, begun.then_some(by));
+    }
+
+    /// Has a SIP connection closed at `by`, in place of what was set.
+    fn wait_for_it(&mut self, conn: ConnId, by: Option<Instant>) {
+        if let Some(entry) = self.conns.get_mut(conn) {
+            if let Some(timer) = entry.half_open.take() {
+                self.half_open.cancel(timer);
+            }
+            entry.half_open = by.map(|by| self.half_open.insert(by, conn));
         }
     }
 

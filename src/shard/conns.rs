@@ -36,6 +36,8 @@ pub(super) struct Conn {
     pub(super) readers: u64,
     /// Until when the first SIP message, or one that has begun, must have come whole.
     pub(super) half_open: Option<TimerId>,
+    /// It does not read our answers, and is not read until it does; `half_open` says for how long.
+    pub(super) stalled: bool,
     /// It came in, and counts as one of its source.
     pub(super) counted: Option<Room>,
     /// Shards that may have answers for it under way, a bit each: it is closed when they have said that they have none.
@@ -68,6 +70,7 @@ impl Conns {
                 readers: 0,
                 parting: 0,
                 half_open: None,
+                stalled: false,
                 counted: None,
                 closing: false,
             })

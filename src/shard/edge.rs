@@ -12,7 +12,8 @@
 //! What holds between the two:
 //! - Step 1 has an order of its own: connections whose last send failed have [`ended`](World::ended); those that took more have
 //!   [`drained`](World::drained); what waited from an earlier turn is [`received`](World::received); completions in the order
-//!   in which they came (connections accepted, made, reset; bytes; room to send); datagrams; peers that have closed and been
+//!   in which they came (connections made, reset; bytes; room to send); connections accepted; signalling, of datagrams and of
+//!   streams, as much as its share of a turn allows; peers that have closed and been
 //!   sent all, and connections that were to be closed and are; those cut off by time; connections of other shards
 //!   ([`adopted`](World::adopted)); [`mail`](World::mail). Any of it may be missing, and any may come many times: several
 //!   connections accepted, several pieces of one stream. Bytes of a connection never come in the turn that accepted it.
@@ -156,6 +157,10 @@ pub trait World {
     /// Whether a connection stays with this shard, so that its multishot receive may be armed.
     fn settled(&self, conn: ConnId) -> bool;
 
+    /// Whether a connection carries signalling: asked once, when the driver has its name. Its bytes come in small pieces, as many
+    /// in a turn as the share of signalling allows.
+    fn signals(&self, conn: ConnId) -> bool;
+
     /// The outcome of [`Effect::Connect`]: our own address, or why not (then the name is dead).
     fn connected(&mut self, now: Instant, conn: ConnId, outcome: Result<SocketAddr, ConnectError>);
 
@@ -171,10 +176,11 @@ pub trait World {
     /// A connection that could not take everything can take more (its outbox went down).
     fn drained(&mut self, now: Instant, conn: ConnId);
 
-    /// Letters wait in this shard's mailbox.
-    fn mail(&mut self, now: Instant);
+    /// Letters may wait in this shard's mailbox: one of each other shard is read. True: there are more, and this is to be called
+    /// again, in this turn or in the next.
+    fn mail(&mut self, now: Instant) -> bool;
 
-    /// Timers that are due.
+    /// Timers that are due: some of them, where they are many. Then [`World::next_due`] has come already.
     fn due(&mut self, now: Instant);
 
     /// When `due` must be called next.

@@ -254,15 +254,22 @@ impl Post {
         self.inn.get(usize::from(from.0)).and_then(|q| q.pop())
     }
 
-    /// Letters that wait from `from`: a turn takes no more than were there when it began.
+    /// Whether letters wait from `from`.
     #[must_use]
-    pub fn waiting(&self, from: ShardId) -> usize {
-        self.inn.get(usize::from(from.0)).map_or(0, |q| q.len())
+    pub fn waits(&self, from: ShardId) -> bool {
+        let queue = self.inn.get(usize::from(from.0));
+        queue.is_some_and(|q| !q.is_empty())
     }
 
     /// The next question that waits.
     pub fn question(&self) -> Option<Ask> {
         self.asks.pop()
+    }
+
+    /// Whether a question waits.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        !self.asks.is_empty()
     }
 
     /// The shards that got mail since the last call, one bit each.

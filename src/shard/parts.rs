@@ -65,9 +65,6 @@ const _: () = {
     assert!(limits::SIP_HEAD_BYTES == wire::sip::HEAD_BYTES_MAX);
 };
 
-/// How long an MSRP connection without a session stays open, to be used again [MSRP-CONN-03].
-const IDLE: Duration = Duration::from_secs(60);
-
 impl Parts {
     /// The settings of every room of shard `id`, with the sockets that it listens on, in the order of their [`SocketId`]s.
     ///
@@ -104,7 +101,8 @@ impl Parts {
                 connections_max: limits.connections,
                 kept_bytes_max: limits.kept_bytes,
                 not_activity: config.msrp.not_activity.join(" ").into_bytes().into(),
-                idle: IDLE,
+                // To be used again [MSRP-CONN-03].
+                idle: config.msrp.bind,
             },
             sip: sip::Settings {
                 shard: id,

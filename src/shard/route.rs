@@ -95,16 +95,16 @@ impl Shard {
         }
     }
 
-    /// Takes the letters that waited when the turn began.
-    pub(super) fn read_mail(&mut self, now: Instant) {
+    /// Takes a letter of each other shard. Whether more wait.
+    pub(super) fn read_mail(&mut self, now: Instant) -> bool {
+        let mut more = false;
         for from in (0..self.post.shards()).map(ShardId) {
-            for _ in 0..self.post.waiting(from) {
-                let Some(letter) = self.post.receive(from) else {
-                    break;
-                };
+            if let Some(letter) = self.post.receive(from) {
                 self.read(now, from, letter);
+                more |= self.post.waits(from);
             }
         }
+        more
     }
 
     fn read(&mut self, now: Instant, from: ShardId, letter: Letter) {

@@ -41,6 +41,8 @@ pub(super) struct Tally {
     pub(super) framing_dropped: u64,
     /// SIP connections closed because they said nothing whole in time.
     pub(super) half_open_closed: u64,
+    /// Times that a SIP connection was not read any more because it did not read our answers.
+    pub(super) sip_stalled: u64,
     /// Connections refused because their source had too many.
     pub(super) source_connections: u64,
     /// Requests refused because their source asked too often.
@@ -64,6 +66,7 @@ impl Default for Tally {
             spill_dropped: 0,
             framing_dropped: 0,
             half_open_closed: 0,
+            sip_stalled: 0,
             source_connections: 0,
             source_requests: 0,
             handed_over: 0,

@@ -17,7 +17,7 @@ use crate::{
     session::Function,
     sip::{Endpoint, Flow, Item, Registrar, Stream, route_key::BranchMap},
     time::Instant,
-    timer::Timers,
+    timer::{DUE_MAX, Timers},
     wire::sip::Bounds,
 };
 
@@ -50,10 +50,10 @@ pub struct Shard {
     pub(super) far: Vec<ConnId>,
     /// Some of them wait for places in the mail.
     pub(super) far_waits: bool,
-    /// SIP connections from which no whole message has come yet, or which have begun another.
+    /// SIP connections from which no whole message has come yet, which have begun another, or which do not read our answers.
     pub(super) half_open: Timers<ConnId>,
     bounds: Bounds,
-    bind: Duration,
+    pub(super) bind: Duration,
     /// The sessions that have ended last.
     pub(super) ended: super::ended::EndedSessions,
     /// What may be said in the log.
@@ -202,7 +202,8 @@ impl Shard {
             match stream.poll() {
                 Item::More => break,
                 Item::Message(message) => {
-                    let waits = self.conns.get_mut(conn).and_then(|c| c.half_open.take());
+                    let entry = self.conns.get_mut(conn).filter(|c| !c.stalled);
+                    let waits = entry.and_then(|c| c.half_open.take());
                     if let Some(timer) = waits {
                         self.half_open.cancel(timer);
                     }
@@ -348,6 +349,10 @@ impl World for Shard {
         }
     }
 
+    fn signals(&self, conn: ConnId) -> bool {
+        matches!(self.conns.get(conn).map(|c| &c.role), Some(Role::Sip(_)))
+    }
+
     fn connected(&mut self, now: Instant, conn: ConnId, outcome: Result<SocketAddr, ConnectError>) {
         self.say_connected(now, conn, &outcome);
         match self.conns.get(conn).map(|c| &c.role) {
@@ -404,16 +409,19 @@ impl World for Shard {
     }
 
     fn drained(&mut self, now: Instant, conn: ConnId) {
-        if matches!(self.conns.get(conn).map(|c| &c.role), Some(Role::Msrp)) {
-            self.plane.handle_drained(now, conn, &mut self.outbox);
-            self.settle(now);
+        match self.conns.get(conn).map(|c| &c.role) {
+            Some(Role::Msrp) => self.plane.handle_drained(now, conn, &mut self.outbox),
+            Some(Role::Sip(_)) => self.stream_drained(now, conn),
+            Some(Role::Far { .. }) | None => return,
         }
+        self.settle(now);
     }
 
-    fn mail(&mut self, now: Instant) {
-        self.read_mail(now);
-        self.answer_questions(now);
+    fn mail(&mut self, now: Instant) -> bool {
+        let letters = self.read_mail(now);
+        let questions = self.answer_question(now);
         self.settle(now);
+        letters || questions
     }
 
     fn due(&mut self, now: Instant) {
@@ -423,7 +431,10 @@ impl World for Shard {
         self.endpoint.handle_timeout(now);
         self.registrar.handle_timeout(now);
         self.function.handle_timeout(now);
-        while let Some(conn) = self.half_open.poll(now) {
+        for _ in 0..DUE_MAX {
+            let Some(conn) = self.half_open.poll(now) else {
+                break;
+            };
             if let Some(entry) = self.conns.get_mut(conn) {
                 entry.half_open = None;
                 let parting = std::mem::take(&mut entry.parting) != 0;

@@ -63,7 +63,13 @@ pub(crate) struct Script {
     /// Each `received`: when, whose, how much.
     pub(crate) log: Option<Vec<(Instant, ConnId, usize)>>,
     pub(crate) datagrams: Vec<Slice>,
-    /// What a datagram takes, and the turn of each.
+    /// Whether connections carry signalling.
+    pub(crate) signals: bool,
+    /// Letters that wait.
+    pub(crate) letters: usize,
+    /// Whether bytes of any connection take their time.
+    pub(crate) slow: bool,
+    /// What a datagram takes, a letter, and bytes of a connection that signals; and the turn of each.
     pub(crate) takes: Option<Duration>,
     pub(crate) heard: Vec<Instant>,
     pub(crate) wakes: u64,
@@ -81,6 +87,9 @@ impl Script {
         Self {
             mode,
             settled: true,
+            signals: false,
+            letters: 0,
+            slow: false,
             names: SlotMap::with_key(),
             outbox: Outbox::new(64 << 20),
             effects: VecDeque::new(),
@@ -95,6 +104,15 @@ impl Script {
             total: 0,
             pages: None,
             mailed: None,
+        }
+    }
+
+    /// A piece of work that takes its time, if the test says so.
+    fn spend(&mut self, now: Instant) {
+        if let Some(takes) = self.takes {
+            self.heard.push(now);
+            #[expect(clippy::disallowed_methods, reason = "a world that takes its time")]
+            std::thread::sleep(takes);
         }
     }
 
@@ -152,12 +170,19 @@ impl World for Script {
     }
 
     fn received(&mut self, now: Instant, conn: ConnId, bytes: Slice) {
-        let Some(kept) = self.names.get_mut(conn) else {
-            panic!("bytes for a connection that is over");
-        };
+        assert!(
+            self.names.contains_key(conn),
+            "bytes for a connection that is over"
+        );
         if let Some(log) = &mut self.log {
             log.push((now, conn, bytes.len()));
         }
+        if self.slow {
+            self.spend(now);
+        }
+        let Some(kept) = self.names.get_mut(conn) else {
+            return;
+        };
         self.total += bytes.len() as u64;
         if let Some(pages) = &mut self.pages {
             let lies = bytes.as_ptr_range();
@@ -192,11 +217,7 @@ impl World for Script {
     }
 
     fn datagram(&mut self, now: Instant, socket: SocketId, from: SocketAddr, bytes: Slice) {
-        if let Some(takes) = self.takes {
-            self.heard.push(now);
-            #[expect(clippy::disallowed_methods, reason = "a world that takes its time")]
-            std::thread::sleep(takes);
-        }
+        self.spend(now);
         if self.mode == Mode::Echo {
             self.effects.push_back(Effect::Datagram {
                 socket,
@@ -212,11 +233,21 @@ impl World for Script {
         self.events.push(Event::Drained(conn));
     }
 
-    fn mail(&mut self, _: Instant) {
+    fn signals(&self, _: ConnId) -> bool {
+        self.signals
+    }
+
+    fn mail(&mut self, now: Instant) -> bool {
         self.events.push(Event::Mail);
         if let Some(mailed) = &self.mailed {
             let _ = mailed.send(());
         }
+        if self.letters == 0 {
+            return false;
+        }
+        self.letters -= 1;
+        self.spend(now);
+        self.letters > 0
     }
 
     fn due(&mut self, now: Instant) {

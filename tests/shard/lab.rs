@@ -180,7 +180,7 @@ impl Lab {
         self.desks[shard]
             .ask(Ask { question, reply })
             .expect("there is a place");
-        self.shards[shard].mail(self.now);
+        while self.shards[shard].mail(self.now) {}
         self.turn();
         told.try_recv().expect("an answer")
     }
@@ -296,7 +296,7 @@ impl Lab {
     pub(crate) fn deliver(&mut self) {
         let woken = std::mem::take(&mut self.woken);
         for k in (0..self.shards.len()).filter(|k| woken & (1 << k) != 0) {
-            self.shards[k].mail(self.now);
+            while self.shards[k].mail(self.now) {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringfork::{config::Config, limits::Limits};
+use ringfork::{config::Config, limits::Limits, shard::World as _};
 
 use crate::{
     lab::{Lab, MEDIA, TAG, TCP},
@@ -302,4 +302,90 @@ fn connections_that_come_and_go_leave_nothing() {
         lab.hang_up(conn);
     }
     assert_eq!(lab.sum(|r| r.timers), 0);
+}
+
+/// `sip_unread`: a peer that does not read what we answer is not read, until it does; nothing of what it asked is lost.
+#[test]
+fn a_sip_connection_that_does_not_read_its_answers_is_not_read() {
+    for shards in [1, 2] {
+        let mut lab = lab(&limits(shards, |_| ()));
+        let line = lab.connect(TCP, "10.0.9.1:1000");
+        lab.widen(line, Some(1000));
+        let mut asked = 0;
+        while lab.wire(line).paused.is_none() {
+            let m = options(&mut lab, "10.0.9.1:1000", &format!("unread-{asked}"));
+            lab.bytes(line, &m);
+            asked += 1;
+            assert!(asked < 2000, "it is read for ever");
+        }
+        let held = lab.sum(|r| r.leg_outbox_bytes);
+        assert!((64 << 10..80 << 10).contains(&held), "{held}");
+        assert_eq!(lab.reached("sip_unread"), 1);
+        // What it says meanwhile waits.
+        for n in 0..10 {
+            let m = options(&mut lab, "10.0.9.1:1000", &format!("later-{n}"));
+            lab.bytes(line, &m);
+        }
+        assert_eq!(lab.sum(|r| r.leg_outbox_bytes), held);
+        lab.pass(Duration::from_secs(20));
+        assert_eq!(lab.wire(line).closed, None);
+        // It has read a little, then all.
+        lab.widen(line, Some(10_000));
+        assert!(lab.wire(line).paused.is_some());
+        lab.widen(line, None);
+        assert!(lab.wire(line).paused.is_none());
+        let text = lab.take(line);
+        let answers = text.windows(12).filter(|w| w == b"SIP/2.0 200 ").count();
+        assert_eq!(answers, asked + 10);
+        lab.pass(Duration::from_secs(100));
+        assert_eq!(lab.wire(line).closed, None, "it owes nothing");
+        assert_eq!(lab.reached("half_open"), 0);
+    }
+}
+
+/// One that never reads is closed, as one that says nothing whole.
+#[test]
+fn a_sip_connection_that_never_reads_its_answers_is_closed() {
+    let mut lab = lab(&limits(1, |_| ()));
+    let line = lab.connect(TCP, "10.0.9.1:1000");
+    lab.widen(line, Some(0));
+    for n in 0..1000 {
+        let m = options(&mut lab, "10.0.9.1:1000", &format!("unread-{n}"));
+        lab.bytes(line, &m);
+    }
+    lab.pass(Duration::from_secs(29));
+    assert_eq!(lab.wire(line).closed, None);
+    lab.pass(Duration::from_secs(2));
+    assert_eq!(lab.wire(line).closed, Some(false));
+    assert_eq!(lab.sum(|r| r.leg_outbox_bytes), 0);
+}
+
+/// Thousands of contacts that end in one instant do not make one turn long.
+#[test]
+fn what_is_due_at_once_is_done_in_several_turns() {
+    let mut lab = lab(&limits(1, |_| ()));
+    for n in 0..1000 {
+        let from = format!("10.1.{}.{}:5060", n / 200, n % 200 + 1);
+        let m = format!(
+            "REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bKr{n}\r\nMax-Forwards: 70\r\n\
+             From: <sip:u{n}@example.com>;tag=r\r\nTo: <sip:u{n}@example.com>\r\nCall-ID: r{n}\r\nCSeq: 1 REGISTER\r\n\
+             Contact: <sip:u{n}@{from}>\r\nExpires: 60\r\nContent-Length: 0\r\n\r\n"
+        );
+        lab.datagram(&from, m.as_bytes());
+    }
+    assert_eq!(lab.sum(|r| r.registrations), 1000);
+    lab.pass(Duration::from_secs(59));
+    lab.now += Duration::from_secs(2);
+    let now = lab.now;
+    let mut turns = 0;
+    let mut before = 1000;
+    while lab.sum(|r| r.registrations) > 0 {
+        assert!(lab.shards[0].next_due().is_some_and(|at| at <= now));
+        lab.shards[0].due(now);
+        let left = lab.sum(|r| r.registrations);
+        assert!((1..=256).contains(&(before - left)), "{}", before - left);
+        before = left;
+        turns += 1;
+    }
+    assert_eq!(turns, 4);
 }

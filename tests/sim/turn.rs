@@ -168,7 +168,7 @@ impl Host {
             if mail.count_ones() > 1 {
                 net.saw("turn with letters of several shards");
             }
-            self.shards[k].mail(now);
+            while self.shards[k].mail(now) {}
         }
     }
 

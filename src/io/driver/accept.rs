@@ -28,6 +28,15 @@ use crate::{
 /// Connections that are refused at once when no descriptor is left; more wait for the next try.
 const REFUSED_AT_ONCE: usize = 256;
 
+/// Connections that are taken in a turn: each costs some microseconds, and a crowd at the door must not keep those inside waiting.
+const TAKEN_A_TURN: usize = 32;
+
+/// Accepted connections that wait to be taken in; the newest above it is refused.
+const ARRIVALS_MAX: usize = 1024;
+
+/// An accepted connection that has not been taken in.
+pub(super) type Arrival = (SocketId, OwnedFd);
+
 /// A listening or datagram socket, and whether its multishot operation is in flight.
 #[derive(Debug)]
 pub(super) struct Listening {
@@ -91,13 +100,7 @@ impl Io {
         unsafe { self.push(&entry) }
     }
 
-    pub(super) fn on_accept<W: World>(
-        &mut self,
-        world: &mut W,
-        place: Place,
-        result: i32,
-        more: bool,
-    ) -> io::Result<()> {
+    pub(super) fn on_accept(&mut self, place: Place, result: i32, more: bool) {
         let index = place.slot as usize;
         let socket = SocketId(u8::try_from(place.slot).unwrap_or(u8::MAX));
         if !more && let Some(it) = self.listening.get_mut(index) {
@@ -106,8 +109,12 @@ impl Io {
         if result >= 0 {
             // SAFETY: the kernel has just made this descriptor for us.
             let fd = unsafe { OwnedFd::from_raw_fd(result) };
-            self.take(world, socket, fd);
-            return Ok(());
+            if self.arrivals.len() < ARRIVALS_MAX {
+                self.arrivals.push_back((socket, fd));
+            } else {
+                self.refuse(&fd);
+            }
+            return;
         }
         match errno::accept(-result) {
             errno::Accept::NoDescriptor => {
@@ -128,7 +135,16 @@ impl Io {
                 self.accept_retry = Some(self.now + self.post.settings.accept_retry);
             }
         }
-        Ok(())
+    }
+
+    /// Takes in some of those that were accepted; the others wait for the next turn.
+    pub(super) fn take_arrivals<W: World>(&mut self, world: &mut W) {
+        for _ in 0..TAKEN_A_TURN {
+            let Some((socket, fd)) = self.arrivals.pop_front() else {
+                break;
+            };
+            self.take(world, socket, fd);
+        }
     }
 
     fn take<W: World>(&mut self, world: &mut W, socket: SocketId, fd: OwnedFd) {
@@ -145,7 +161,8 @@ impl Io {
             return;
         };
         self.counters.accepted += 1;
-        let conn = Conn::new(id, fd, socket, Phase::Open);
+        let mut conn = Conn::new(id, fd, socket, Phase::Open);
+        conn.signalling = world.signals(id);
         let place = self.conns.insert(conn);
         self.list(place);
     }
@@ -178,10 +195,13 @@ impl Io {
         self.spare = eventfd(0, EventfdFlags::CLOEXEC).ok();
     }
 
-    /// Takes in what other shards have put on our desk.
-    pub(super) fn take_handed<W: World>(&mut self, world: &mut W) -> io::Result<()> {
+    /// Takes in some of what other shards have put on our desk. Whether more may lie there.
+    pub(super) fn take_handed<W: World>(&mut self, world: &mut W) -> bool {
         let hub = self.post.hub.clone();
-        while let Some(it) = hub.take_handed(self.post.shard) {
+        for _ in 0..TAKEN_A_TURN {
+            let Some(it) = hub.take_handed(self.post.shard) else {
+                return false;
+            };
             let id = if self.conns.full() {
                 None
             } else {
@@ -192,11 +212,12 @@ impl Io {
                 continue;
             };
             self.counters.adopted += 1;
-            let conn = Conn::new(id, it.fd, it.socket, Phase::Open);
+            let mut conn = Conn::new(id, it.fd, it.socket, Phase::Open);
+            conn.signalling = world.signals(id);
             let place = self.conns.insert(conn);
             self.list(place);
         }
-        Ok(())
+        true
     }
 }
 

@@ -62,6 +62,7 @@ impl Io {
         // A socket that has no address yet; `connected` tells it.
         let mut conn = Conn::new(id, fd, SocketId(u8::MAX), Phase::Connecting);
         conn.addr = Some(addr);
+        conn.signalling = world.signals(id);
         conn.connects = 2;
         let place = self.conns.insert(conn);
         let link = opcode::Connect::new(raw, at, len)

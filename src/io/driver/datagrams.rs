@@ -1,10 +1,7 @@
-//! Datagrams: a buffer of the ring each, its source in front of it.
-//!
-//! Signalling waits for messages, not they for it: an INVITE that is forked costs as much as a hundred deliveries, and what a
-//! turn has to send goes out at its end. So a turn hears datagrams for [`SIGNALLING`] and leaves the rest to the next; there
-//! are never more than there are buffers for them, and the others wait in the socket.
+//! Datagrams: a buffer of the ring each, its source in front of it. There are never more than there are buffers for them; the
+//! others wait in the socket.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use io_uring::cqueue;
 
@@ -13,7 +10,6 @@ use crate::{
     buf::Slice,
     ids::SocketId,
     io::{addr::RawAddr, errno, ring::Done, token::Place},
-    shard::World,
 };
 
 /// Bytes of the kernel's header in front of a received datagram (`struct io_uring_recvmsg_out`: lengths of name, control
@@ -21,14 +17,11 @@ use crate::{
 const HEADER: usize = 16;
 const PAYLOAD: usize = HEADER + RawAddr::SIZE;
 
-/// How long datagrams of one turn are heard; the one that passes it is the last.
-const SIGNALLING: Duration = Duration::from_micros(100);
-
 /// One that has been received.
 pub(super) struct Datagram {
-    socket: SocketId,
-    from: SocketAddr,
-    payload: Slice,
+    pub(super) socket: SocketId,
+    pub(super) from: SocketAddr,
+    pub(super) payload: Slice,
 }
 
 /// What the receives ask for: the source's address, no control data.
@@ -40,20 +33,6 @@ pub(super) fn header() -> Box<libc::msghdr> {
 }
 
 impl Io {
-    /// Hands over what was received, as long as [`SIGNALLING`] lasts.
-    pub(super) fn hear<W: World>(&mut self, world: &mut W) {
-        if self.unheard.is_empty() {
-            return;
-        }
-        let began = self.post.clock.now();
-        while let Some(it) = self.unheard.pop_front() {
-            world.datagram(self.now, it.socket, it.from, it.payload);
-            if self.post.clock.now().since(began) >= SIGNALLING {
-                break;
-            }
-        }
-    }
-
     pub(super) fn on_datagram(&mut self, place: Place, done: Done) {
         if !cqueue::more(done.flags)
             && let Some(it) = self.listening.get_mut(place.slot as usize)

@@ -20,6 +20,19 @@ const LATELY: Duration = Duration::from_millis(100);
 /// So many others, or more, make it chat: what is heavy has a sender, and devices that answer it, which wait for nobody.
 const CHAT: usize = 4;
 
+/// What the bytes of one connection may cost in a turn, where its share of bytes costs more.
+const WORK: Duration = Duration::from_micros(500);
+
+/// So many bytes are a connection's in a turn, whatever they cost.
+const LEAST: u32 = 2 << 10;
+
+/// The share of a connection whose last `n` bytes took that long. Where a message comes in chunks of a byte, 64 KiB are
+/// hundreds of chunks, and each of them goes to every device.
+pub(super) fn affordable(n: usize, took: Duration) -> u32 {
+    let bytes = n as u128 * WORK.as_nanos() / took.as_nanos().max(1);
+    u32::try_from(bytes).unwrap_or(u32::MAX).max(LEAST)
+}
+
 /// Who brings how much.
 #[derive(Debug)]
 pub(super) struct Heavy {
@@ -93,6 +106,18 @@ impl Heavy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_that_cost_much_are_a_smaller_share() {
+        let of = |n, us| affordable(n, Duration::from_micros(us));
+        assert_eq!(of(64 << 10, 500), 64 << 10);
+        assert_eq!(of(64 << 10, 5000), (64 << 10) / 10);
+        assert_eq!(of(64 << 10, 500_000), LEAST);
+        assert!(
+            of(64 << 10, 0) > 1 << 30,
+            "cheap bytes are not bounded here"
+        );
+    }
 
     fn place(slot: u32) -> Place {
         Place {

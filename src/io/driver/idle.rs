@@ -108,7 +108,8 @@ impl Io {
         let hungry = !(self.starved.is_empty() && self.pressed.is_empty());
         self.mail
             || !self.rotation.is_empty()
-            || !self.unheard.is_empty()
+            || self.has_unheard()
+            || !self.arrivals.is_empty()
             || !self.checks.is_empty()
             || !self.failed.is_empty()
             || !self.drained.is_empty()

@@ -21,6 +21,7 @@ mod asked;
 mod closing;
 mod datagrams;
 mod fair;
+mod hear;
 mod idle;
 mod receive;
 mod send;
@@ -98,6 +99,12 @@ struct Io {
     done: Vec<Done>,
     /// Datagrams that wait for their turn.
     unheard: VecDeque<datagrams::Datagram>,
+    /// Signalling streams of which something waits: those that say little, and the others.
+    fresh: VecDeque<Place>,
+    talkers: VecDeque<Place>,
+    lane: hear::Lane,
+    /// Connections that were accepted and wait to be taken in.
+    arrivals: VecDeque<accept::Arrival>,
     /// Connections with received bytes that wait for their turn.
     rotation: VecDeque<Place>,
     /// Connections whose receive may have to be armed at the end of the turn.
@@ -163,6 +170,10 @@ impl<W: World> Driver<W> {
             batch: Batch::new(settings),
             done: Vec::with_capacity(settings.cq_entries as usize),
             unheard: VecDeque::with_capacity(settings.datagram_buffers.0.into()),
+            fresh: VecDeque::new(),
+            talkers: VecDeque::new(),
+            lane: hear::Lane::default(),
+            arrivals: VecDeque::new(),
             rotation: VecDeque::new(),
             to_arm: Vec::new(),
             heavy: fair::Heavy::default(),
@@ -282,13 +293,14 @@ impl Io {
             self.complete(world, it)?;
         }
         self.done = done;
-        self.hear(world);
+        self.take_arrivals(world);
+        self.hear(world)?;
         self.check(world)?;
         self.expire(world)?;
         if std::mem::take(&mut self.mail) {
             self.counters.wakes += 1;
-            self.take_handed(world)?;
-            world.mail(self.now);
+            let more = self.take_handed(world);
+            self.mail = self.read_letters(world) || more;
         }
         Ok(())
     }
@@ -300,7 +312,10 @@ impl Io {
         };
         let more = cqueue::more(done.flags);
         match kind {
-            Kind::Accept => self.on_accept(world, place, done.result, more),
+            Kind::Accept => {
+                self.on_accept(place, done.result, more);
+                Ok(())
+            }
             Kind::Receive => self.on_receive(world, place, done),
             Kind::Datagram => {
                 self.on_datagram(place, done);

@@ -6,9 +6,10 @@ use std::io;
 use io_uring::{cqueue, opcode, squeue, types};
 use std::os::fd::AsRawFd;
 
-use super::Io;
+use super::{Io, fair};
 use crate::{
     buf::Slice,
+    ids::ConnId,
     io::{
         conns::{Phase, Receive},
         errno,
@@ -21,6 +22,9 @@ use crate::{
 
 /// Connections whose receive is armed again for each buffer that came back: more may find nothing, fewer would idle.
 const ARM_PER_BUFFER: usize = 4;
+
+/// Bytes of a connection in a turn that are handed in at once, however long the turn has been: a message of a person.
+const LITTLE: usize = 4 << 10;
 
 /// Connections stopped for receive memory that are armed again a turn.
 const RELIEVED_A_TURN: usize = 4;
@@ -70,7 +74,7 @@ impl Io {
             return Ok(());
         }
         let many = match conn.phase {
-            Phase::Open => world.settled(conn.id) && !conn.bulk,
+            Phase::Open => !conn.signalling && !conn.bulk && world.settled(conn.id),
             // To drop what still comes, and to see the peer's end.
             Phase::Flushing | Phase::Lingering => false,
             Phase::Connecting | Phase::Ending(_) | Phase::Leaving(..) | Phase::Dying { .. } => {
@@ -92,7 +96,11 @@ impl Io {
             return Ok(());
         };
         let group = self.streams.group();
-        let share = self.heavy.share(&self.post.settings);
+        let share = if conn.signalling {
+            self.post.settings.signalling_bytes
+        } else {
+            self.heavy.share(&self.post.settings)
+        };
         let entry = if many {
             on_target!(conn, place, fd => opcode::RecvMulti::new(fd, group).build())
         } else {
@@ -212,17 +220,30 @@ impl Io {
             | Phase::Lingering
             | Phase::Dying { .. } => return Ok(()),
         }
+        if conn.signalling {
+            self.wait_to_be_heard(place, slice);
+            return Ok(());
+        }
         if conn.turn != self.turn {
             (conn.turn, conn.taken) = (self.turn, 0);
         }
         if conn.taken as usize + slice.len() < settings.fair_bytes as usize && !conn.bulk {
             self.heavy.light(place, self.now);
         }
-        let room = if conn.queue.is_empty() && !conn.stops.paused {
-            let share = self.heavy.share_of(settings, conn.taken);
-            share.saturating_sub(conn.taken) as usize
-        } else {
+        let (taken, most) = (conn.taken, conn.most);
+        let room = if !conn.queue.is_empty() || conn.stops.paused {
             0
+        } else if taken as usize + slice.len() <= LITTLE {
+            slice.len()
+        } else if self.turn_is_long() {
+            self.counters.late_turns += 1;
+            0
+        } else {
+            let share = self.heavy.share_of(settings, taken).min(most);
+            share.saturating_sub(taken) as usize
+        };
+        let Some(conn) = self.conns.get_mut(place) else {
+            return Ok(());
         };
         let now = room.min(slice.len());
         let later = slice.len() - now;
@@ -247,19 +268,41 @@ impl Io {
             } else {
                 slice.part(0, now)
             };
-            world.received(self.now, id, first);
+            self.hand_in(world, place, id, first);
         }
         if overrun { self.stop(place) } else { Ok(()) }
     }
 
     /// Has the next turn hand in what waits of a connection, unless it is paused: then that waits until it is resumed.
     pub(super) fn wait_in_turn(&mut self, place: Place) {
-        if let Some(conn) = self.conns.get_mut(place)
+        if self.conns.get(place).is_some_and(|c| c.signalling) {
+            self.line_up(place);
+        } else if let Some(conn) = self.conns.get_mut(place)
             && !conn.queue.is_empty()
             && !conn.stops.paused
             && !std::mem::replace(&mut conn.waiting, true)
         {
             self.rotation.push_back(place);
+        }
+    }
+
+    /// Whether this turn has worked for so long that those who bring much wait for the next.
+    fn turn_is_long(&self) -> bool {
+        self.post.clock.now().since(self.now) >= self.post.settings.turn
+    }
+
+    /// Hands in bytes, and sees what they cost: where each byte is dear, as with chunks of a byte, fewer are a share.
+    fn hand_in<W: World>(&mut self, world: &mut W, place: Place, id: ConnId, bytes: Slice) {
+        let n = bytes.len();
+        if n <= LITTLE {
+            world.received(self.now, id, bytes);
+            return;
+        }
+        let began = self.post.clock.now();
+        world.received(self.now, id, bytes);
+        let took = self.post.clock.now().since(began);
+        if let Some(conn) = self.conns.get_mut(place) {
+            conn.most = fair::affordable(n, took);
         }
     }
 
@@ -276,8 +319,17 @@ impl Io {
                 conn.waiting = false;
                 continue;
             }
+            if self.turn_is_long() {
+                self.counters.late_turns += 1;
+                self.rotation.push_front(place);
+                break;
+            }
+            let Some(conn) = self.conns.get_mut(place) else {
+                continue;
+            };
             (conn.turn, conn.taken) = (self.turn, 0);
-            let share = self.heavy.share_of(&self.post.settings, 0) as usize;
+            let most = conn.most;
+            let share = self.heavy.share_of(&self.post.settings, 0).min(most) as usize;
             let mut room = share;
             while room > 0
                 && let Some(conn) = self.conns.get_mut(place)
@@ -293,7 +345,7 @@ impl Io {
                 room -= n;
                 conn.queued -= u32::try_from(n).unwrap_or(u32::MAX);
                 let id = conn.id;
-                world.received(self.now, id, part);
+                self.hand_in(world, place, id, part);
             }
             let Some(conn) = self.conns.get_mut(place) else {
                 continue;

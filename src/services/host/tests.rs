@@ -61,7 +61,10 @@ impl World for Echo {
         });
     }
     fn drained(&mut self, _: Instant, _: ConnId) {}
-    fn mail(&mut self, _: Instant) {
+    fn signals(&self, _: ConnId) -> bool {
+        false
+    }
+    fn mail(&mut self, _: Instant) -> bool {
         while let Some(ask) = self.seat.post.question() {
             let sessions = u64::from(self.seat.shard.0) + 1;
             let report = Report {
@@ -70,6 +73,7 @@ impl World for Echo {
             };
             (ask.reply)(Answer::Counters(Box::new(report)));
         }
+        false
     }
     fn due(&mut self, _: Instant) {}
     fn next_due(&self) -> Option<Instant> {

@@ -261,7 +261,10 @@ impl Endpoint {
 
     /// Timers that are due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(due) = self.timers.poll(now) {
+        for _ in 0..crate::timer::DUE_MAX {
+            let Some(due) = self.timers.poll(now) else {
+                break;
+            };
             match due {
                 Due::Client(id, timer) => self.client_fired(now, id, timer),
                 Due::Server(id, timer) => self.server_fired(now, id, timer),
