@@ -17,7 +17,7 @@ use ringfork::{
     services::{
         Exit, Logging, Setup, Stop, client, control,
         host::{self, CannotStart, Ground, Server},
-        run,
+        run, say, tell_panics,
     },
 };
 use serde_json::{Value, json};
@@ -186,6 +186,7 @@ fn serve(file: Option<PathBuf>) -> u8 {
         return CONFIG;
     };
     let logging = Logging::start(config.log);
+    tell_panics();
     let config = Arc::new(config);
     let (control, wishes) = control();
     let started = start(&config, &control);
@@ -198,7 +199,7 @@ fn serve(file: Option<PathBuf>) -> u8 {
         Ok(server) => server,
         Err(e) => {
             drop(logging); // what waits is written first
-            eprintln!("error: {e}");
+            say(format!("error: {e}"));
             return START;
         }
     };
@@ -229,14 +230,14 @@ fn serve(file: Option<PathBuf>) -> u8 {
     match exit {
         Ok(Exit::Empty | Exit::CutShort(_)) => 0,
         Ok(Exit::Failed(shard)) => {
-            eprintln!(
+            say(format!(
                 "error: shard {} has ended by itself: this is a bug",
                 shard.0
-            );
+            ));
             FAILED
         }
         Err(e) => {
-            eprintln!("error: the services cannot start: {e}");
+            say(format!("error: the services cannot start: {e}"));
             START
         }
     }
@@ -298,7 +299,7 @@ fn demonstrate(json: bool) -> u8 {
     let server = match start(&config, &control) {
         Ok(server) => server,
         Err(e) => {
-            eprintln!("error: {e}");
+            complain(&e);
             return START;
         }
     };
@@ -333,13 +334,13 @@ fn demonstrate(json: bool) -> u8 {
     let exit = services.join();
     threads.stop();
     let (Some(outcome), Ok(Ok(exit))) = (outcome, exit) else {
-        eprintln!("error: the server ended before it was ready");
+        complain(&"the server ended before it was ready");
         return START;
     };
     if json {
         match serde_json::to_string(&outcome) {
-            Ok(line) => println!("{line}"),
-            Err(e) => eprintln!("error: {e}"),
+            Ok(line) => print(&line),
+            Err(e) => complain(&e),
         }
     }
     if outcome.ok && !matches!(exit, Exit::Failed(_)) {
@@ -376,21 +377,23 @@ fn sessions(at: &At, session: Option<&str>, end: bool, ended: bool, json: bool) 
         Some(name) => {
             let method = if end { "DELETE" } else { "GET" };
             if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-                eprintln!("error: {name:?} is no session's name; `ringfork sessions` lists them");
+                complain(&format!(
+                    "{name:?} is no session's name; `ringfork sessions` lists them"
+                ));
                 return CONFIG;
             }
             client::ask(addr, method, &format!("/v1/sessions/{name}"))
         }
     };
     show(answer, json, |value| match value["sessions"].as_array() {
-        Some(list) => list.iter().for_each(|s| println!("{}", session_line(s))),
+        Some(list) => list.iter().for_each(|s| print(&session_line(s))),
         None if value["legs"].is_array() => {
-            println!("{}", session_line(value));
+            print(&session_line(value));
             for leg in value["legs"].as_array().into_iter().flatten() {
-                println!("{}", leg_line(leg));
+                print(&leg_line(leg));
             }
         }
-        None => println!("ended"),
+        None => print("ended"),
     })
 }
 
@@ -404,16 +407,24 @@ fn drain(at: &At, now: bool, until_empty: bool, json: bool) -> u8 {
         (_, true) => "/v1/drain?until-empty",
         _ => "/v1/drain",
     };
-    show(client::ask(addr, "POST", path), json, |_| {
-        println!("draining")
-    })
+    show(client::ask(addr, "POST", path), json, |_| print("draining"))
+}
+
+/// A line on standard output. Where nobody reads (`| head`), the exit code is what is left to tell.
+fn print(line: &str) {
+    drop(writeln!(std::io::stdout(), "{line}"));
+}
+
+/// A line on standard error.
+fn complain(what: &dyn std::fmt::Display) {
+    drop(writeln!(std::io::stderr(), "error: {what}"));
 }
 
 /// Prints an answer for a person or a script.
 fn show(answer: Result<Value, client::Failure>, json: bool, human: impl FnOnce(&Value)) -> u8 {
     match answer {
         Ok(value) if json => {
-            println!("{value}");
+            print(&value.to_string());
             0
         }
         Ok(value) => {
@@ -421,7 +432,7 @@ fn show(answer: Result<Value, client::Failure>, json: bool, human: impl FnOnce(&
             0
         }
         Err(e) => {
-            eprintln!("error: {e}");
+            complain(&e);
             FAILED
         }
     }

@@ -6,7 +6,7 @@
 )]
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
@@ -14,7 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{OFlags, fcntl_setfl},
+    process::{Pid, Signal, kill_process},
+};
 
 /// A server process, killed when it is dropped.
 struct Serve {
@@ -344,4 +347,122 @@ fn the_demonstration_holds_and_says_so_in_one_line_of_json() {
             .as_array()
             .is_some_and(|s| s.len() >= 8 && s.iter().all(|s| s["ok"] == true))
     );
+}
+
+/// A pipe that is full.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    fcntl_setfl(&writer, OFlags::NONBLOCK).expect("set");
+    while writer.write(&[b'.'; 512]).is_ok() {}
+    while writer.write(b".").is_ok() {}
+    fcntl_setfl(&writer, OFlags::empty()).expect("set");
+    (reader, writer)
+}
+
+/// A server with such standard streams, and where its admin interface is.
+fn speaking_to(config: &str, to: impl Fn() -> Stdio) -> (Serve, SocketAddr) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let admin = free.local_addr().expect("its address");
+    drop(free);
+    let config = config.replace(
+        "[admin]\nlisten = \"127.0.0.1:0\"",
+        &format!("[admin]\nlisten = \"{admin}\""),
+    );
+    std::fs::write(folder.path().join("pf.toml"), config).expect("written");
+    let child = Command::new(env!("CARGO_BIN_EXE_ringfork"))
+        .args(["serve", "--config", "pf.toml"])
+        .current_dir(folder.path())
+        .stdout(to())
+        .stderr(to())
+        .spawn()
+        .expect("ringfork starts");
+    let serve = Serve {
+        child,
+        folder,
+        log: mpsc::channel().1,
+        seen: Vec::new(),
+    };
+    (serve, admin)
+}
+
+/// One whose words go to a pipe that is full and that nobody reads.
+fn unread(config: &str) -> (Serve, std::io::PipeReader, SocketAddr) {
+    let (reader, writer) = full_pipe();
+    let (serve, admin) = speaking_to(config, || writer.try_clone().expect("a copy").into());
+    (serve, reader, admin)
+}
+
+/// Waits until the admin interface answers.
+fn up(admin: SocketAddr) {
+    let by = Instant::now() + Duration::from_secs(10);
+    while TcpStream::connect(admin).is_err() {
+        assert!(Instant::now() < by, "it is never up");
+        std::thread::yield_now();
+    }
+    assert!(get(admin, "/healthz").starts_with("HTTP/1.1 200"));
+}
+
+/// Nobody reads what it says: one signal is enough all the same.
+#[test]
+fn a_signal_ends_it_although_nobody_reads_what_it_says() {
+    let config = format!("{QUIET}[log]\nlevel = \"trace\"\n");
+    let (mut serve, _reader, admin) = unread(&config);
+    up(admin);
+    // More lines than wait to be written: one for each request that is none.
+    while !get(admin, "/metrics").lines().any(|l| {
+        l.strip_prefix("ringfork_log_dropped_lines_total ")
+            .is_some_and(|n| n != "0")
+    }) {
+        for _ in 0..50 {
+            let mut all: Vec<_> = (0..40)
+                .map(|_| TcpStream::connect(admin).expect("it listens"))
+                .collect();
+            for stream in &mut all {
+                stream.write_all(b"x\r\n\r\n").expect("it reads");
+            }
+            for stream in &mut all {
+                drop(stream.read_to_end(&mut Vec::new()));
+            }
+        }
+    }
+    serve.signal(Signal::TERM);
+    assert_eq!(serve.wait().code(), Some(0));
+}
+
+/// And a second one ends it at once, whatever it does: here it waits for the last session, for ever.
+#[test]
+fn a_second_signal_ends_it_at_once_although_nobody_reads_what_it_says() {
+    let (mut serve, _reader, admin) = unread(&QUIET.replace("drain_s = 1", "drain_s = 600"));
+    up(admin);
+    serve.signal(Signal::TERM);
+    serve.signal(Signal::INT);
+    assert_eq!(serve.wait().code(), Some(0));
+}
+
+/// What is wrong with its start is said to nobody; the exit code says it.
+#[test]
+fn a_start_that_fails_ends_although_nobody_reads_why() {
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let at = taken.local_addr().expect("its address");
+    let (mut serve, _reader, _) =
+        unread(&QUIET.replace("\"udp:127.0.0.1:0\"", &format!("\"udp:{at}\"")));
+    assert_eq!(serve.wait().code(), Some(3));
+}
+
+/// Its standard streams are closed, a device that is full, or a pipe whose reader has gone.
+#[test]
+fn it_serves_and_ends_wherever_its_log_goes() {
+    let broken = || {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        Stdio::from(writer)
+    };
+    let full = || Stdio::from(std::fs::File::create("/dev/full").expect("it is there"));
+    for to in [broken as fn() -> Stdio, full, Stdio::null] {
+        let (mut serve, admin) = speaking_to(QUIET, to);
+        up(admin);
+        serve.signal(Signal::TERM);
+        assert_eq!(serve.wait().code(), Some(0));
+    }
 }

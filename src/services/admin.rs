@@ -5,7 +5,12 @@
 //! browser is a stranger that reaches loopback, so what changes something is refused to pages ([`origin`]), and what is
 //! read is refused under foreign names ([`host`]).
 
-use std::{convert::Infallible, net::IpAddr, rc::Rc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::{Ipv4Addr, Ipv6Addr},
+    rc::Rc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -258,19 +263,69 @@ fn host(request: &Request<Incoming>, loopback: bool) -> Option<Reply> {
     if !loopback {
         return None;
     }
-    let Some(value) = request.headers().get(header::HOST) else {
-        return None; // HTTP/1.0, or a tool; a browser always says it
-    };
-    let text = value.to_str().unwrap_or("");
-    let name = match text.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or(""),
-        None => text.rsplit_once(':').map_or(text, |(name, _)| name),
-    };
-    if !name.contains('.') || name.parse::<IpAddr>().is_ok() {
-        None
+    let mut said = request.headers().get_all(header::HOST).iter();
+    // None: HTTP/1.0, or a tool; a browser always says it. RFC 9112 §3.2: several, or one that is none, is answered 400.
+    let value = said.next()?;
+    let named = if said.next().is_some() {
+        Named::Nothing
     } else {
-        let why = "this is the admin interface of a loopback address: ask by that address";
-        Some(problem(StatusCode::MISDIRECTED_REQUEST, why))
+        value.to_str().map_or(Named::Nothing, named)
+    };
+    // A whole URI in the request line counts more than Host (RFC 9112 §3.2.2).
+    let named = match (named, request.uri().authority()) {
+        (Named::Us, Some(authority)) => self::named(authority.as_str()),
+        (named, _) => named,
+    };
+    match named {
+        Named::Us => None,
+        Named::Foreign => {
+            let why = "this is the admin interface of a loopback address: ask by that address";
+            Some(problem(StatusCode::MISDIRECTED_REQUEST, why))
+        }
+        Named::Nothing => Some(problem(StatusCode::BAD_REQUEST, "this is no Host")),
+    }
+}
+
+/// What a Host names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    /// An address, or a name that nobody can register: one without a dot.
+    Us,
+    /// A name that somebody may have registered.
+    Foreign,
+    /// It is no `uri-host [":" port]` (RFC 9110 §7.2).
+    Nothing,
+}
+
+/// What `host`, all of it, names.
+fn named(host: &str) -> Named {
+    let (name, port) = if let Some(rest) = host.strip_prefix('[') {
+        let Some((v6, port)) = rest.split_once(']') else {
+            return Named::Nothing;
+        };
+        if v6.parse::<Ipv6Addr>().is_err() {
+            return Named::Nothing;
+        }
+        ("", port)
+    } else {
+        let at = host.find(':').unwrap_or(host.len());
+        let (name, port) = host.split_at(at);
+        let fine = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+        if name.is_empty() || !name.bytes().all(fine) {
+            return Named::Nothing;
+        }
+        (name, port)
+    };
+    let digits = port.strip_prefix(':').unwrap_or(port);
+    let number = digits.is_empty() || digits.parse::<u16>().is_ok();
+    if !number || (!port.is_empty() && !port.starts_with(':')) || digits.starts_with('+') {
+        return Named::Nothing;
+    }
+    // A dot at its end makes a name absolute, and is one that can be registered all the same.
+    if !name.contains('.') || name.parse::<Ipv4Addr>().is_ok() {
+        Named::Us
+    } else {
+        Named::Foreign
     }
 }
 
@@ -312,4 +367,72 @@ fn problem(status: StatusCode, why: impl ToString) -> Reply {
     let mut reply = found(json!({ "error": why.to_string() }));
     *reply.status_mut() = status;
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_an_address_a_name_of_this_machine_a_foreign_name_or_none() {
+        for us in [
+            "localhost",
+            "localhost:9855",
+            "LOCALHOST",
+            "127.0.0.1",
+            "127.0.0.1:9855",
+            "10.1.2.3",
+            "127.0.0.1:",
+            "[::1]",
+            "[::1]:9855",
+            "[::ffff:127.0.0.1]:9855",
+            "[::ffff:7f00:1]",
+            "build-7:1",
+        ] {
+            assert_eq!(named(us), Named::Us, "{us}");
+        }
+        for foreign in [
+            "evil.example",
+            "evil.example:9855",
+            "localhost.evil",
+            "localhost.",
+            "localhost.:9855",
+            "127.0.0.1.evil.example",
+            "127.0.0.1.",
+            "127.1.",
+            "127.0.0.256",
+            "0x7f.0.0.1",
+            ".",
+            "a..b",
+        ] {
+            assert_eq!(named(foreign), Named::Foreign, "{foreign}");
+        }
+        for nothing in [
+            "",
+            ":",
+            ":9855",
+            "[::1].evil.example",
+            "[::1].evil.example:9855",
+            "[::1]evil",
+            "[::1",
+            "::1",
+            "[]",
+            "[127.0.0.1]",
+            "[evil.example]",
+            "[::1%25lo]",
+            "[v1.evil]",
+            "localhost:9855:1",
+            "localhost:+1",
+            "localhost:65536",
+            "localhost:9855.evil.example",
+            "evil.example@localhost",
+            "localhost@evil.example",
+            "localhost/evil.example",
+            "localhost evil.example",
+            "localhost,evil.example",
+            "ev\u{131}l",
+        ] {
+            assert_eq!(named(nothing), Named::Nothing, "{nothing}");
+        }
+    }
 }

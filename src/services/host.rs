@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ask::Shards, phase::Control};
+use super::{ask::Shards, log::within, phase::Control};
 use crate::{
     config::{self, Config, Transport},
     ids::ShardId,
@@ -25,6 +25,9 @@ use crate::{
         report::{Answer, Question},
     },
 };
+
+/// How long the shards' threads may take to end.
+const JOIN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a server cannot start. Each says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -184,12 +187,15 @@ impl Drop for Threads {
         for (waker, _) in &self.running {
             waker.stop();
         }
-        for (_, thread) in &mut self.running {
-            // A shard that panicked has said so by `Control::failed`.
-            if let Some(thread) = thread.take() {
+        let threads: Vec<_> = (self.running.iter_mut())
+            .filter_map(|(_, thread)| thread.take())
+            .collect();
+        // A shard that panicked has said so by `Control::failed`. One that is stuck holds up nobody.
+        within(JOIN_PATIENCE, "join", || {
+            for thread in threads {
                 drop(thread.join());
             }
-        }
+        });
     }
 }
 

@@ -1,7 +1,11 @@
 //! Where log lines go: standard error, through a thread of its own. When writing is slow, lines are dropped and counted;
 //! a slow disk must not stop a shard.
 
-use std::io::IsTerminal as _;
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::{IsTerminal as _, Write as _},
+    time::Duration,
+};
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -14,12 +18,58 @@ use crate::config::{Format, Level, Log};
 /// Lines that wait to be written.
 const LINES_MAX: usize = 8192;
 
-/// The log, while it is held; dropped, what waits is written first.
+/// How long the end of the process waits until what is left to say was written. Where nobody reads, it never is.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The log, while it is held; dropped, what waits is written first, if somebody takes it.
 #[derive(Debug)]
 pub struct Logging {
     level: reload::Handle<LevelFilter, Registry>,
     dropped: ErrorCounter,
-    _guard: WorkerGuard,
+    /// There until this is dropped.
+    guard: Option<WorkerGuard>,
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        let guard = self.guard.take();
+        within(PATIENCE, "log-end", || drop(guard));
+    }
+}
+
+/// Does something on a thread of its own, and waits for its end for so long at most: what writes to a pipe may never come to
+/// one. Whether it did.
+pub(super) fn within(
+    patience: Duration,
+    name: &str,
+    something: impl FnOnce() + Send + 'static,
+) -> bool {
+    let (over, is_over) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    let begun = thread.spawn(move || {
+        something();
+        let _ = over.send(());
+    });
+    begun.is_ok() && is_over.recv_timeout(patience).is_ok()
+}
+
+/// Says something on standard error beside the log, if somebody takes it.
+pub fn say(text: String) {
+    within(PATIENCE, "say", move || {
+        drop(writeln!(std::io::stderr(), "{text}"));
+    });
+}
+
+/// Has panics told in the log, which never waits: a thread that panics while nobody reads standard error would stand still
+/// instead of ending.
+pub fn tell_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let thread = std::thread::current();
+        let trace = Backtrace::capture();
+        let trace = (trace.status() == BacktraceStatus::Captured).then(|| trace.to_string());
+        let name = thread.name().unwrap_or("");
+        tracing::error!(thread = name, panic = %info, trace, "a thread panicked: this is a bug");
+    }));
 }
 
 impl Logging {
@@ -50,7 +100,7 @@ impl Logging {
         started.ok().map(|()| Self {
             level,
             dropped,
-            _guard: guard,
+            guard: Some(guard),
         })
     }
 

@@ -14,6 +14,6 @@ mod run;
 mod systemd;
 
 pub use ask::Shards;
-pub use log::Logging;
+pub use log::{Logging, say, tell_panics};
 pub use phase::{Control, Stop, Wishes, control};
 pub use run::{Exit, Reload, Setup, run};

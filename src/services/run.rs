@@ -3,7 +3,7 @@
 use std::{io, net::TcpListener, rc::Rc, time::Duration};
 
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::Instant,
 };
@@ -31,11 +31,17 @@ const DRAIN_STEP: Duration = Duration::from_millis(50);
 /// How long a drain waits for the shards' answers before it looks at the clock again.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(500);
 
+/// How long the last answers are waited for, when there is no time left: a shard that works gives one within a turn or two.
+const LAST_PATIENCE: Duration = Duration::from_millis(100);
+
 /// What is left of `drain_s` for BYEs and their answers, when sessions have not ended by themselves.
 const ENDING: Duration = Duration::from_secs(1);
 
 /// How long the admin interface's connections may take to finish at the end: whoever asked for it gets an answer.
 const CLOSING: Duration = Duration::from_millis(250);
+
+/// How long the process may still take once it was told twice to end.
+const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// What SIGHUP does; it gives what `drain_s` is from now on.
 pub type Reload = Box<dyn FnMut(Option<&Logging>) -> Duration>;
@@ -67,8 +73,8 @@ pub struct Setup {
 pub enum Exit {
     /// No session was left.
     Empty,
-    /// As told, with this many sessions left.
-    CutShort(usize),
+    /// As told, with this many sessions left; `None`: a shard did not say.
+    CutShort(Option<usize>),
     /// A shard has ended by itself, or never answered: a bug.
     Failed(ShardId),
 }
@@ -133,22 +139,47 @@ async fn services(setup: Setup) -> io::Result<Exit> {
     Ok(exit)
 }
 
-/// Turns signals into wishes.
+/// Turns signals into wishes, on a thread of its own: the second one that asks for the end gets it, whatever the services do
+/// just then, also before they are ready and after they are over.
 fn listen_to_signals(control: &Control) -> io::Result<()> {
-    let all = [
-        (SignalKind::terminate(), Wish::Terminate),
-        (SignalKind::interrupt(), Wish::Terminate),
-        (SignalKind::hangup(), Wish::Reload),
-    ];
-    for (kind, wish) in all {
-        let mut signal: Signal = signal(kind)?;
-        let control = control.clone();
-        rt::spawn(async move {
-            while signal.recv().await.is_some() {
-                control.wish(wish);
-            }
-        });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let inside = runtime.enter();
+    let mut all = Vec::new();
+    for kind in [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+    ] {
+        all.push((kind, signal(kind)?));
     }
+    drop(inside);
+    let control = control.clone();
+    let listen = async move {
+        let (tx, mut signals) = mpsc::channel(4);
+        for (kind, mut signal) in all {
+            let tx = tx.clone();
+            drop(tokio::spawn(async move {
+                while signal.recv().await.is_some() && tx.send(kind).await.is_ok() {}
+            }));
+        }
+        let mut told = false;
+        while let Some(kind) = signals.recv().await {
+            if kind == SignalKind::hangup() {
+                control.wish(Wish::Reload);
+                continue;
+            }
+            control.wish(Wish::Terminate);
+            if std::mem::replace(&mut told, true) {
+                // The services say so, if they still can.
+                tokio::time::sleep(AT_ONCE).await;
+                std::process::exit(0);
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("signals".to_owned());
+    thread.spawn(move || runtime.block_on(listen))?;
     Ok(())
 }
 
@@ -219,7 +250,9 @@ impl Life {
                 Stop::Now => (Duration::ZERO, ENDING),
             };
             // A shard that is stuck delays neither the end nor a second signal.
-            let patience = leave_after.saturating_sub(waited).min(ANSWER_PATIENCE);
+            let patience = leave_after
+                .saturating_sub(waited)
+                .clamp(LAST_PATIENCE, ANSWER_PATIENCE);
             let asked = self.sessions_left(waited >= end_after);
             let left = tokio::time::timeout(patience, asked).await.unwrap_or(None);
             if left == Some(0) {
@@ -227,8 +260,12 @@ impl Life {
                 return Exit::Empty;
             }
             if begun.elapsed() >= leave_after {
-                let left = left.unwrap_or(0);
-                tracing::warn!(sessions = left, "stopped, sessions were left");
+                match left {
+                    Some(sessions) => tracing::warn!(sessions, "stopped, sessions were left"),
+                    None => {
+                        tracing::warn!("stopped, a shard did not say whether it had sessions left");
+                    }
+                }
                 return Exit::CutShort(left);
             }
             // The receiver owns no operation of the ring, so it may be raced against a timer.
@@ -238,7 +275,7 @@ impl Life {
                 }
                 Ok(Some(Wish::Terminate)) => {
                     tracing::warn!(sessions = left, "stopped at once, as told twice");
-                    return Exit::CutShort(left.unwrap_or(0));
+                    return Exit::CutShort(left);
                 }
                 Ok(Some(Wish::Stop(wished))) if wished > how => {
                     (how, begun) = (wished, Instant::now());
