@@ -7,6 +7,8 @@
     reason = "tests: what is not as expected fails here and now"
 )]
 
+#[path = "protocol/session_bodies.rs"]
+mod bodies;
 #[path = "protocol/session_changes.rs"]
 mod changes;
 #[path = "protocol/session_chaos.rs"]
@@ -19,8 +21,16 @@ mod crossings;
 mod ends;
 #[path = "protocol/session_fork.rs"]
 mod fork;
+#[path = "protocol/session_legs.rs"]
+mod legs;
+#[path = "protocol/session_lines.rs"]
+mod lines;
+#[path = "protocol/session_order.rs"]
+mod order;
 #[path = "protocol/session_peers.rs"]
 mod peers;
+#[path = "protocol/session_redirect.rs"]
+mod redirect;
 #[path = "protocol/session_sdp.rs"]
 mod sdp;
 #[path = "protocol/session_ways.rs"]

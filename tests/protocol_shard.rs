@@ -28,6 +28,8 @@ mod memory;
 mod no_way;
 #[path = "shard/people.rs"]
 mod people;
+#[path = "shard/silent.rs"]
+mod silent;
 #[path = "sim/text.rs"]
 mod text;
 #[path = "shard/views.rs"]

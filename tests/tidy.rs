@@ -93,7 +93,10 @@ const CRATES: &[(&str, &[&str])] = &[
             "memchr", "slotmap", "arrayvec", "foldhash", "md5", "sha2", "rand",
         ],
     ),
-    ("src/session", &["slotmap", "arrayvec", "foldhash", "rand"]),
+    (
+        "src/session",
+        &["memchr", "slotmap", "arrayvec", "foldhash", "rand"],
+    ),
     ("src/policy", &["slotmap", "arrayvec", "foldhash"]),
     (
         "src/shard",

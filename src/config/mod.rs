@@ -78,6 +78,9 @@ pub struct Sip {
     pub trusted_peers: Vec<Network>,
     /// `contact_without_tags`: whether a contact without CPM feature tags is suitable. Default: unsuitable.
     pub contact_without_tags_suitable: bool,
+    /// `follow_redirects`: where a device's 300 or 302 may send a call: `own`, its own address and our domains, or `any`. Default:
+    /// own.
+    pub follow_any: bool,
     /// `no_answer_s`, 1 to 3600: a device that rings longer counts as not answering. Default: 120 s.
     pub no_answer: Duration,
     /// `registrations_max`, 1 to 10,000,000: contacts in the registrar; over it 503. About 1 KiB each. Default: 100,000.
@@ -271,6 +274,7 @@ impl Default for Config {
                 min_expires: Duration::from_secs(60),
                 trusted_peers: Network::LOOPBACK.into(),
                 contact_without_tags_suitable: false,
+                follow_any: false,
                 no_answer: Duration::from_secs(120),
                 registrations_max: 100_000,
                 registrations_per_source: 0,

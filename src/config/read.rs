@@ -57,6 +57,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<Config, Problems> {
 #[derive(Default)]
 struct Places {
     mode: Range<usize>,
+    host: Option<Range<usize>>,
     sip: Vec<(Listen, Range<usize>)>,
     msrp: Vec<(Listen, Range<usize>)>,
     admin: Option<Range<usize>>,
@@ -86,6 +87,7 @@ fn top(walk: &mut Walk, table: &DeTable<'_>, config: &mut Config) -> Places {
     s.text("host", allowed, &mut config.host, |t| {
         value::host(t).map(Some)
     });
+    places.host = s.span("host");
     s.time("drain_s", SECOND, 0..=3600, &mut config.drain);
     s.flag("open", &mut config.open);
 
@@ -224,6 +226,11 @@ fn sip(s: &mut Section<'_, '_>, config: &mut Config) -> Vec<(Listen, Range<usize
         "contact_without_tags",
         &[("unsuitable", false), ("suitable", true)],
         &mut sip.contact_without_tags_suitable,
+    );
+    s.choice(
+        "follow_redirects",
+        &[("own", false), ("any", true)],
+        &mut sip.follow_any,
     );
     s.time("no_answer_s", SECOND, 1..=3600, &mut sip.no_answer);
     s.number(
@@ -422,7 +429,32 @@ fn together(walk: &mut Walk, config: &Config, places: &Places) {
             walk.problem("user.aor", span.clone(), what, "each user once");
         }
     }
+    unnamed(walk, config, places);
     exposed(walk, config, places);
+}
+
+/// An MSRP listener on every address of the machine: none of them is what a path and c= could say (0.0.0.0 in c= is a call on
+/// hold).
+fn unnamed(walk: &mut Walk, config: &Config, places: &Places) {
+    let nowhere = |host: &str| ["0.0.0.0", "[::]"].contains(&host);
+    if let Some(host) = config.host.as_deref().filter(|host| nowhere(host)) {
+        let span = places.host.clone().unwrap_or(0..0);
+        walk.problem(
+            "host",
+            span,
+            format!("{host} is no place"),
+            "the name or address that peers reach us by",
+        );
+        return;
+    }
+    let first = places.msrp.first();
+    if let Some((listen, span)) = first.filter(|(l, _)| l.addr.ip().to_canonical().is_unspecified())
+        && config.host.is_none()
+    {
+        let what = format!("peers cannot be told to connect to {listen}");
+        let allowed = "the address that they reach us by; or host, as \"192.0.2.1\" or \"pf.example.com\", beside it";
+        walk.problem("msrp.listen", span.clone(), what, allowed);
+    }
 }
 
 /// A listener that strangers can reach wants something that tells them from friends, or a word that it is meant.

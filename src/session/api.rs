@@ -19,7 +19,7 @@ pub struct Settings {
     pub domains: Vec<String>,
     /// Our name in Contact, Warning and MSRP URIs; `None`: the listening address.
     pub host: Option<String>,
-    /// The address that MSRP peers reach us by: `c=`, `m=` and path.
+    /// Where MSRP peers reach us: `c=`, `m=` and path say it, with `host` in the place of the address where there is one.
     pub msrp_addr: SocketAddr,
     /// The addresses that SIP peers reach us by, for Contact: UDP and TCP.
     pub sip_udp: Option<SocketAddr>,
@@ -39,6 +39,8 @@ pub struct Settings {
     pub max_message_bytes: u64,
     /// Contacts without any CPM feature tag are suitable.
     pub contact_without_tags_suitable: bool,
+    /// Whether a device may send the call to anybody, not only to where it could have registered (settled.md 34).
+    pub follow_any: bool,
     /// Networks whose asserted identities we believe; loopback is always one of them: (address, prefix length).
     pub trusted_peers: Vec<(std::net::IpAddr, u8)>,
     /// Sessions of this shard; over it 503 with Retry-After.

@@ -5,9 +5,10 @@
 use std::rc::Rc;
 
 use super::{
-    bye,
+    body, bye,
     function::{Function, RELAY, STRAY},
     headers,
+    responses::NO_MEDIA,
     state::{DeviceState, Originator, Session},
     stray,
     turn::{self, ACCEPT, ALLOW, SUPPORTED, Turn},
@@ -53,6 +54,10 @@ impl Function {
         let is_register = request.method() == Some(Method::Register);
         if !is_register && let Err(refusal) = checks::inspect(&request, &ABILITIES) {
             refuse(&mut self.turn, txn, refusal);
+            return;
+        }
+        if !is_register && let Err(why) = body::judge(&request) {
+            refuse_body(&mut self.turn, txn, why);
             return;
         }
         match request.method() {
@@ -233,12 +238,20 @@ impl Function {
     }
 }
 
-/// 200 with what we can do.
+/// 200 with what we can do, all that RFC 3261 §11.2 lists.
 fn respond_options(turn: &mut Turn, txn: ServerTxnId) {
     let mut headers = turn::abilities(None);
     headers::put(&mut headers, b"Accept", ACCEPT.join(", ").as_bytes());
     headers::put(&mut headers, b"Accept-Encoding", b"identity");
+    // What our Warnings are written in.
+    headers::put(&mut headers, b"Accept-Language", b"en");
     turn.respond_with(txn, 200, headers);
+}
+
+/// settled.md 32.
+fn refuse_body(turn: &mut Turn, txn: ServerTxnId, why: body::Unreadable) {
+    let warning = turn.warning(why.text());
+    turn.respond_with(txn, 400, warning);
 }
 
 fn refuse(turn: &mut Turn, txn: ServerTxnId, refusal: Refusal) {
@@ -266,6 +279,10 @@ impl Session {
         let is_bye = method == Some(Method::Bye);
         if !is_bye && let Err(refusal) = checks::inspect(request, &ABILITIES) {
             refuse(turn, txn, refusal);
+            return;
+        }
+        if !is_bye && let Err(why) = body::read(request) {
+            refuse_body(turn, txn, why);
             return;
         }
         if !self.has_leg(leg) {
@@ -357,11 +374,13 @@ impl Session {
 
     /// The PRACK of a provisional answer of ours [SIP-DLG-07].
     fn on_prack(&mut self, turn: &mut Turn, leg: LegId, txn: ServerTxnId, prack: &Message<'_>) {
+        let mut owed = None;
         let code = match &mut self.up {
             Originator::Inviting(waiting) if leg == LegId::ORIGINATOR => {
                 match waiting.sent.acknowledge(prack) {
                     Ok(()) => {
                         waiting.repeating = None;
+                        owed = waiting.owed.take();
                         200
                     }
                     Err(code) => code,
@@ -374,6 +393,9 @@ impl Session {
             | Originator::Gone => 481,
         };
         turn.respond_code(txn, code);
+        if let Some(code) = owed {
+            self.ring(turn, code);
+        }
     }
 
     /// An ACK of a 2xx of ours.
@@ -392,7 +414,9 @@ impl Session {
                 self.bye_parting_if(turn, leg);
             }
             Acked::Answer(answer) => {
-                usage.on_answer(turn, answer);
+                if !usage.on_answer(turn, answer) {
+                    self.end_leg(turn, leg, NO_MEDIA, "its answer does not fit our offer");
+                }
                 self.bye_parting_if(turn, leg);
             }
         }

@@ -10,7 +10,7 @@ use super::{
     body,
     function::Function,
     headers,
-    state::{Device, Invitation, Session, carrier},
+    state::{Device, Invitation, Originator, Session, carrier},
     suitable::Candidate,
     turn::{ALLOW, Turn},
 };
@@ -28,9 +28,11 @@ pub(super) const TIMER_C: Duration = Duration::from_secs(181);
 const PLACES_MAX: usize = 200;
 
 /// What every leg's INVITE has in common, made once a session.
-struct Common {
+pub(super) struct Common {
     /// Headers that pass, and those that were missing.
     passed: Vec<u8>,
+    /// Those that were missing.
+    made: Vec<u8>,
     from: Vec<u8>,
     to: Vec<u8>,
     max_forwards: u8,
@@ -54,7 +56,10 @@ impl Function {
         let Ok(invite) = Message::parse(&bytes) else {
             return;
         };
-        let common = Common::of(turn, &invite, session.trusted);
+        let common = Common::of(turn, &invite, session.trusted, &[]);
+        if let Originator::Inviting(waiting) = &mut session.up {
+            waiting.made.clone_from(&common.made);
+        }
         session.devices.reserve_exact(devices.len());
         for device in devices {
             session.invite_device(turn, &invite, &common, device);
@@ -64,19 +69,20 @@ impl Function {
 }
 
 impl Session {
-    fn invite_device(
+    /// Its leg. `None`: there is no place for it, or nothing to offer.
+    pub(super) fn invite_device(
         &mut self,
         turn: &mut Turn,
         invite: &Message<'_>,
         common: &Common,
         device: Candidate,
-    ) {
+    ) -> Option<LegId> {
         // A leg's place is one byte, and the last ones are ours.
         let max = turn.settings.legs_max.min(PLACES_MAX);
         let place = u8::try_from(self.devices.len() + 1).ok();
         let Some(leg) = place.filter(|n| usize::from(*n) < max).map(LegId) else {
             turn.counters.not_invited += 1;
-            return;
+            return None;
         };
         let mut own = turn.own_sdp(self.id, leg);
         let offered = body::description(invite);
@@ -84,7 +90,7 @@ impl Session {
             // The offer was judged before: what cannot be offered would have been refused.
             Some(offer) => match own.offer(offer, turn.settings.cema, turn.terms()) {
                 Ok(offer) => Some(offer),
-                Err(_) => return,
+                Err(_) => return None,
             },
             None => None,
         };
@@ -134,6 +140,7 @@ impl Session {
         let carrier = carrier(device.target);
         let device = Device::invited(leg, device.uri, carrier, invitation);
         self.devices.push(device);
+        Some(leg)
     }
 
     /// The same INVITE with a larger session interval, after a 422: the next CSeq of the same Call-ID [TIMER-03].
@@ -178,20 +185,24 @@ fn start_of(message: &Message<'_>) -> Vec<u8> {
 }
 
 impl Common {
-    fn of(turn: &mut Turn, invite: &Message<'_>, trusted: bool) -> Self {
+    /// `made`: the identifiers that another leg has got, if one has.
+    pub(super) fn of(turn: &mut Turn, invite: &Message<'_>, trusted: bool, made: &[u8]) -> Self {
         let mut passed = Vec::new();
         headers::pass_request(&mut passed, invite, trusted);
         pass_service(&mut passed, invite, trusted);
         // settled.md 4: folders are named by them.
+        let mut made = made.to_vec();
+        let is_made = !made.is_empty();
         for (name, known) in [
             (Name::ConversationId, b"Conversation-ID".as_slice()),
             (Name::ContributionId, b"Contribution-ID"),
         ] {
-            if invite.header(name).is_none() {
+            if !is_made && invite.header(name).is_none() {
                 let id = turn.uuid();
-                headers::put(&mut passed, known, id.as_bytes());
+                headers::put(&mut made, known, id.as_bytes());
             }
         }
+        passed.extend_from_slice(&made);
         // What we do not know of Contact goes on [TERM-INV-17]; what binds a registration does not.
         let contact_params = invite
             .contacts()
@@ -201,6 +212,7 @@ impl Common {
             .unwrap_or_default();
         Self {
             passed,
+            made,
             from: invite.from().map(|a| untagged(&a)).unwrap_or_default(),
             to: invite.to().map(|a| untagged(&a)).unwrap_or_default(),
             // RFC 3261 §16.6 point 3 [B2BUA-02].

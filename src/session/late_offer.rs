@@ -43,9 +43,11 @@ impl Session {
         let Originator::Up(usage) = &mut self.up else {
             return;
         };
-        usage.theirs = answer.map(Into::into);
+        usage.theirs = answer
+            .and_then(|answer| usage.fitted(&answer).ok())
+            .map(Into::into);
         if !usage.start_media(turn) {
-            let why = Why::Of(LegId::ORIGINATOR, "its ACK brought no answer");
+            let why = Why::Of(LegId::ORIGINATOR, "its ACK brought no answer that fits");
             self.end_all(turn, 500, NO_MEDIA.as_bytes(), why);
             return;
         }

@@ -20,6 +20,7 @@ mod kept;
 mod late_offer;
 mod media;
 mod outcome;
+mod redirect;
 mod reinvite;
 mod relay;
 mod responses;

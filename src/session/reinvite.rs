@@ -9,7 +9,8 @@ use super::{
     Why, body,
     early::refuse_conflict,
     headers,
-    sdp::{self, Change},
+    responses::NO_MEDIA,
+    sdp::{self, Change, Unusable},
     state::{DeviceState, Originator, Session},
     turn::{self, Turn},
     usage::{Asked, Asking, Purpose, Usage, patience},
@@ -224,10 +225,10 @@ impl Session {
         asking: Asking,
         response: &Message<'_>,
     ) {
-        let answer = body::description(response).map(<[u8]>::to_vec);
         let Some(usage) = self.usage(of.leg) else {
             return;
         };
+        let answer = usage.answer_in(response);
         usage.learn(response);
         // A Contact that we could not send to changes nothing.
         if usage.dialog.could_follow(response).is_ok() {
@@ -242,6 +243,31 @@ impl Session {
                 .keep((turn.now, turn.settings.t1), &tag, of.cseq, ack.clone());
             turn.send(target, ack);
         }
+        // What is ours alone (a refresh, a way back) stands as it was without one; what somebody else asked for does not.
+        let wanted = asking.offers && matches!(asking.purpose, Purpose::Through(_));
+        let answer = match answer {
+            Ok(None) if wanted => Err(Unusable::NotSdp.text()),
+            answer => answer,
+        };
+        let answer = match answer {
+            Ok(answer) => answer,
+            // RFC 3261 §13.2.2.4: an answer that cannot be used is acknowledged, and the dialog ends (settled.md 33).
+            Err(why) if asking.offers => {
+                let others_asked = |session: &Self, asker| {
+                    session
+                        .accepted()
+                        .any(|l| l != of.leg && session.asks_for(l, asker))
+                };
+                if let Purpose::Through(asker) = asking.purpose
+                    && !others_asked(self, asker)
+                {
+                    self.refuse_change(turn, asker, 488);
+                }
+                self.end_leg(turn, of.leg, NO_MEDIA, why);
+                return;
+            }
+            Err(_) => None,
+        };
         if asking.offers {
             let before = usage.theirs().unwrap_or_default();
             let changed = answer
@@ -492,11 +518,35 @@ impl Usage {
         headers
     }
 
-    /// The answer to an offer that stood in a 2xx of ours to a re-INVITE.
-    pub(super) fn on_answer(&mut self, turn: &mut Turn, answer: Option<Vec<u8>>) {
+    /// The answer in a 2xx to our last offer, with a line for each of the offer's; `None` without one.
+    ///
+    /// # Errors
+    /// It cannot be used; why, for people.
+    pub(super) fn answer_in(
+        &self,
+        response: &Message<'_>,
+    ) -> Result<Option<Vec<u8>>, &'static str> {
+        match body::read(response) {
+            Ok(None) => Ok(None),
+            Ok(Some(answer)) => self.fitted(answer).map(Some).map_err(Unusable::text),
+            Err(why) => Err(why.text()),
+        }
+    }
+
+    /// An answer to our last offer, with a line for each of the offer's, MSRP among them.
+    pub(super) fn fitted(&self, answer: &[u8]) -> Result<Vec<u8>, Unusable> {
+        let offer = self.own.last().ok_or(Unusable::NotSdp)?;
+        sdp::fitted(&offer, answer)
+    }
+
+    /// The answer to an offer that stood in a 2xx of ours to a re-INVITE. `false`: it cannot be used.
+    pub(super) fn on_answer(&mut self, turn: &mut Turn, answer: Option<Vec<u8>>) -> bool {
         let Some(answer) = answer else {
             // RFC 3261 §13.2.1 wants one; without it everything stays as it was.
-            return;
+            return true;
+        };
+        let Ok(answer) = self.fitted(&answer) else {
+            return false;
         };
         let before = self.theirs().unwrap_or_default();
         self.theirs = Some(answer.clone().into());
@@ -504,6 +554,7 @@ impl Usage {
         if sdp::change(&before, &answer) != Change::Nothing {
             self.update_media(turn);
         }
+        true
     }
 
     /// Tells the data plane what has changed: our half, and the peer's.

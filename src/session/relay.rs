@@ -143,7 +143,11 @@ impl Function {
             let contact = [b"<", relay.contact.as_bytes(), b">", params.as_slice()].concat();
             headers::put(&mut out, b"Contact", &contact);
         }
-        let body = super::body::description(response).map(|d| (super::sdp::SDP, d.to_vec()));
+        // What it can do, and nothing of where it is (settled.md 32).
+        let own = self.turn.own_sdp(SessionId::default(), RELAY);
+        let body = super::body::description(response)
+            .and_then(|d| super::sdp::capabilities(d, &own, self.turn.terms()))
+            .map(|d| (super::sdp::SDP, d));
         self.turn.respond(
             relay.txn,
             Reply {

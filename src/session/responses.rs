@@ -26,6 +26,9 @@ pub(super) const NO_MEDIA: &str = "Reason: SIP;cause=488;text=\"No MSRP in the a
 /// Reason of the BYE to a device that we could not send anything to but this.
 const NO_WAY: &str = "Reason: SIP;cause=480;text=\"Contact cannot be reached\"\r\n";
 
+/// What a caller waits to hear.
+const RINGING: u16 = 180;
+
 /// Reason of the BYE to a device that answers when there is no room for its dialog.
 const NO_ROOM: &str = "Reason: SIP;cause=503;text=\"Too many dialogs\"\r\n";
 
@@ -106,7 +109,7 @@ impl Session {
 
     /// Passes a provisional answer upstream, without body: one dialog, reliable only where the INVITE asks for it
     /// [B2BUA-05] [SIP-DLG-07].
-    fn ring(&mut self, turn: &mut Turn, code: u16) {
+    pub(super) fn ring(&mut self, turn: &mut Turn, code: u16) {
         let Originator::Inviting(waiting) = &mut self.up else {
             return;
         };
@@ -121,8 +124,11 @@ impl Session {
             let begun = waiting
                 .sent
                 .begin(turn.now, turn.settings.t1, cseq, &mut turn.rng);
-            // One waits for its PRACK: the next device that rings says nothing new.
+            // One waits for its PRACK (RFC 3262 §3): what says something new follows it, and ringing is not lost [B2BUA-05].
             let Some(reliable) = begun else {
+                if code != waiting.said && waiting.owed != Some(RINGING) {
+                    waiting.owed = Some(code);
+                }
                 return;
             };
             headers.extend_from_slice(reliable.as_bytes());
@@ -133,6 +139,7 @@ impl Session {
             headers,
             ..Reply::default()
         };
+        waiting.said = code;
         waiting.repeating = waiting.reliably.then(|| reply.clone());
         turn.respond(waiting.txn, reply);
     }
@@ -210,10 +217,19 @@ impl Session {
             self.refuse_device(turn, of.leg, Refusal::of(500), "its 200 makes no dialog");
             return;
         };
-        usage.theirs = body::description(response)
-            .map(<[u8]>::to_vec)
-            .or(early_answer)
-            .map(Kept::from);
+        // settled.md 32, 33: what cannot be read, or does not fit, is no answer.
+        let said = match body::read(response) {
+            Ok(said) => Ok(said.map(<[u8]>::to_vec).or(early_answer)),
+            Err(why) => Err(why.text()),
+        };
+        let said = match said {
+            Ok(Some(answer)) if !late => {
+                usage.fitted(&answer).map(Some).map_err(sdp::Unusable::text)
+            }
+            said => said,
+        };
+        let trouble = said.as_ref().err().copied();
+        usage.theirs = said.ok().flatten().map(Kept::from);
         usage.we_offered = !late;
         usage.timer = wish.accepted(turn.now, response, true);
         // Read once: a fork reads an answer a device.
@@ -239,7 +255,7 @@ impl Session {
             turn.counters.refused_dialogs += 1;
             Some((503, NO_ROOM, "it accepted, and there are too many dialogs"))
         } else if !usable {
-            Some((488, NO_MEDIA, "it accepted without MSRP"))
+            Some((488, NO_MEDIA, trouble.unwrap_or("it accepted without MSRP")))
         } else {
             None
         };
@@ -362,6 +378,9 @@ impl Session {
                     }
                     return;
                 }
+                if matches!(code, 300 | 302) {
+                    self.on_redirect(turn, of.leg, &invitation, response);
+                }
                 let mut passed = Vec::new();
                 headers::pass_refusal(&mut passed, response);
                 let refusal = Refusal {
@@ -425,9 +444,9 @@ impl Session {
         self.end_if_alone(turn, leg, b"");
     }
 
-    /// Nobody will take it any more: the best of what was said goes upstream, once [TERM-RSP-16] [B2BUA-03].
+    /// Nobody will take it any more, and nobody knows where else the user is: the best of what was said goes upstream, once [TERM-RSP-16] [B2BUA-03].
     pub(super) fn conclude(&mut self, turn: &mut Turn) {
-        if self.has_hope() {
+        if self.has_hope() || self.follow(turn) {
             return;
         }
         let Originator::Inviting(waiting) = self.up.take_if_inviting() else {

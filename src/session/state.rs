@@ -5,7 +5,10 @@
 
 use std::rc::Rc;
 
-use super::{Decision, LegView, SessionView, Why, outcome::Refusal, turn::Turn, usage::Usage};
+use super::{
+    Decision, LegView, SessionView, Why, outcome::Refusal, redirect::Redirects, turn::Turn,
+    usage::Usage,
+};
 use crate::{
     ids::{LegId, ServerTxnId, SessionId},
     msrp::{Command, Finish},
@@ -94,6 +97,13 @@ pub(super) struct Waiting {
     pub(super) sent: Sent,
     /// The reliable one that is repeated.
     pub(super) repeating: Option<crate::sip::Reply>,
+    /// What was said last, and what is to be said once that is acknowledged: a device began to ring meanwhile.
+    pub(super) said: u16,
+    pub(super) owed: Option<u16>,
+    /// Where devices have sent the call.
+    pub(super) redirects: Redirects,
+    /// The identifiers that the INVITE lacked, as headers: all legs have the same.
+    pub(super) made: Vec<u8>,
 }
 
 /// A device's leg.

@@ -68,6 +68,26 @@ struct Preference {
     explicit: bool,
 }
 
+impl Candidate {
+    /// A place that a device has named, which nobody registered.
+    pub(super) const fn named(
+        uri: Rc<[u8]>,
+        (target, pinned): (Target, bool),
+        path: Vec<Vec<u8>>,
+    ) -> Self {
+        Self {
+            uri,
+            instance: None,
+            path,
+            target,
+            pinned,
+            q: 0,
+            last_use: Instant::START,
+            score: 0,
+        }
+    }
+}
+
 impl Asked {
     /// Reads the request. `service`: the ICSI that its devices must offer.
     pub(super) fn of(request: &Message<'_>, service: Option<&str>, untagged: bool) -> Self {

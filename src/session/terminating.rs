@@ -6,7 +6,9 @@ use std::rc::Rc;
 use super::{
     Decision, Unfit, Why, body,
     function::Function,
-    headers, sdp,
+    headers,
+    redirect::Redirects,
+    sdp,
     state::{Originator, Service, Session, Waiting},
     suitable::{self, Asked, Found, is_session_service},
     turn::Turn,
@@ -26,8 +28,6 @@ use crate::{
 /// What the checks found in order.
 struct Admitted {
     service: Service,
-    /// The ICSI that devices must offer.
-    urn: String,
     trusted: bool,
     offer: Option<Vec<u8>>,
 }
@@ -79,25 +79,43 @@ impl Function {
         if let Some(from) = invite.from().ok().and_then(|f| address_of_record(f.uri)) {
             registrar.authenticate(self.turn.now, &from, invite)?;
         }
-        let admitted = check(&self.turn, flow, invite)?;
+        let trusted = is_trusted(&self.turn, flow);
+        let offer = check(&self.turn, trusted, invite)?;
         self.turn
             .wish()
             .answer(self.turn.now, invite)
             .map_err(too_small)?;
+        let asserted: Vec<String> = invite
+            .values(Name::PAssertedService)
+            .filter(|_| trusted)
+            .map(suitable::service_header)
+            .collect();
+        // `.deferred` asks for what comes with the store (settled.md 21).
+        let (service, urn) = service_of(invite, &asserted).ok_or(refuse(480))?;
         let asked = Asked::of(
             invite,
-            Some(&admitted.urn),
+            Some(&urn),
             self.turn.settings.contact_without_tags_suitable,
         );
         let Found { devices, unfit } = asked.devices(
             registrar.bindings(self.turn.now, &aor),
             self.turn.settings.devices_max,
         );
-        // Steps 7 and 8.c, 8.d [TERM-INV-07] [TERM-INV-08] [TERM-INV-26].
+        // Steps 6 and 8.c, 8.d [TERM-INV-07] [TERM-INV-08] [TERM-INV-26].
         if devices.is_empty() {
             self.note_unfit(None, unfit);
             return Err(unreachable(&mut self.turn));
         }
+        // Step 7 [TERM-INV-10] [TERM-INV-11], behind step 6 (settled.md 31).
+        let ours = asserted.iter().all(|urn| is_ours(urn));
+        if !ours && !self.turn.policy.foreign_services_allowed {
+            return Err(forbidden(&self.turn, "122 Function not allowed"));
+        }
+        let admitted = Admitted {
+            service,
+            trusted,
+            offer,
+        };
         for device in &devices {
             registrar.used(self.turn.now, &aor, &device.uri);
         }
@@ -182,6 +200,10 @@ impl Function {
                     reliably: reliable::requires_100rel(invite),
                     sent: reliable::Sent::default(),
                     repeating: None,
+                    said: 100,
+                    owed: None,
+                    redirects: Redirects::default(),
+                    made: Vec::new(),
                 })),
                 devices: Vec::new(),
                 settled: None,
@@ -203,14 +225,14 @@ impl Function {
     }
 }
 
-/// Steps 1 to 6.
-fn check(turn: &Turn, flow: Flow, invite: &Message<'_>) -> Result<Admitted, Reply> {
+/// Steps 1 to 5; the offer, if there is one.
+fn check(turn: &Turn, trusted: bool, invite: &Message<'_>) -> Result<Option<Vec<u8>>, Reply> {
     // 1 [TERM-INV-02]
     if !turn.policy.supports_release(invite.header(Name::UserAgent)) {
         return Err(forbidden(turn, "132 Version not supported"));
     }
     // 2 [TERM-INV-03]
-    if !turn.policy.anonymity_allowed && is_anonymous(invite) {
+    if !turn.policy.anonymity_allowed && is_anonymous(invite, trusted) {
         return Err(forbidden(turn, "119 Anonymity not allowed"));
     }
     // 3 and 4, the user's lists, come with the XDM documents.
@@ -228,28 +250,7 @@ fn check(turn: &Turn, flow: Flow, invite: &Message<'_>) -> Result<Admitted, Repl
         None if turn.policy.late_offer == LateOffer::Reject => return Err(refuse(488)),
         None => {}
     }
-    // 6 and 7 of the list: which service [TERM-INV-10] [TERM-INV-11].
-    let trusted = is_trusted(turn, flow);
-    let asserted: Vec<String> = invite
-        .values(Name::PAssertedService)
-        .filter(|_| trusted)
-        .map(suitable::service_header)
-        .collect();
-    let service = service_of(invite, &asserted);
-    let ours = asserted.iter().all(|urn| is_ours(urn));
-    if !ours && !turn.policy.foreign_services_allowed {
-        return Err(forbidden(turn, "122 Function not allowed"));
-    }
-    // `.deferred` asks for what comes with the store (settled.md 21).
-    let Some((service, urn)) = service else {
-        return Err(refuse(480));
-    };
-    Ok(Admitted {
-        service,
-        urn,
-        trusted,
-        offer,
-    })
+    Ok(offer)
 }
 
 /// Which service an INVITE is for (DISPATCH-02 to -06): by Accept-Contact, in the order of cpm-notes.md §13. `None`: deferred
@@ -282,8 +283,9 @@ fn is_ours(urn: &str) -> bool {
             .any(|name| suitable::is_cpm(urn, name))
 }
 
-/// TERM-INV-03's note: Privacy asks for it, or From is anonymous and no identity is shown.
-fn is_anonymous(invite: &Message<'_>) -> bool {
+/// TERM-INV-03's note: Privacy asks for it, or From is anonymous and no identity is shown. What somebody asserts whom we do not
+/// trust is as if absent [ASSERT-04].
+fn is_anonymous(invite: &Message<'_>, trusted: bool) -> bool {
     let private = invite.headers(Name::Privacy).any(|value| {
         value
             .split(|b| matches!(b, b';' | b',' | b' ' | b'\t'))
@@ -300,7 +302,8 @@ fn is_anonymous(invite: &Message<'_>) -> bool {
                 .eq_ignore_ascii_case("anonymous.invalid")
         })
     });
-    private || anonymous && invite.header(Name::PAssertedIdentity).is_none()
+    let shown = trusted && invite.header(Name::PAssertedIdentity).is_some();
+    private || anonymous && !shown
 }
 
 /// Whether we believe what a peer asserts (settled.md 2): loopback, and the operator's networks.

@@ -1,6 +1,9 @@
 //! What a procedure has at hand: the time, the choices, chance, and the list of effects that it writes.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
 
@@ -184,7 +187,8 @@ impl Turn {
     /// A leg's half of the descriptions, with a session-id of its own.
     pub(super) fn own_sdp(&mut self, session: SessionId, leg: LegId) -> sdp::Own {
         let id = msrp::session_id(self.settings.shard, session, leg, &mut self.rng);
-        sdp::Own::new(self.rng.next_u64(), self.settings.msrp_addr, id)
+        let host = self.settings.host.as_deref();
+        sdp::Own::new(self.rng.next_u64(), host, self.settings.msrp_addr, id)
     }
 
     /// What offers are judged by.
@@ -222,6 +226,22 @@ impl Turn {
     /// The same with a code of its own.
     pub(super) fn warn(&self, code: u16, text: &str) -> Vec<u8> {
         format!("Warning: {code} {} \"{text}\"\r\n", self.host()).into_bytes()
+    }
+
+    /// Where we listen ourselves: for what goes to another user of ours.
+    pub(super) fn ourselves(&self) -> Option<Target> {
+        let settings = &self.settings;
+        let near = |mut addr: SocketAddr| {
+            if addr.ip().is_unspecified() {
+                addr.set_ip(match addr {
+                    SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                    SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+                });
+            }
+            addr
+        };
+        let udp = settings.sip_udp.map(|addr| Target::Udp(near(addr)));
+        udp.or_else(|| settings.sip_tcp.map(|addr| Target::Tcp(near(addr))))
     }
 
     /// The URI by which the peer of a leg reaches that leg, `user` being a token of it [TERM-INV-18] [TERM-RSP-03].

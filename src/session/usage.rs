@@ -436,3 +436,82 @@ fn finish(message: &mut Vec<u8>, body: Option<&[u8]>) {
     message.extend_from_slice(head.as_bytes());
     message.extend_from_slice(body);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ids::ShardId, policy::Policy, session::Settings, sip::Flow};
+
+    const INVITE: &str = "INVITE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:6000;branch=z9hG4bK1\r\n\
+        From: <sip:alice@example.com>;tag=a\r\nTo: <sip:bob@example.com>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n\
+        Contact: <sip:alice@127.0.0.1:6000>\r\nContent-Length: 0\r\n\r\n";
+    const PATH: &[u8] = b"msrp://127.0.0.1:6002/alice;tcp";
+
+    fn turn() -> Turn {
+        let settings = Settings {
+            shard: ShardId(0),
+            domains: Vec::new(),
+            host: None,
+            msrp_addr: "127.0.0.1:2855".parse().unwrap(),
+            sip_udp: None,
+            sip_tcp: None,
+            t1: Duration::from_millis(500),
+            session_expires: Duration::from_secs(1800),
+            no_answer: Duration::from_secs(120),
+            cema: true,
+            legacy_session_match: false,
+            max_message_bytes: 1000,
+            contact_without_tags_suitable: false,
+            follow_any: false,
+            trusted_peers: Vec::new(),
+            sessions_max: 1,
+            devices_max: 1,
+            legs_max: 2,
+            dialogs_max: 2,
+            product: String::new(),
+        };
+        Turn::new(settings, Policy::default(), [7; 32])
+    }
+
+    // What only a change needs is kept small 64·T1 after the last one, and comes back as it was.
+    #[test]
+    fn a_usage_rests_after_a_change_and_knows_what_was_said() {
+        let mut turn = turn();
+        let leg = (SessionId::default(), LegId::ORIGINATOR);
+        let invite = Message::parse(INVITE.as_bytes()).unwrap();
+        let flow = Flow::Udp {
+            socket: crate::ids::SocketId(0),
+            peer: "127.0.0.1:6000".parse().unwrap(),
+        };
+        let dialog = Dialog::uas(&invite, b"tag", flow).unwrap();
+        let own = turn.own_sdp(leg.0, leg.1);
+        let wish = turn.wish();
+        let mut usage = Usage::new(leg, dialog, b"<sip:x@h>".to_vec(), own, wish);
+        let offer = [
+            &b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=message 6002 TCP/MSRP *\r\n\
+               a=accept-types:*\r\na=path:"[..],
+            PATH,
+            b"\r\n",
+        ]
+        .concat();
+        usage.own.offer(&offer, true, turn.terms()).unwrap();
+        usage.theirs = Some(offer.clone().into());
+        assert!(usage.path().is_empty());
+        assert!(usage.start_media(&mut turn));
+        assert_eq!(usage.path(), PATH);
+        for _ in 0..2 {
+            let due = turn.now + Duration::from_secs(32);
+            assert_eq!(usage.at(), Some(due));
+            usage.rest(&mut turn);
+            assert!(!usage.theirs.as_ref().unwrap().rests(), "too early");
+            turn.now = due;
+            usage.rest(&mut turn);
+            assert!(usage.theirs.as_ref().unwrap().rests());
+            assert_eq!(usage.at(), None);
+            assert_eq!(usage.theirs(), Some(offer.clone()));
+            // The next change.
+            usage.theirs = Some(offer.clone().into());
+            usage.rest_later(&turn);
+        }
+    }
+}

@@ -128,6 +128,7 @@ impl Parts {
                 legacy_session_match: config.msrp.legacy_session_match,
                 max_message_bytes: config.msrp.max_message_bytes,
                 contact_without_tags_suitable: config.sip.contact_without_tags_suitable,
+                follow_any: config.sip.follow_any,
                 trusted_peers: config
                     .sip
                     .trusted_peers

@@ -54,6 +54,17 @@ pub enum Target {
 }
 
 impl Target {
+    /// The address that it goes to first.
+    #[must_use]
+    pub const fn ip(&self) -> std::net::IpAddr {
+        match self {
+            Self::Flow(flow) | Self::Reuse { flow, .. } => match flow {
+                Flow::Udp { peer, .. } | Flow::Stream { peer, .. } => peer.ip(),
+            },
+            Self::Udp(addr) | Self::Tcp(addr) => addr.ip(),
+        }
+    }
+
     /// Whether its first way is a stream.
     #[must_use]
     pub const fn is_stream(self) -> bool {

@@ -4,11 +4,18 @@
 
 #![deny(clippy::indexing_slicing)]
 
-use crate::wire::sip::{Disposition, Malformed, MediaType, Name, PartHeaders};
-use memchr::memmem;
+mod decode;
+mod write;
 
-/// The most parts of a body. Real ones have two to five.
-pub const PARTS_MAX: usize = 64;
+use std::borrow::Cow;
+
+use crate::wire::sip::{Disposition, Malformed, MediaType, Name, PartHeaders};
+use decode::{Transfer, base64, quoted_printable};
+use memchr::memmem;
+pub use write::{Writer, choose_boundary};
+
+/// The most parts of a body, those inside a part counted too. Real ones have two to five.
+pub const PARTS_MAX: usize = 32;
 
 /// How deep a multipart may stand in a multipart.
 pub const DEPTH_MAX: usize = 4;
@@ -24,7 +31,9 @@ pub enum Error {
     NoEnd,
     /// There are more than [`PARTS_MAX`] parts.
     TooManyParts,
-    /// A header of a part breaks its grammar.
+    /// A multipart stands deeper than [`DEPTH_MAX`].
+    TooDeep,
+    /// A header of a part breaks its grammar, or stands twice where two would leave open what the part is.
     Header,
     /// What is to be written holds the boundary, or a header holds a line break.
     Unwritable,
@@ -133,7 +142,7 @@ impl<'a> Multipart<'a> {
             // A boundary that needs its quotes undone is not looked into: it would have to be kept somewhere.
             if depth > 1
                 && media.is_multipart()
-                && let Some(std::borrow::Cow::Borrowed(boundary)) = media.boundary()
+                && let Some(Cow::Borrowed(boundary)) = media.boundary()
                 && let Ok(inner) = Multipart::parse(part.body, boundary)
                 && let Some(found) = inner.find_within(kind, subtype, depth - 1)
             {
@@ -141,6 +150,36 @@ impl<'a> Multipart<'a> {
             }
         }
         None
+    }
+
+    /// Shows `see` each part of `body` in order, also those inside a part that is a multipart: they come behind that one. A body
+    /// of which this says `Ok` is read whole.
+    ///
+    /// # Errors
+    /// Any but [`Error::Unwritable`].
+    pub fn walk(
+        body: &'a [u8],
+        boundary: &'a [u8],
+        see: &mut dyn FnMut(&Part<'a>),
+    ) -> Result<(), Error> {
+        walk(body, boundary, DEPTH_MAX, &mut PARTS_MAX.clone(), see)
+    }
+
+    /// Appends `body` with other contents in some parts: those that `content` gives for a part, however deep. Headers and all
+    /// other contents stay as they are, but for a Content-Length of such a part. What is no part, before the first delimiter and
+    /// behind the last, is left out: it is shown to nobody (RFC 2046 §5.1.1). [SIP-MSG-07]
+    ///
+    /// # Errors
+    /// Those of [`Multipart::walk`]; and [`Error::Unwritable`] if a content holds a delimiter. `out` is then of no use.
+    pub fn rewrite<'v>(
+        body: &'a [u8],
+        boundary: &'a [u8],
+        content: &dyn Fn(&Part<'a>) -> Option<&'v [u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        rewrite(body, boundary, DEPTH_MAX, content, out)?;
+        out.extend_from_slice(b"\r\n");
+        Ok(())
     }
 
     /// What stands before the first delimiter: no part, and not shown to anyone.
@@ -183,6 +222,57 @@ impl<'a> Multipart<'a> {
         out.extend_from_slice(self.body.get(to..).unwrap_or_default());
         Ok(())
     }
+}
+
+fn walk<'a>(
+    body: &'a [u8],
+    boundary: &'a [u8],
+    depth: usize,
+    left: &mut usize,
+    see: &mut dyn FnMut(&Part<'a>),
+) -> Result<(), Error> {
+    let depth = depth.checked_sub(1).ok_or(Error::TooDeep)?;
+    for part in Multipart::parse(body, boundary)?.parts() {
+        *left = left.checked_sub(1).ok_or(Error::TooManyParts)?;
+        see(&part);
+        if let Some(inner) = part.boundary()? {
+            walk(part.body, inner, depth, left, see)?;
+        }
+    }
+    Ok(())
+}
+
+/// Without the line break behind the closing delimiter.
+fn rewrite<'a, 'v>(
+    body: &'a [u8],
+    boundary: &'a [u8],
+    depth: usize,
+    content: &dyn Fn(&Part<'a>) -> Option<&'v [u8]>,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let depth = depth.checked_sub(1).ok_or(Error::TooDeep)?;
+    for part in Multipart::parse(body, boundary)?.parts() {
+        for piece in [b"--", boundary, b"\r\n"] {
+            out.extend_from_slice(piece);
+        }
+        if let Some(new) = content(&part) {
+            if closes(new, boundary) {
+                return Err(Error::Unwritable);
+            }
+            part.write(new, out);
+        } else if let Some(inner) = part.boundary()? {
+            let mut new = Vec::with_capacity(part.body.len());
+            rewrite(part.body, inner, depth, content, &mut new)?;
+            part.write(&new, out);
+        } else {
+            out.extend_from_slice(part.raw);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+    for piece in [b"--", boundary, b"--"] {
+        out.extend_from_slice(piece);
+    }
+    Ok(())
 }
 
 /// The bytes of a part: the CR LF before the next delimiter is that delimiter's.
@@ -250,6 +340,16 @@ fn holds_delimiter(content: &[u8], boundary: &[u8]) -> bool {
     })
 }
 
+/// Whether `content` would end its part: a line of it begins with the delimiter.
+fn closes(content: &[u8], boundary: &[u8]) -> bool {
+    starts_delimiter(content, boundary)
+        || memmem::find_iter(content, b"\n--").any(|at| {
+            content
+                .get(at + 1..)
+                .is_some_and(|l| starts_delimiter(l, boundary))
+        })
+}
+
 impl<'a> Part<'a> {
     fn read(raw: &'a [u8]) -> Result<Self, Error> {
         let (head_len, body) = match raw {
@@ -261,7 +361,14 @@ impl<'a> Part<'a> {
         };
         let head = raw.get(..head_len).unwrap_or_default();
         let part = Self { raw, head, body };
-        if !PartHeaders::are_valid(head) {
+        let twice = |name: Name<'_>| {
+            let named = part.headers().filter(|(n, _)| Name::of(n) == name);
+            named.count() > 1
+        };
+        if !PartHeaders::are_valid(head)
+            || twice(Name::ContentType)
+            || twice(Name::ContentTransferEncoding)
+        {
             return Err(Error::Header);
         }
         part.read_type().map_err(|_| Error::Header)?;
@@ -297,6 +404,77 @@ impl<'a> Part<'a> {
         })
     }
 
+    /// The boundary of a part that is a multipart itself.
+    ///
+    /// # Errors
+    /// [`Error::Boundary`] if it has none, or one with needless escapes; [`Error::Header`] if it is encoded, which no multipart
+    /// may be (RFC 2045 §6.4).
+    pub fn boundary(&self) -> Result<Option<&'a [u8]>, Error> {
+        let media = self.content_type();
+        if !media.is_multipart() {
+            return Ok(None);
+        }
+        if self.is_encoded() {
+            return Err(Error::Header);
+        }
+        match media.boundary() {
+            Some(Cow::Borrowed(boundary)) => Ok(Some(boundary)),
+            Some(Cow::Owned(_)) | None => Err(Error::Boundary),
+        }
+    }
+
+    /// Whether its content is not what it says, but an encoding of it: by Content-Transfer-Encoding or Content-Encoding.
+    #[must_use]
+    pub fn is_encoded(&self) -> bool {
+        self.is_compressed() || !matches!(self.transfer(), Transfer::Plain)
+    }
+
+    fn is_compressed(&self) -> bool {
+        self.header(Name::ContentEncoding)
+            .is_some_and(|e| !e.trim_ascii().eq_ignore_ascii_case(b"identity"))
+    }
+
+    fn transfer(&self) -> Transfer {
+        self.header(Name::ContentTransferEncoding)
+            .map_or(Transfer::Plain, Transfer::of)
+    }
+
+    /// Its content, decoded (RFC 2045 §6). `None` where nobody here can.
+    #[must_use]
+    pub fn decoded(&self) -> Option<Cow<'a, [u8]>> {
+        if self.is_compressed() {
+            return None;
+        }
+        match self.transfer() {
+            Transfer::Plain => Some(Cow::Borrowed(self.body)),
+            Transfer::Base64 => Some(Cow::Owned(base64(self.body))),
+            Transfer::QuotedPrintable => Some(Cow::Owned(quoted_printable(self.body))),
+            Transfer::Unknown => None,
+        }
+    }
+
+    /// Appends the part with another content.
+    fn write(&self, content: &[u8], out: &mut Vec<u8>) {
+        let base = self.head.as_ptr().addr();
+        let length = self.header(Name::ContentLength).and_then(|number| {
+            let from = number.as_ptr().addr().checked_sub(base)?;
+            Some((
+                self.head.get(..from)?,
+                self.head.get(from + number.len()..)?,
+            ))
+        });
+        match length {
+            Some((before, behind)) => {
+                out.extend_from_slice(before);
+                out.extend_from_slice(content.len().to_string().as_bytes());
+                out.extend_from_slice(behind);
+            }
+            None => out.extend_from_slice(self.head),
+        }
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(content);
+    }
+
     /// Its Content-Disposition, if it has one that can be read.
     #[must_use]
     pub fn disposition(&self) -> Option<Disposition<'a>> {
@@ -318,92 +496,6 @@ impl<'a> Part<'a> {
     #[must_use]
     pub const fn as_bytes(&self) -> &'a [u8] {
         self.raw
-    }
-}
-
-/// A boundary that stands in none of `contents`, of the letters and digits of `seed`: unguessable if that is.
-#[must_use]
-pub fn choose_boundary(seed: u64, contents: &[&[u8]]) -> String {
-    let mut seed = seed;
-    loop {
-        let boundary = format!("ringfork-{seed:016x}");
-        // Contents are finite, so some count is in none of them.
-        if !contents
-            .iter()
-            .any(|c| memmem::find(c, boundary.as_bytes()).is_some())
-        {
-            return boundary;
-        }
-        seed = seed.wrapping_add(1);
-    }
-}
-
-/// Writes a multipart body.
-#[derive(Debug)]
-#[must_use = "the body ends with `end`"]
-pub struct Writer<'v> {
-    out: &'v mut Vec<u8>,
-    from: usize,
-    boundary: &'v [u8],
-    refused: bool,
-}
-
-impl<'v> Writer<'v> {
-    /// Begins a body at the end of `out`.
-    pub fn new(out: &'v mut Vec<u8>, boundary: &'v [u8]) -> Self {
-        Self {
-            from: out.len(),
-            refused: !is_boundary(boundary),
-            out,
-            boundary,
-        }
-    }
-
-    /// A part with these headers.
-    pub fn part(mut self, headers: &[(Name<'_>, &[u8])], content: &[u8]) -> Self {
-        self.refused |= holds_delimiter(content, self.boundary);
-        self.delimiter();
-        for (name, value) in headers {
-            self.refused |= memchr::memchr2(b'\r', b'\n', value).is_some();
-            for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
-                self.out.extend_from_slice(piece);
-            }
-        }
-        self.out.extend_from_slice(b"\r\n");
-        self.out.extend_from_slice(content);
-        self.out.extend_from_slice(b"\r\n");
-        self
-    }
-
-    /// A part of another body, as it came.
-    pub fn copy(mut self, part: &Part<'_>) -> Self {
-        self.refused |= holds_delimiter(part.raw, self.boundary);
-        self.delimiter();
-        self.out.extend_from_slice(part.raw);
-        self.out.extend_from_slice(b"\r\n");
-        self
-    }
-
-    fn delimiter(&mut self) {
-        self.out.extend_from_slice(b"--");
-        self.out.extend_from_slice(self.boundary);
-        self.out.extend_from_slice(b"\r\n");
-    }
-
-    /// The closing delimiter.
-    ///
-    /// # Errors
-    /// [`Error::Unwritable`] if a content holds the delimiter, a header a line break, or the boundary is none; the buffer is
-    /// as before.
-    pub fn end(self) -> Result<(), Error> {
-        if self.refused {
-            self.out.truncate(self.from);
-            return Err(Error::Unwritable);
-        }
-        self.out.extend_from_slice(b"--");
-        self.out.extend_from_slice(self.boundary);
-        self.out.extend_from_slice(b"--\r\n");
-        Ok(())
     }
 }
 

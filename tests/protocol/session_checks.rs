@@ -59,20 +59,6 @@ fn anonymity_is_allowed_or_not() {
     assert_eq!(invite.get("Privacy"), "id;header");
 }
 
-// [TERM-INV-01]: the lower check answers.
-#[test]
-fn the_first_check_that_rejects_answers() {
-    let mut world = World::with(|_, p| {
-        p.required_release = vec!["2.2".parse().unwrap()];
-        p.anonymity_allowed = false;
-    });
-    let no = refused(
-        &mut world,
-        "Privacy: id\r\nUser-Agent: CPM-client/OMA1.0\r\n",
-    );
-    assert!(no.get("Warning").contains("132"));
-}
-
 // [TERM-INV-10] [TERM-INV-11]
 #[test]
 fn the_service_is_asserted_by_us() {
@@ -452,6 +438,9 @@ fn options_to_us_and_options_for_a_user() {
     assert!(ours.get("Allow").contains("INVITE") && ours.get("Allow").contains("UPDATE"));
     assert!(ours.get("Accept").contains("application/sdp"));
     assert!(ours.get("Supported").contains("timer"));
+    // RFC 3261 §11.2.
+    assert_eq!(ours.get("Accept-Encoding"), "identity");
+    assert_eq!(ours.get("Accept-Language"), "en");
 
     alice = Alice::new();
     let options = alice.next("OPTIONS", "", "");

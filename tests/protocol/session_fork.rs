@@ -193,13 +193,20 @@ fn the_best_error_goes_up_when_all_have_refused() {
             u16::try_from(codes.len()).unwrap(),
             &Alice::new(),
         );
-        for (phone, code) in phones.iter().zip(codes) {
-            world.expect_none(ALICE, "SIP/2.0 4");
-            world.expect_none(ALICE, "SIP/2.0 6");
-            // A 6xx of one ends no other.
-            world.expect_none(&phone.addr, "CANCEL");
+        // They ring: a CANCEL would go out at once (settled.md 5).
+        for phone in &phones {
+            phone.answer(&mut world, 180, "", "");
+        }
+        for (at, (phone, code)) in phones.iter().zip(codes).enumerate() {
             phone.answer(&mut world, *code, "Retry-After: 7\r\nX-Why: so\r\n", "");
             world.expect(&phone.addr, "ACK");
+            // A 6xx of one ends no other, and nothing goes up before all have refused.
+            for other in &phones[at + 1..] {
+                world.expect_none(&other.addr, "CANCEL");
+                world.expect_none(ALICE, "SIP/2.0 4");
+                world.expect_none(ALICE, "SIP/2.0 5");
+                world.expect_none(ALICE, "SIP/2.0 6");
+            }
         }
         let refusal = world.expect(ALICE, &format!("SIP/2.0 {expected}"));
         if codes.contains(&expected) {
@@ -222,6 +229,16 @@ fn the_best_error_goes_up_when_all_have_refused() {
     check(&[500, 480], 480);
     check(&[503], 500);
     check(&[486, 415], 415);
+    // RFC 3261 §16.7 step 6: first what tells the caller how to go on; of a class the first that came.
+    for preferred in [401, 407, 415, 420, 484] {
+        check(&[486, preferred, 404], preferred);
+        check(&[preferred, 500], preferred);
+        check(&[603, preferred], 603);
+    }
+    check(&[480, 486], 486);
+    check(&[404, 486], 404);
+    check(&[500, 503], 500);
+    check(&[600, 603], 600);
 }
 
 // [SIP-TXN-08]: a device that rings without end counts as not answering, and gets CANCEL.

@@ -5,7 +5,7 @@ use ringfork::msrp::{Matching, Role};
 use crate::world::*;
 
 /// What Bob's device is offered when Alice offers this.
-fn offered(world: &mut World, sdp: &str) -> (Phone, Message) {
+pub(crate) fn offered(world: &mut World, sdp: &str) -> (Phone, Message) {
     let mut phone = Phone::new(1);
     phone.register(world, &format!(";{TAG}"));
     let mut alice = Alice::new();
@@ -16,7 +16,7 @@ fn offered(world: &mut World, sdp: &str) -> (Phone, Message) {
 }
 
 /// What Alice is answered when she offers `offer` and the device answers `answer`.
-fn answered(world: &mut World, offer: &str, answer: &str) -> Message {
+pub(crate) fn answered(world: &mut World, offer: &str, answer: &str) -> Message {
     let (phone, _) = offered(world, offer);
     phone.answer(world, 200, "", answer);
     world.expect(ALICE, "SIP/2.0 200")
@@ -113,6 +113,52 @@ fn an_answer_has_the_lines_of_its_offer() {
         ]
     );
     assert_eq!(ok.sdp("a=accept-types"), ["text/plain"]);
+}
+
+// [COMEDIA-05]: never sent, and as if it were not there, in offers and answers of either side, at either level.
+#[test]
+fn connection_is_ignored_and_never_sent() {
+    for value in ["new", "existing"] {
+        let more = format!("a=setup:passive\r\na=connection:{value}\r\n");
+        let both = |name, port| {
+            sdp(name, port, &more)
+                .replace("t=0 0\r\n", &format!("t=0 0\r\na=connection:{value}\r\n"))
+        };
+        let mut world = World::new();
+        let (phone, invite) = offered(&mut world, &both("alice", 6002));
+        phone.answer(&mut world, 200, "", &both("dev1", 8001));
+        world.expect(&phone.addr, "ACK");
+        let ok = world.expect(ALICE, "SIP/2.0 200");
+        assert!(invite.sdp("a=connection").is_empty() && ok.sdp("a=connection").is_empty());
+        // A connection of its own is made all the same.
+        for leg in [0, 1] {
+            assert_eq!(world.peer(leg).role, Role::Active);
+            assert!(world.peer(leg).connect_to.is_some());
+        }
+    }
+}
+
+// [CEMA-07]: each leg follows its own descriptions.
+#[test]
+fn cema_of_one_leg_says_nothing_of_the_other() {
+    for (alice, device) in [(true, true), (true, false), (false, true), (false, false)] {
+        let with = |text: String, cema: bool| if cema { text + "a=msrp-cema\r\n" } else { text };
+        let mut world = World::new();
+        let offer = with(sdp("alice", 6002, "a=setup:actpass\r\n"), alice);
+        let (phone, invite) = offered(&mut world, &offer);
+        assert_eq!(invite.sdp("a=msrp-cema"), [""], "our own support");
+        phone.answer(&mut world, 200, "", &with(phone.sdp(), device));
+        let ok = world.expect(ALICE, "SIP/2.0 200");
+        assert_eq!(ok.sdp("a=msrp-cema").len(), usize::from(alice));
+        for (leg, cema) in [(0, alice), (1, device)] {
+            let expected = if cema {
+                Matching::SessionId
+            } else {
+                Matching::Strict
+            };
+            assert_eq!(world.peer(leg).matching, expected, "{alice} {device}");
+        }
+    }
 }
 
 // [COMEDIA-03] [COMEDIA-04] [COMEDIA-06]: our answers to each offer.

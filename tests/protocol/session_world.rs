@@ -46,6 +46,7 @@ pub(crate) fn settings() -> Settings {
         legacy_session_match: false,
         max_message_bytes: 1_000_000,
         contact_without_tags_suitable: false,
+        follow_any: false,
         trusted_peers: Vec::new(),
         sessions_max: 100,
         devices_max: 16,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringfork::shard::report::{Answer, Question, session_of};
 
 use crate::{
-    lab::{Lab, MEDIA, TCP},
+    lab::{Lab, TCP},
     people::{Alice, COMPOSING, Device, cpim, hang_up, session},
 };
 
@@ -272,21 +272,6 @@ fn a_passive_device_is_connected_to_and_spoken_to_at_once() {
     assert_eq!(first[0].get("To-Path"), d.path);
     assert!(first[0].body.is_none());
     alice.up(&mut lab);
-}
-
-/// An active device that never connects: BYE to it alone after `bind_s`, the others go on. [COMEDIA-07] [MSRP-CONN-04]
-#[test]
-fn media_that_never_comes_up_ends_that_leg_alone() {
-    let mut lab = Lab::new();
-    let (alice, devices) = session(&mut lab, 1);
-    let silent = lab.connect(MEDIA, "10.0.9.9:1");
-    lab.pass(Duration::from_secs(31));
-    assert!(
-        lab.wire(silent).closed.is_some(),
-        "a connection that names no session is closed"
-    );
-    alice.say(&mut lab, "msg-1", &cpim("still here"));
-    assert_eq!(lab.sends(devices[0].conn()).len(), 1);
 }
 
 /// What a device had already written when another settled the session is still delivered. (settled.md 12)

@@ -32,6 +32,7 @@ session_expires_s = 1_900
 min_expires_s = 1
 trusted_peers = ["10.0.0.0/8", "127.0.0.1"]
 contact_without_tags = "suitable"
+follow_redirects = "any"
 no_answer_s = 12
 registrations_max = 0x10
 registrations_per_source = 4
@@ -106,7 +107,7 @@ fn every_key_is_read() {
     assert_eq!(s.session_expires, Duration::from_secs(1900));
     assert_eq!(s.min_expires, Duration::from_secs(1));
     assert_eq!(s.trusted_peers[0].to_string(), "10.0.0.0/8");
-    assert!(s.contact_without_tags_suitable);
+    assert!(s.contact_without_tags_suitable && s.follow_any);
     assert_eq!(s.no_answer, Duration::from_secs(12));
     assert_eq!((s.registrations_max, s.registrations_per_source), (16, 4));
     assert_eq!((s.connections_max, s.requests_per_s), (5, 6));
@@ -155,6 +156,7 @@ fn the_defaults_are_what_the_page_says() {
         min_expires_s = 60
         trusted_peers = ["127.0.0.0/8", "::1"]
         contact_without_tags = "unsuitable"
+        follow_redirects = "own"
         no_answer_s = 120
         registrations_max = 100000
         connections_max = 0
@@ -290,6 +292,27 @@ fn a_listener_off_loopback_wants_a_reason() {
     refused(&format!("{admin}[sip]\ntrusted_peers = [\"10.0.0.0/8\"]"));
     ok(&format!("open = true\n{admin}"));
     ok("[sip]\nlisten = [\"udp:[::ffff:127.0.0.1]:5060\"]");
+}
+
+// What stands in a path and in c= is a place (settled.md 6).
+#[test]
+fn an_msrp_listener_on_every_address_wants_a_host() {
+    for every in ["0.0.0.0", "[::]", "[::ffff:0.0.0.0]"] {
+        let msrp = format!("[msrp]\nlisten = [\"tcp:{every}:2855\"]\n");
+        let (key, line, text) = one(&format!("open = true\n{msrp}"));
+        assert!(
+            key == "msrp.listen" && line == 3 && text.contains("host"),
+            "{text}"
+        );
+        for host in ["pf.example.com", "192.0.2.1", "[2001:db8::1]"] {
+            Config::from_toml("t", &format!("open = true\nhost = \"{host}\"\n{msrp}")).unwrap();
+        }
+        let nowhere = format!("open = true\nhost = \"[::]\"\n{msrp}");
+        assert_eq!(one(&nowhere).0, "host");
+    }
+    assert_eq!(one("host = \"0.0.0.0\"").0, "host");
+    // SIP answers where requests come from.
+    Config::from_toml("t", "open = true\n[sip]\nlisten = [\"udp:0.0.0.0:5060\"]").unwrap();
 }
 
 #[test]

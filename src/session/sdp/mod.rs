@@ -4,12 +4,16 @@
 //! order; a media line is never added and never left out. Descriptions are kept as bytes and viewed when they are needed.
 
 mod compare;
+mod fit;
 mod peer;
 mod write;
 
 use std::{borrow::Cow, net::SocketAddr, rc::Rc};
 
+use memchr::memmem;
+
 pub(super) use compare::{Change, change};
+pub(super) use fit::fitted;
 pub(super) use peer::{Matched, needs_plain_offer, peer};
 use write::Section;
 
@@ -63,6 +67,8 @@ pub(super) enum Unusable {
     Middlebox,
     /// The operator does not allow a kind of media in it [TERM-INV-06].
     Forbidden,
+    /// The lines of an answer are not those of its offer, and nobody can tell which belongs to which (settled.md 33).
+    Lines,
 }
 
 impl Unusable {
@@ -74,6 +80,7 @@ impl Unusable {
             Self::Incomplete => "MSRP media without path or accept-types",
             Self::Middlebox => "address differs from path without CEMA",
             Self::Forbidden => "media not allowed",
+            Self::Lines => "media lines of the answer are not those of the offer",
         }
     }
 }
@@ -86,12 +93,21 @@ pub(super) fn msrp_at(session: &Session<'_>) -> Result<usize, Unusable> {
         .position(|m| m.is_msrp() && !m.is_tls() && m.port != 0)
         .ok_or(Unusable::NoMsrp)?;
     let media = session.media().nth(at).ok_or(Unusable::NoMsrp)?;
+    // The hop that we connect to; what is between relays and their client is theirs (RFC 4976 §5) [MSRP-RELAY-01].
     let path_reads = media
-        .path_uris()
-        .is_some_and(|mut uris| uris.all(|uri| uri.is_ok_and(|u| !u.secure)));
-    let serves = path_reads && media.next_hop().is_some() && media.accept_types().is_some();
+        .path()
+        .is_some_and(|path| path.len() <= PATH_BYTES_MAX)
+        && media
+            .path_uris()
+            .is_some_and(|mut uris| uris.all(|uri| uri.is_ok()))
+        && media.next_hop().is_some_and(|hop| !hop.secure);
+    let serves = path_reads && media.accept_types().is_some();
     serves.then_some(at).ok_or(Unusable::Incomplete)
 }
+
+/// The longest path: it stands in each head that goes to its leg. A relay's URI has some 100 bytes, and few clients are behind
+/// more than two.
+const PATH_BYTES_MAX: usize = 2048;
 
 /// Judges an offer [TERM-INV-06].
 pub(super) fn check_offer(offer: &[u8], terms: Terms, policy: &Policy) -> Result<(), Unusable> {
@@ -121,16 +137,38 @@ const DISCARD: u16 = 9;
 
 impl Own {
     /// A leg's half before anything was said. `id`: chance.
-    pub(super) fn new(id: u64, addr: SocketAddr, session_id: SessionIdText) -> Self {
+    /// `host`: our name, or the address that peers reach us by, where that is not where we listen.
+    pub(super) fn new(
+        id: u64,
+        host: Option<&str>,
+        addr: SocketAddr,
+        session_id: SessionIdText,
+    ) -> Self {
+        let authority = host.map_or_else(
+            || addr.to_string(),
+            |host| format!("{host}:{}", addr.port()),
+        );
         Self {
             // Some peers read it as a signed 64-bit number.
             id: id >> 1,
             version: 0,
-            uri: format!("msrp://{addr}/{session_id};tcp")
+            uri: format!("msrp://{authority}/{session_id};tcp")
                 .into_bytes()
                 .into(),
             last: None,
         }
+    }
+
+    /// The host of our MSRP URI, as c= and o= have it: without brackets.
+    fn host(&self) -> &[u8] {
+        let from = memmem::find(&self.uri, b"://").map_or(0, |at| at + 3);
+        let rest = self.uri.get(from..).unwrap_or_default();
+        let end = match rest.first() {
+            Some(b'[') => rest.iter().position(|b| *b == b']'),
+            Some(_) | None => rest.iter().position(|b| *b == b':'),
+        };
+        let host = rest.get(..end.unwrap_or(0)).unwrap_or_default();
+        host.strip_prefix(b"[").unwrap_or(host)
     }
 
     /// What we said last.
@@ -186,6 +224,7 @@ impl Own {
         let offered = Session::parse(offer).map_err(|_| Unusable::NotSdp)?;
         let session = Session::parse(from).map_err(|_| Unusable::NotSdp)?;
         let at = msrp_at(&offered)?;
+        // Line for line: what does not fit is refused.
         let sections = offered.media().enumerate().map(|(place, line)| {
             let content = session
                 .media()
@@ -199,7 +238,7 @@ impl Own {
                     cema: terms.cema && answers_cema(&line),
                     direction: meet(line.direction().reversed(), content.direction()),
                 },
-                Some(content) if !line.is_msrp() => Section::Through(content),
+                Some(content) if !line.is_msrp() && !content.is_msrp() => Section::Through(content),
                 Some(_) | None => Section::Refused(line),
             }
         });
@@ -264,4 +303,11 @@ const fn meet(
         (RecvOnly, RecvOnly) => RecvOnly,
         (SendOnly, RecvOnly) | (RecvOnly, SendOnly) | (Inactive, _) | (_, Inactive) => Inactive,
     }
+}
+
+/// What a user agent can do, as another may see it: no place to reach it at (RFC 3264 §9). `None` if it is no description.
+pub(super) fn capabilities(from: &[u8], own: &Own, terms: Terms) -> Option<Vec<u8>> {
+    let session = Session::parse(from).ok()?;
+    let sections: Vec<_> = session.media().map(Section::Able).collect();
+    Some(write::description(own, &session, &sections, terms))
 }

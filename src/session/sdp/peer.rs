@@ -6,7 +6,7 @@ use super::{DISCARD, Own, Terms, moved, msrp_at, ours};
 use crate::{
     msrp::{Direction, LegPeer, Matching, Role},
     wire::{
-        sdp::{self, Media, Session, Setup},
+        sdp::{self, AddressMatch, Media, Session, Setup, match_address},
         uri::msrp::Host,
     },
 };
@@ -102,7 +102,10 @@ fn connect_to(ours: &Media<'_>, theirs: &Media<'_>, terms: Terms) -> Option<Sock
         let hop = theirs.next_hop()?;
         address(hop.host, hop.port?)
     };
-    if ours.cema() && theirs.cema() {
+    // RFC 6714 §4.2: behind a relay, and no middlebox in between, RFC 4975 rules: the relay is the first hop [MSRP-RELAY-01].
+    let relayed = theirs.path_uris().is_some_and(|uris| uris.count() > 1);
+    let straight = relayed && match_address(theirs) == AddressMatch::Same;
+    if ours.cema() && theirs.cema() && !straight {
         return by_lines().or_else(by_path);
     }
     by_path().or_else(|| (ours.cema() || terms.legacy).then(by_lines).flatten())

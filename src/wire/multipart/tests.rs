@@ -207,3 +207,159 @@ fn a_body_is_written_with_a_boundary_of_its_own() {
     assert!(Writer::new(&mut copy, b"").end().is_err());
     assert_eq!(copy, before);
 }
+
+/// `levels` multiparts, one in the other.
+fn nested(levels: usize, inner: &[u8]) -> Vec<u8> {
+    let mut body = inner.to_vec();
+    for level in (1..=levels).rev() {
+        let media = format!("Content-Type: multipart/mixed;boundary=d{}", level + 1);
+        let head = if level == levels { "A: b" } else { &media };
+        body = [
+            format!("--d{level}\r\n{head}\r\n\r\n").as_bytes(),
+            &body,
+            format!("\r\n--d{level}--").as_bytes(),
+        ]
+        .concat();
+    }
+    body
+}
+
+fn walked(body: &[u8], boundary: &[u8]) -> Result<usize, Error> {
+    let mut seen = 0;
+    Multipart::walk(body, boundary, &mut |_| seen += 1).map(|()| seen)
+}
+
+// settled.md 32.
+#[test]
+fn a_body_is_walked_within_its_bounds_or_not_at_all() {
+    assert_eq!(walked(&nested(DEPTH_MAX, b"x"), b"d1"), Ok(DEPTH_MAX));
+    assert_eq!(
+        walked(&nested(DEPTH_MAX + 1, b"x"), b"d1"),
+        Err(Error::TooDeep)
+    );
+    assert_eq!(
+        walked(&nested(DEPTH_MAX + 2, b"x"), b"d1"),
+        Err(Error::TooDeep)
+    );
+    let many = |n: usize, x: &str| {
+        [
+            format!("--{x}\r\n\r\n").repeat(n).into_bytes(),
+            format!("--{x}--").into_bytes(),
+        ]
+        .concat()
+    };
+    assert_eq!(walked(&many(PARTS_MAX, "x"), b"x"), Ok(PARTS_MAX));
+    assert_eq!(
+        walked(&many(PARTS_MAX + 1, "x"), b"x"),
+        Err(Error::TooManyParts)
+    );
+    let outer = |n: usize| {
+        [
+            b"--x\r\nContent-Type: multipart/mixed;boundary=y\r\n\r\n",
+            &*many(n, "y"),
+            b"\r\n--x--",
+        ]
+        .concat()
+    };
+    assert_eq!(walked(&outer(PARTS_MAX - 1), b"x"), Ok(PARTS_MAX));
+    assert_eq!(walked(&outer(PARTS_MAX), b"x"), Err(Error::TooManyParts));
+    for (head, error) in [
+        ("Content-Type: multipart/mixed", Error::Boundary),
+        (
+            "Content-Type: multipart/mixed;boundary=\"\"",
+            Error::Boundary,
+        ),
+        (
+            "Content-Type: multipart/mixed;boundary=\"\\y\"",
+            Error::Boundary,
+        ),
+        ("Content-Type: multipart/mixed;boundary=z", Error::NoPart),
+        (
+            "Content-Type: multipart/mixed;boundary=y\r\nContent-Transfer-Encoding: base64",
+            Error::Header,
+        ),
+        (
+            "Content-Type: text/plain\r\nContent-Type: multipart/mixed;boundary=y",
+            Error::Header,
+        ),
+    ] {
+        let body = format!("--x\r\n{head}\r\n\r\n--y\r\n\r\n\r\n--y--\r\n--x--");
+        assert_eq!(walked(body.as_bytes(), b"x"), Err(error), "{head}");
+    }
+}
+
+// [SIP-MSG-07]
+#[test]
+fn a_body_is_rewritten_without_what_is_no_part() {
+    let rewritten = |body: &[u8], boundary: &[u8], new: &[u8]| {
+        let mut out = Vec::new();
+        let content = |part: &Part<'_>| {
+            part.content_type()
+                .is(b"application", b"sdp")
+                .then_some(new)
+        };
+        Multipart::rewrite(body, boundary, &content, &mut out).map(|()| out)
+    };
+    let out = rewritten(BODY, b"b 1", b"v=1\r\n").unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let expected = std::str::from_utf8(BODY).unwrap();
+    let expected = expected.replace("preamble\r\n", "").replace("epilogue", "");
+    assert_eq!(
+        text,
+        expected.replace("v=0", "v=1").replace("--b 1 \t", "--b 1")
+    );
+    let inner = "no part\r\n--y\r\nContent-Length: 3\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--y--\r\nno part";
+    let body = format!(
+        "--x\r\nContent-Type: multipart/mixed;boundary=y\r\nContent-Length: {}\r\n\r\n{inner}\r\n--x--",
+        inner.len()
+    );
+    let inner = "--y\r\nContent-Length: 5\r\nContent-Type: application/sdp\r\n\r\nv=123\r\n--y--";
+    let expected = format!(
+        "--x\r\nContent-Type: multipart/mixed;boundary=y\r\nContent-Length: {}\r\n\r\n{inner}\r\n--x--\r\n",
+        inner.len()
+    );
+    let out = rewritten(body.as_bytes(), b"x", b"v=123").unwrap();
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+    // Within a line it is no delimiter.
+    assert!(rewritten(BODY, b"b 1", b"v=0\r\na=--b 1--\r\n").is_ok());
+    for closing in [&b"--b 1"[..], b"v\r\n--b 1--", b"v\n--b 1"] {
+        assert_eq!(rewritten(BODY, b"b 1", closing), Err(Error::Unwritable));
+    }
+}
+
+#[test]
+fn contents_are_decoded() {
+    let check = |head: &str, content: &str, expected: Option<&str>| {
+        let body = format!("--x\r\n{head}\r\n\r\n{content}\r\n--x--");
+        let part = Multipart::parse(body.as_bytes(), b"x")
+            .unwrap()
+            .parts()
+            .next()
+            .unwrap();
+        let found = part
+            .decoded()
+            .map(|d| String::from_utf8(d.into_owned()).unwrap());
+        assert_eq!(found.as_deref(), expected, "{head} {content}");
+    };
+    check("A: b", "a=b", Some("a=b"));
+    check("Content-Transfer-Encoding: 8Bit", "a=b", Some("a=b"));
+    let base64 = "Content-Transfer-Encoding: BASE64";
+    for (text, expected) in [
+        ("", ""),
+        ("YQ==", "a"),
+        ("YWI=", "ab"),
+        ("YWJj", "abc"),
+        ("YW\r\nJj ZA", "abcd"),
+        ("+/", "\u{fb}"),
+    ] {
+        if expected.is_ascii() {
+            check(base64, text, Some(expected));
+        }
+    }
+    let quoted = "Content-Transfer-Encoding: quoted-printable";
+    check(quoted, "a=3Db=\r\nc=3d", Some("a=bc="));
+    check(quoted, "a=xy=", Some("a=xy="));
+    check("Content-Transfer-Encoding: x-y", "a", None);
+    check("Content-Encoding: gzip", "a", None);
+    check("Content-Encoding: identity", "a", Some("a"));
+}

@@ -15,20 +15,22 @@ pub enum AddressMatch {
     Unresolved,
 }
 
-/// Compares the c= address and m= port of `media` with the authority of the first URI of its path: addresses by value, ports
-/// exactly, names without case. A section without a path, a port or an address is [`AddressMatch::Different`].
+/// Compares the c= address and m= port of `media` with the authorities of its path: addresses by value, ports exactly, names
+/// without case. A client behind a relay has several URIs there, and any of them will do (RFC 6714 §4.2) `[MSRP-RELAY-01]`. A
+/// section without a path, a port or an address is [`AddressMatch::Different`].
 #[must_use]
 pub fn match_address(media: &Media<'_>) -> AddressMatch {
-    let (Some(uri), Some(host)) = (media.next_hop(), media.connection().and_then(|c| c.host()))
+    let (Some(uris), Some(host)) = (media.path_uris(), media.connection().and_then(|c| c.host()))
     else {
         return AddressMatch::Different;
     };
-    if uri.port != Some(media.port) {
-        return AddressMatch::Different;
+    let mut found = AddressMatch::Different;
+    for uri in uris.flatten().filter(|uri| uri.port == Some(media.port)) {
+        match (uri.host, host) {
+            (a, b) if a.is_same(&b) => return AddressMatch::Same,
+            (Host::Ip(_), Host::Ip(_)) => {}
+            (Host::Name(_), _) | (_, Host::Name(_)) => found = AddressMatch::Unresolved,
+        }
     }
-    match (uri.host, host) {
-        (a, b) if a.is_same(&b) => AddressMatch::Same,
-        (Host::Ip(_), Host::Ip(_)) => AddressMatch::Different,
-        (Host::Name(_), _) | (_, Host::Name(_)) => AddressMatch::Unresolved,
-    }
+    found
 }
