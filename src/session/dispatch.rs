@@ -17,8 +17,9 @@ use super::{
 use crate::{
     ids::{LegId, ServerTxnId},
     sip::{
-        Dialog, Flow, Registrar, Reply, TxnRef,
+        Binding, Dialog, Flow, Registrar, Reply, TxnRef,
         checks::{self, Abilities, Refusal},
+        route_key::address_of_record,
         token,
     },
     wire::{
@@ -63,7 +64,11 @@ impl Function {
         match request.method() {
             Some(Method::Register) => {
                 let reply = registrar.handle_register(self.turn.now, flow, &request);
+                let taken = reply.code == 200;
                 self.turn.respond(txn, reply);
+                if taken {
+                    self.on_registered(flow, &request, registrar);
+                }
             }
             Some(Method::Invite) => self.on_invite(txn, flow, bytes, registrar),
             Some(Method::Options) => self.on_options(txn, flow, &request, registrar),
@@ -82,6 +87,20 @@ impl Function {
                 | Method::Other(_),
             )
             | None => self.turn.respond_code(txn, 501),
+        }
+    }
+
+    /// A device whose stream was closed is on another one now: its sessions go on over that (settled.md 36).
+    fn on_registered(&mut self, flow: Flow, register: &Message<'_>, registrar: &Registrar) {
+        let aor = register.to().ok().and_then(|to| address_of_record(to.uri));
+        let (Some(aor), Flow::Stream { .. }) = (aor, flow) else {
+            return;
+        };
+        let came = |b: &&Binding| b.flow == flow && b.path.is_empty();
+        for id in self.sessions_of(&aor) {
+            for binding in registrar.bindings(self.turn.now, &aor).filter(came) {
+                self.with(id, |session, _| session.on_registered_again(binding));
+            }
         }
     }
 

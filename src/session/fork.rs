@@ -138,7 +138,8 @@ impl Session {
         });
         turn.counters.forked += 1;
         let carrier = carrier(device.target);
-        let device = Device::invited(leg, device.uri, carrier, invitation);
+        let instance = device.instance.filter(|_| device.pinned).map(Into::into);
+        let device = Device::invited(leg, (device.uri, instance), carrier, invitation);
         self.devices.push(device);
         Some(leg)
     }

@@ -105,12 +105,16 @@ impl Function {
         match event {
             RegistrarEvent::Bound { .. } => {}
             RegistrarEvent::Gone { aor, contact, .. } => {
-                let sessions = self.by_user.get(aor.as_ref()).cloned().unwrap_or_default();
-                for id in sessions {
+                for id in self.sessions_of(aor) {
                     self.with(id, |session, turn| session.on_unregistered(turn, contact));
                 }
             }
         }
+    }
+
+    /// The sessions of a served user.
+    pub(super) fn sessions_of(&self, aor: &[u8]) -> Vec<SessionId> {
+        self.by_user.get(aor).cloned().unwrap_or_default()
     }
 
     /// Does what is due.

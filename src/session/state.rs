@@ -13,7 +13,7 @@ use crate::{
     ids::{LegId, ServerTxnId, SessionId},
     msrp::{Command, Finish},
     sip::{
-        Dialog, Flow, Target, TxnRef,
+        Binding, Dialog, Flow, Target, TxnRef,
         reliable::{Received, Sent},
         retransmit::Acks,
         session_timer::Wish,
@@ -112,6 +112,8 @@ pub(super) struct Device {
     pub(super) leg: LegId,
     /// Its Contact: the Request-URI of its INVITE (settled.md 1).
     pub(super) uri: Rc<[u8]>,
+    /// Its instance, where its flow is the only way to it: by that it is known again over another flow.
+    pub(super) instance: Option<Box<[u8]>>,
     /// What carried its INVITE, for people.
     pub(super) carrier: &'static str,
     pub(super) state: DeviceState,
@@ -236,6 +238,17 @@ impl Session {
         sum
     }
 
+    /// A device has registered again, over this stream.
+    pub(super) fn on_registered_again(&mut self, binding: &Binding) {
+        let instance = binding.instance.as_deref().filter(|_| binding.outbound);
+        for device in &mut self.devices {
+            let same = instance.is_some() && device.instance.as_deref() == instance;
+            if same || *device.uri == *binding.contact {
+                device.heard(binding.flow);
+            }
+        }
+    }
+
     /// When something is due next.
     pub(super) fn at(&self) -> Option<Instant> {
         let up = match &self.up {
@@ -349,6 +362,21 @@ impl Originator {
     }
 }
 
+impl Device {
+    /// It has registered over this flow: by that its dialogs go on.
+    fn heard(&mut self, flow: Flow) {
+        match &mut self.state {
+            DeviceState::Inviting(invitation) | DeviceState::Cancelling(invitation, ..) => {
+                for early in &mut invitation.early {
+                    early.dialog.heard(flow);
+                }
+            }
+            DeviceState::Accepted(usage) | DeviceState::Ending(usage) => usage.dialog.heard(flow),
+            DeviceState::Ended => {}
+        }
+    }
+}
+
 impl DeviceState {
     /// The usage, while the device takes part.
     pub(super) fn usage(&mut self) -> Option<&mut Usage> {
@@ -368,13 +396,14 @@ impl Device {
     /// The leg of a device that is invited.
     pub(super) fn invited(
         leg: LegId,
-        uri: Rc<[u8]>,
+        (uri, instance): (Rc<[u8]>, Option<Box<[u8]>>),
         carrier: &'static str,
         invitation: Box<Invitation>,
     ) -> Self {
         Self {
             leg,
             uri,
+            instance,
             carrier,
             state: DeviceState::Inviting(invitation),
             why: "suitable: its feature tags match".into(),

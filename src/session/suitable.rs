@@ -25,7 +25,7 @@ const CPM: &str = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.";
 pub(super) struct Candidate {
     /// Its Contact, byte for byte.
     pub(super) uri: Rc<[u8]>,
-    instance: Option<Vec<u8>>,
+    pub(super) instance: Option<Vec<u8>>,
     /// The Route of requests to it.
     pub(super) path: Vec<Vec<u8>>,
     pub(super) target: Target,

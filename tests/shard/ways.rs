@@ -82,6 +82,10 @@ const EDGE: Binding = Binding {
 };
 
 fn register(lab: &mut Lab, line: Line, b: Binding) {
+    register_as(lab, line, b, 1);
+}
+
+fn register_as(lab: &mut Lab, line: Line, b: Binding, cseq: u32) {
     let branch = lab.fresh("z9hG4bKt");
     let vias: String = b
         .vias
@@ -90,7 +94,7 @@ fn register(lab: &mut Lab, line: Line, b: Binding) {
         .collect();
     let m = format!(
         "REGISTER sip:example.com SIP/2.0\r\n{vias}Max-Forwards: 70\r\nFrom: <sip:bob@example.com>;tag=d5\r\n\
-         To: <sip:bob@example.com>\r\nCall-ID: regbob5\r\nCSeq: 1 REGISTER\r\nContact: {};{TAG}\r\n{}Expires: 3600\r\n\
+         To: <sip:bob@example.com>\r\nCall-ID: regbob5\r\nCSeq: {cseq} REGISTER\r\nContact: {};{TAG}\r\n{}Expires: 3600\r\n\
          Content-Length: 0\r\n\r\n",
         b.contact, b.more
     );
@@ -248,6 +252,56 @@ fn a_reg_id_that_counts_makes_the_flow_the_only_way() {
             opened(lab, "10.0.1.5:5070");
         });
     }
+}
+
+/// A session over `line`: the device accepts there.
+fn up_over(lab: &mut Lab, line: Line, contact: &str) -> Alice {
+    let mut alice = Alice::new();
+    alice.invite(lab);
+    let invite = request(lab, line, "INVITE");
+    let more = format!("Contact: {contact}\r\nContent-Type: application/sdp\r\n");
+    answer(lab, line, &invite, 200, &more, &device().sdp("active", ""));
+    request(lab, line, "ACK");
+    alice.up(lab);
+    alice
+}
+
+/// RFC 5626 §4.2: a device that has lost its flow registers over another: its session goes on over that, also where its Contact
+/// is of the new stream. Where it has not, it is unreachable at once, and nothing waits for it.
+#[test]
+fn a_session_goes_on_over_the_stream_that_its_device_registers_over_next() {
+    let outbound = Binding {
+        contact: "<sip:bob@192.168.1.5:40123;transport=tcp;ob>;reg-id=1;+sip.instance=\"<urn:uuid:5>\"",
+        ..DIRECT
+    };
+    let moved = Binding {
+        contact: "<sip:bob@192.168.1.5:40124;transport=tcp;ob>;reg-id=1;+sip.instance=\"<urn:uuid:5>\"",
+        ..DIRECT
+    };
+    for (before, after) in [(outbound, moved), (DIRECT, DIRECT)] {
+        everywhere(|lab, at| {
+            let line = stream(lab, at, "10.0.1.5:40123");
+            register(lab, line, before);
+            let uri = before.contact.split('>').next().unwrap();
+            let mut alice = up_over(lab, line, &format!("{uri}>"));
+            lab.hang_up(line);
+            let line = stream(lab, at, "10.0.1.5:40124");
+            register_as(lab, line, after, 2);
+            alice.bye(lab);
+            request(lab, line, "BYE");
+            assert!(lab.connects.is_empty());
+        });
+    }
+    everywhere(|lab, at| {
+        let line = stream(lab, at, "10.0.1.5:40123");
+        register(lab, line, outbound);
+        let uri = outbound.contact.split('>').next().unwrap();
+        let mut alice = up_over(lab, line, &format!("{uri}>"));
+        lab.hang_up(line);
+        alice.bye(lab);
+        assert!(lab.connects.is_empty());
+        assert_eq!(lab.response_to(&alice.sip, "BYE").code(), Some(200));
+    });
 }
 
 /// settled.md 36: an edge that closes idle streams is connected to where its Path says, with and without `ob`: the flow that a

@@ -24,6 +24,10 @@ pub(super) struct Client {
     of: TxnRef,
     machine: Machine,
     branch: Branch,
+    /// What its responses copy: see [`names`].
+    names: Option<u64>,
+    /// It is of a dialog: it has a To-tag.
+    in_dialog: bool,
     /// As the user gave it, without Via.
     draft: Rc<[u8]>,
     /// As it goes out on `way`.
@@ -132,16 +136,19 @@ impl Client {
     }
 }
 
-/// Whether a response says of itself what `request` says: it copies Call-ID, From and CSeq (RFC 3261 §8.2.6.2). A From is the
-/// same where its tag is, for some write its URI in their own way.
-fn answers(response: &Message<'_>, request: &[u8]) -> bool {
-    let Ok(request) = Message::parse(request) else {
-        return false;
-    };
-    let tag = |m: &Message<'_>| m.from().ok().and_then(|f| f.tag().map(<[u8]>::to_vec));
-    response.call_id() == request.call_id()
-        && response.cseq() == request.cseq()
-        && tag(response) == tag(&request)
+/// What a response copies of its request: Call-ID, From and CSeq number (RFC 3261 §8.2.6.2), under a secret. A From is the same
+/// where its tag is, for some write its URI in their own way. `None`: it lacks one of them.
+fn names(secret: u64, message: &Message<'_>) -> Option<u64> {
+    let (call_id, from, cseq) = (
+        message.call_id().ok()?,
+        message.from().ok()?,
+        message.cseq().ok()?,
+    );
+    Some(token::hash(secret, |add| {
+        add(call_id);
+        add(from.tag().unwrap_or_default());
+        add(&cseq.number.to_be_bytes());
+    }))
 }
 
 impl Endpoint {
@@ -155,6 +162,10 @@ impl Endpoint {
         } = draft;
         let parsed = Message::parse(&message).ok();
         let method = parsed.as_ref().and_then(Message::method);
+        let names = parsed.as_ref().and_then(|m| names(self.secret, m));
+        let in_dialog = parsed
+            .as_ref()
+            .is_some_and(|m| m.to().is_ok_and(|to| to.tag().is_some()));
         let machine = match method {
             Some(Method::Invite) => Machine::Invite(invite_client::State::Calling),
             _ => Machine::NonInvite(non_invite_client::State::Trying),
@@ -177,6 +188,8 @@ impl Endpoint {
             of,
             machine,
             branch,
+            names,
+            in_dialog,
             draft: message.into(),
             sent: Rc::default(),
             way: choice.way,
@@ -223,10 +236,13 @@ impl Endpoint {
             });
         // RFC 3261 §17.1.3: branch and method; §8.1.3.3: one Via, ours.
         let found = key.and_then(|key| self.by_branch.get(&key).copied());
+        let copied = names(self.secret, message);
         let id = found.filter(|id| {
             self.clients.get(*id).is_some_and(|c| {
                 let sent_by = self.sent_by(c.way);
-                answers(message, &c.sent) && via.sent_by.eq_ignore_ascii_case(sent_by.as_bytes())
+                copied == c.names
+                    && c.sent.starts_with(cseq.method.as_bytes())
+                    && via.sent_by.eq_ignore_ascii_case(sent_by.as_bytes())
             })
         });
         let only = message.values(crate::wire::sip::Name::Via).nth(1).is_none();
@@ -334,9 +350,7 @@ impl Endpoint {
                 }
                 Action::Tell => {
                     if let (Some((message, flow)), false) = (message, silent) {
-                        let sent = Message::parse(&client.draft);
-                        let in_dialog =
-                            sent.is_ok_and(|sent| sent.to().is_ok_and(|to| to.tag().is_some()));
+                        let in_dialog = client.in_dialog;
                         let message = message.as_bytes().into();
                         self.events.push_back(Event::Response {
                             of,
@@ -438,6 +452,7 @@ impl Endpoint {
         };
         invite.cancel = Cancel::Sent;
         let (of, branch, target) = (invite.of, invite.branch, invite.target);
+        let (names, in_dialog) = (invite.names, invite.in_dialog);
         let Ok(message) = Message::parse(&invite.sent) else {
             return;
         };
@@ -456,6 +471,8 @@ impl Endpoint {
             of,
             machine: Machine::Cancel(non_invite_client::State::Trying),
             branch,
+            names,
+            in_dialog,
             draft: bytes,
             sent: Rc::default(),
             way,
