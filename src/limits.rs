@@ -3,6 +3,9 @@
 //! A bound is of **one shard** unless its line says *process*. What happens when it is reached stands with it, and a test
 //! reaches it. Nothing here allocates: rooms size their pools by these numbers at start.
 //!
+//! What a table's entries hold beside their places is bounded in bytes by pools, with shares (`share.rs`): one source, user or session
+//! leaves room for the others. `tests/resident.rs` compares the total with what a process takes under floods.
+//!
 //! Bounds that nobody chooses stand with what they bound: chunks and messages that are not complete (`msrp/message.rs`,
 //! `msrp/session.rs`), body bytes that wait for their end (`msrp/link.rs`), early dialogs (`session/invitation.rs`), requests
 //! that are passed on (`session/function.rs`), nonces (`sip/digest.rs`), addresses that refused a connection
@@ -68,6 +71,21 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Head of a request to the admin interface, and body of one: it has neither long headers nor bodies.
 pub const ADMIN_REQUEST_BYTES: usize = 16 << 10;
 
+/// What a pool of SIP messages has at least: some of the longest, from several who each have a share.
+const LEAST_BYTES: usize = 8 << 20;
+
+/// Bytes of SIP and MSRP that wait for one shard in the mail of all others, of what has not begun; what has begun may be as much again.
+pub const MAIL_BYTES: usize = 8 << 20;
+
+/// The least of them from one shard: some of the longest letters.
+pub const MAIL_BYTES_EACH: usize = 512 << 10;
+
+/// Nonces of digest that are in use: only who has given a right password has one.
+pub const NONCES_MAX: usize = 65_536;
+
+/// What a process takes beside its shards: its own text and data, the services' thread, what the allocator keeps at hand.
+pub const PROCESS_BYTES: usize = 48 << 20;
+
 /// Files that are none of the shards' connections (*process*): rings, events, listeners, standard streams, admin, store.
 pub const DESCRIPTORS_BESIDE: u64 = 512;
 
@@ -95,6 +113,14 @@ const _: () = {
     );
 };
 
+/// Bytes of letters that wait from one shard of `shards` for another, of what has not begun; of what has begun as much again, and a
+/// letter more.
+#[must_use]
+pub fn mail_bytes(shards: u8) -> usize {
+    let others = usize::from(shards).saturating_sub(1).max(1);
+    (MAIL_BYTES / others).max(MAIL_BYTES_EACH)
+}
+
 /// The bounds of an engine of `shards` shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -116,14 +142,27 @@ pub struct Limits {
     /// SIP requests of one source address in a second; over it 503 with Retry-After, and nothing is kept of them. What
     /// belongs to a dialog may be twice as many. `None`: no limit.
     pub requests_per_s: Option<u32>,
-    /// Server transactions: each session has a few in flight, each registration one now and then. Full: 503 stateless.
+    /// Server transactions that are kept: each session has a few in flight, each registration one now and then. Half of them
+    /// for strangers. Over its share a request is answered and not kept; a quarter more places are for what cannot be answered
+    /// at once; over that 503.
     pub server_transactions: usize,
     /// Client transactions that begin something: an INVITE a leg. Full: the leg counts as 503. What ends something (BYE,
     /// CANCEL) has a reserve of as many again.
     pub client_transactions: usize,
+    /// Bytes that server transactions hold beside their places: what an answer copies of its request, and the answer. Over its
+    /// share a request is answered and not kept.
+    pub server_bytes: usize,
+    /// The same of client transactions: requests that may have to be sent again. Over it as above.
+    pub client_bytes: usize,
     /// Dialogs: one a leg that has answered, early ones too. Full: a new session gets 503 with Retry-After, a device that
     /// answers gets BYE and counts as 503.
     pub dialogs: usize,
+    /// Bytes that sessions hold: INVITEs while they wait, descriptions, dialogs. A user may have a quarter of what is free, a
+    /// source of strangers half; an eighth is for sessions that stand. Over it 503 with Retry-After.
+    pub session_bytes: usize,
+    /// Bytes of all contacts: [`BINDING_BYTES_MAX`](crate::sip::BINDING_BYTES_MAX) each at most. A source of strangers may have half
+    /// of what is free. Over it 503; a contact over its own bound 513.
+    pub registration_bytes: usize,
     /// Contacts in the registrar. Full: 503.
     pub registrations: usize,
     /// Contacts of one address of record: the devices that a fork reaches. Full: 403.
@@ -148,7 +187,7 @@ pub struct Limits {
     pub sip_body_bytes: usize,
     /// Messages kept until acknowledged (settled.md R2), bytes over all sessions. Full: what is not begun gets 408.
     pub kept_bytes: usize,
-    /// A mailbox: letters of other shards and of services that wait. Full: datagrams are dropped, an initial request on a
+    /// A mailbox: letters of other shards and of services that wait, [`mail_bytes`] of them at most. Full: datagrams are dropped, an initial request on a
     /// stream gets 503 from the receiver.
     pub mailbox_places: usize,
     /// Places above that for what must not be lost: requests inside dialogs, buffers on their way home, answers. As many
@@ -160,6 +199,8 @@ pub struct Limits {
     pub receive_buffer_bytes: usize,
     /// Datagram buffers of the ring, a power of two. None free: the kernel drops, the sender repeats.
     pub datagram_buffers: usize,
+    /// Nonces of digest in use; none where no user has a password. Over it the oldest is asked for anew.
+    pub nonces: usize,
     /// Timers: one a transaction, three a session, two a connection; part of those, so none is ever refused.
     pub timers: usize,
 }
@@ -198,6 +239,10 @@ impl Limits {
             requests_per_s: (config.sip.requests_per_s > 0).then_some(config.sip.requests_per_s),
             // An INVITE that rings, a BYE, an UPDATE; and registrations: 64·T1 after each, at a sixtieth a second.
             server_transactions: 4 * sessions + share(config.sip.registrations_max as usize, n) / 2,
+            server_bytes: 0,
+            client_bytes: 0,
+            session_bytes: 0,
+            registration_bytes: 0,
             // Four devices ring on average; each leg may have a CANCEL or BYE beside its INVITE.
             client_transactions: 8 * sessions + 2 * usize::from(DEVICES_MAX),
             dialogs: 8 * sessions + 2 * usize::from(DEVICES_MAX),
@@ -218,9 +263,24 @@ impl Limits {
             receive_buffers,
             receive_buffer_bytes,
             datagram_buffers,
+            nonces: if config.users.iter().any(|u| u.password.is_some()) {
+                NONCES_MAX
+            } else {
+                0
+            },
             timers: 0,
         };
-        limits.with_timers()
+        Self {
+            // Key, what an answer copies, the answer: a KiB as a rule, and room for a message of the longest kind at a time.
+            server_bytes: (limits.server_transactions << 10).max(LEAST_BYTES),
+            // An INVITE with its description until it rings, then what its CANCEL copies.
+            client_bytes: (limits.client_transactions / 2 << 10).max(LEAST_BYTES),
+            // Originator and two devices while they ring; eight when all of it rests.
+            session_bytes: (limits.sessions * (12 << 10)).max(LEAST_BYTES),
+            registration_bytes: (limits.registrations * 768).max(LEAST_BYTES / 8),
+            ..limits
+        }
+        .with_timers()
     }
 
     /// Bounds so small that a test reaches each of them with a handful of devices.
@@ -237,6 +297,10 @@ impl Limits {
             requests_per_s: Some(50),
             server_transactions: 8,
             client_transactions: 12,
+            server_bytes: 64 << 10,
+            client_bytes: 64 << 10,
+            session_bytes: 256 << 10,
+            registration_bytes: 16 << 10,
             dialogs: 8,
             registrations: 6,
             registrations_per_user: 3,
@@ -254,6 +318,7 @@ impl Limits {
             receive_buffers: 8,
             receive_buffer_bytes: 4 << 10,
             datagram_buffers: 4,
+            nonces: 0,
             timers: 0,
         };
         limits.with_timers()
@@ -272,41 +337,53 @@ impl Limits {
     /// The most memory that one shard's tables and buffers take when all are full, in bytes; kernel sockets apart.
     #[must_use]
     pub fn shard_bytes(&self) -> Memory {
-        // Bytes an entry, with the strings that it holds; measured generously, since a total that is too small is a lie.
-        const SESSION: usize = 2048;
-        const DIALOG: usize = 1024;
-        const TRANSACTION: usize = 2048;
-        // A BYE or CANCEL.
-        const ENDING: usize = 1024;
-        const REGISTRATION: usize = 1024;
+        // Bytes of an entry in its tables; what it holds beside them is in the pools. A test of the process measures the sum.
+        const SESSION: usize = 1024;
+        // In the data plane, with its outbox.
+        const LEG: usize = 1024;
+        const SERVER: usize = 448;
+        const CLIENT: usize = 448;
+        // The shard that a branch belongs to.
+        const BRANCH: usize = 64;
         const CONNECTION: usize = 512;
         const LETTER: usize = 64;
-        const TIMER: usize = 48;
+        const TIMER: usize = 72;
         const SOURCE: usize = 64;
+        const NONCE: usize = 288;
+        // Places that have answered, requests that are passed on.
+        const SMALL: usize = 4 << 20;
         let sources = self.requests_per_s.map_or(0, |_| SOURCES_MAX);
+        let others = usize::from(self.shards) - 1;
         Memory {
             receive: self.receive_buffers * self.receive_buffer_bytes
                 + self.datagram_buffers * DATAGRAM_BUFFER_BYTES,
             kept: self.kept_bytes,
             spill: self.spill_bytes,
             framing: self.framing_bytes,
+            transactions: self.server_bytes + self.client_bytes,
+            sessions: self.session_bytes,
+            registrations: self.registration_bytes,
+            mail: others
+                * (2 * mail_bytes(self.shards)
+                    + (self.mailbox_places + self.mailbox_reserved) * LETTER),
             tables: self.sessions * SESSION
-                + self.dialogs * DIALOG
-                + (self.server_transactions + self.client_transactions) * TRANSACTION
-                + self.client_transactions * ENDING
-                + self.registrations * REGISTRATION
+                + self.dialogs * LEG
+                + (self.server_transactions + self.server_transactions / 4) * SERVER
+                + 2 * self.client_transactions * CLIENT
+                + (self.server_transactions + self.client_transactions) * BRANCH
                 + self.connections * CONNECTION
-                + (self.mailbox_places + self.mailbox_reserved) * LETTER
                 + self.timers * TIMER
                 + sources * SOURCE
-                + ENDED_BYTES,
+                + self.nonces * NONCE
+                + ENDED_BYTES
+                + SMALL,
         }
     }
 
-    /// The most memory that all shards take, in bytes.
+    /// The most memory that the process takes, in bytes.
     #[must_use]
     pub fn total_bytes(&self) -> usize {
-        self.shard_bytes().sum() * usize::from(self.shards)
+        self.shard_bytes().sum() * usize::from(self.shards) + PROCESS_BYTES
     }
 
     /// Descriptors that the process may have open at a time.
@@ -328,7 +405,15 @@ pub struct Memory {
     /// What has not come whole.
     pub framing: usize,
     /// Sessions, dialogs, transactions, registrations, connections, sources, mail, timers,
-    /// and the sessions that have ended last.
+    /// What transactions hold of requests and answers.
+    pub transactions: usize,
+    /// What sessions hold: INVITEs, descriptions, dialogs.
+    pub sessions: usize,
+    /// Contacts.
+    pub registrations: usize,
+    /// Letters of other shards.
+    pub mail: usize,
+    /// Places of sessions, legs, transactions, connections, sources, timers.
     pub tables: usize,
 }
 
@@ -336,7 +421,15 @@ impl Memory {
     /// All of it.
     #[must_use]
     pub const fn sum(self) -> usize {
-        self.receive + self.kept + self.spill + self.framing + self.tables
+        self.receive
+            + self.kept
+            + self.spill
+            + self.framing
+            + self.transactions
+            + self.sessions
+            + self.registrations
+            + self.mail
+            + self.tables
     }
 }
 
@@ -405,7 +498,7 @@ mod tests {
     fn the_tiny_bounds_are_below_the_real_ones() {
         let (tiny, real) = (Limits::tiny(), Limits::new(&Config::default(), 1));
         // Beside what no configuration makes smaller.
-        assert!(tiny.shard_bytes().sum() - ENDED_BYTES < 2 << 20);
+        assert!(tiny.shard_bytes().sum() - ENDED_BYTES < 8 << 20);
         assert!(tiny.sessions < real.sessions && tiny.timers < real.timers);
         assert!(tiny.mailbox_reserved >= tiny.receive_buffers + tiny.datagram_buffers);
     }

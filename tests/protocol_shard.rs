@@ -12,6 +12,8 @@
 mod bad_input;
 #[path = "shard/explain.rs"]
 mod explain;
+#[path = "shard/floods.rs"]
+mod floods;
 #[path = "shard/idle.rs"]
 mod idle;
 #[path = "shard/lab.rs"]

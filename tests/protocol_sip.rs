@@ -21,6 +21,8 @@ mod registrar;
 mod server;
 #[path = "protocol/sip_session_timer.rs"]
 mod session_timer;
+#[path = "protocol/sip_shares.rs"]
+mod shares;
 #[path = "protocol/sip_soak.rs"]
 mod soak;
 #[path = "protocol/sip_transport.rs"]

@@ -125,6 +125,9 @@ impl Ends {
             t1: Duration::from_millis(500),
             servers_max: 10_000,
             clients_max: 10_000,
+            trusted: ringfork::sip::Trusted::default(),
+            servers_bytes: 8 << 20,
+            clients_bytes: 8 << 20,
             product: "Ringfork".to_owned(),
         };
         Self {

@@ -74,7 +74,8 @@ pub struct Sip {
     pub session_expires: Duration,
     /// `min_expires_s`, 0 to 3600: a shorter registration gets 423 (RFC 3261 §10.3). Default: 60 s.
     pub min_expires: Duration,
-    /// `trusted_peers`: whose asserted identities we believe (RFC 3325 §5). Default: `127.0.0.0/8` and `::1/128`.
+    /// `trusted_peers`: whose asserted identities, `maddr` and foreign Contacts we believe (RFC 3325 §5). What is written
+    /// replaces the default, so loopback is believed only where it is written. Default: `127.0.0.0/8` and `::1/128`.
     pub trusted_peers: Vec<Network>,
     /// `contact_without_tags`: whether a contact without CPM feature tags is suitable. Default: unsuitable.
     pub contact_without_tags_suitable: bool,

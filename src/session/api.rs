@@ -41,7 +41,7 @@ pub struct Settings {
     pub contact_without_tags_suitable: bool,
     /// Whether a device may send the call to anybody, not only to where it could have registered (settled.md 34).
     pub follow_any: bool,
-    /// Networks whose asserted identities we believe; loopback is always one of them: (address, prefix length).
+    /// Networks that we believe, and no others; loopback only where it is one of them (settled.md 2): (address, prefix length).
     pub trusted_peers: Vec<(std::net::IpAddr, u8)>,
     /// Sessions of this shard; over it 503 with Retry-After.
     pub sessions_max: usize,
@@ -51,6 +51,9 @@ pub struct Settings {
     pub legs_max: usize,
     /// Dialogs of this shard, early ones too; over it a new session gets 503 with Retry-After, a device that answers a BYE.
     pub dialogs_max: usize,
+    /// Bytes that sessions hold: INVITEs, descriptions, dialogs. Over it, and for one user over a quarter of what is free (a source of
+    /// strangers: half), a new session gets 503 with Retry-After; an eighth is for what those that stand still need.
+    pub bytes_max: usize,
     /// User-Agent and Server: `CPM-serv/OMA2.2 ...` (cpm-notes.md §7).
     pub product: String,
 }
@@ -150,6 +153,10 @@ pub struct Counters {
     pub refused_full: u64,
     /// Invitations and answers refused because there were too many dialogs.
     pub refused_dialogs: u64,
+    /// Invitations and answers refused because sessions held too many bytes.
+    pub refused_bytes: u64,
+    /// Gauge: bytes that sessions hold.
+    pub bytes: usize,
     /// Devices that were not invited because the session had too many.
     pub not_invited: u64,
     /// Of them, become sessions.

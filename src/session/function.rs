@@ -2,7 +2,7 @@
 //!
 //! Calling order: `handle_*` as things come, then drain `poll_effect`; `handle_timeout` when `poll_timeout` says so.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use foldhash::quality::RandomState;
 use slotmap::{SecondaryMap, SlotMap};
@@ -12,7 +12,8 @@ use crate::{
     ids::{LegId, ServerTxnId, SessionId},
     msrp::{self, Command},
     policy::Policy,
-    sip::{Event, Registrar, RegistrarEvent},
+    share::Ledger,
+    sip::{Event, Flow, Registrar, RegistrarEvent, source},
     time::Instant,
     timer::{TimerId, Timers},
 };
@@ -39,10 +40,19 @@ pub struct Function {
     /// The INVITEs that began sessions, while they wait: what a CANCEL meets.
     pub(super) invites: HashMap<ServerTxnId, (SessionId, LegId), RandomState>,
     /// The sessions of a served user.
-    by_user: HashMap<Vec<u8>, Vec<SessionId>, RandomState>,
+    by_user: HashMap<Vec<u8>, Mine, RandomState>,
+    /// Bytes of sessions that strangers have begun, by source.
+    sources: Ledger<IpAddr>,
     timers: Timers<Due>,
     armed: SecondaryMap<SessionId, (Instant, TimerId)>,
     pub(super) draining: bool,
+}
+
+/// What a served user has.
+#[derive(Debug, Default)]
+struct Mine {
+    sessions: Vec<SessionId>,
+    bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +71,9 @@ impl Function {
             relays: SlotMap::with_key(),
             invites: HashMap::default(),
             by_user: HashMap::default(),
+            sources: Ledger::new(u64::from_le_bytes([
+                seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7],
+            ])),
             timers: Timers::new(),
             armed: SecondaryMap::new(),
             draining: false,
@@ -114,7 +127,8 @@ impl Function {
 
     /// The sessions of a served user.
     pub(super) fn sessions_of(&self, aor: &[u8]) -> Vec<SessionId> {
-        self.by_user.get(aor).cloned().unwrap_or_default()
+        let mine = self.by_user.get(aor);
+        mine.map(|m| m.sessions.clone()).unwrap_or_default()
     }
 
     /// Does what is due.
@@ -198,6 +212,7 @@ impl Function {
         let mut counters = self.turn.counters;
         counters.sessions = self.sessions.len();
         counters.relays = self.relays.len();
+        counters.bytes = self.turn.memory.used();
         for session in self.sessions.values() {
             let (legs, dialogs) = session.census();
             counters.legs += legs;
@@ -226,6 +241,44 @@ impl Function {
         self.draining || full || crowded
     }
 
+    /// Whether a session of so many bytes may begin: for its user, for the source that begins it, in all.
+    pub(super) fn has_memory(&mut self, aor: &[u8], flow: Flow, bytes: usize) -> bool {
+        let turn = &mut self.turn;
+        let free = turn
+            .memory
+            .free()
+            .saturating_sub(turn.settings.bytes_max / 8);
+        let mine = self.by_user.get(aor).map_or(0, |m| m.bytes);
+        let source = if turn.is_stranger(flow) {
+            self.sources.held(&source(flow.peer().ip()))
+        } else {
+            0
+        };
+        let fits = mine + bytes <= free / 4 && source + bytes <= free / 2;
+        turn.counters.refused_bytes += u64::from(!fits);
+        fits
+    }
+
+    /// Counts what a session holds from now on.
+    fn weigh(&mut self, id: SessionId, bytes: usize) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut session.weight, bytes);
+        let stranger = (!session.trusted).then(|| source(session.flow.peer().ip()));
+        let mine = self.by_user.get_mut(&session.aor);
+        let (more, less) = (bytes.saturating_sub(before), before.saturating_sub(bytes));
+        self.turn.memory.take(more);
+        self.turn.memory.give_back(less);
+        if let Some(mine) = mine {
+            mine.bytes = mine.bytes + more - less;
+        }
+        if let Some(source) = stranger {
+            self.sources.take(source, more);
+            self.sources.give_back(&source, less);
+        }
+    }
+
     /// Timers that are set.
     #[must_use]
     pub const fn timers(&self) -> usize {
@@ -251,10 +304,15 @@ impl Function {
         let (_, dialogs) = session.census();
         self.turn.dialogs = self.turn.dialogs + dialogs - session.counted;
         session.counted = dialogs;
-        if session.is_over() {
+        let (bytes, over) = (session.bytes(), session.is_over());
+        self.weigh(id, bytes);
+        if over {
             self.remove(id);
             return;
         }
+        let Some(session) = self.sessions.get(id) else {
+            return;
+        };
         let next = session.at();
         let armed = self.armed.get(id).copied();
         if armed.map(|(at, _)| at) == next {
@@ -272,10 +330,11 @@ impl Function {
     /// A session has begun.
     pub(super) fn keep(&mut self, id: SessionId, txn: ServerTxnId, aor: Vec<u8>) {
         self.invites.insert(txn, (id, LegId::ORIGINATOR));
-        self.by_user.entry(aor).or_default().push(id);
+        self.by_user.entry(aor).or_default().sessions.push(id);
     }
 
     fn remove(&mut self, id: SessionId) {
+        self.weigh(id, 0);
         let Some(session) = self.sessions.remove(id) else {
             return;
         };
@@ -283,9 +342,9 @@ impl Function {
             self.timers.cancel(timer);
         }
         self.invites.remove(&session.txn);
-        if let Some(ids) = self.by_user.get_mut(&session.aor) {
-            ids.retain(|other| *other != id);
-            if ids.is_empty() {
+        if let Some(mine) = self.by_user.get_mut(&session.aor) {
+            mine.sessions.retain(|other| *other != id);
+            if mine.sessions.is_empty() {
                 self.by_user.remove(&session.aor);
             }
         }

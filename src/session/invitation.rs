@@ -30,7 +30,12 @@ impl Invitation {
 
     /// Keeps the early dialog that a provisional response makes; says what it is [SIP-DLG-04].
     /// Where `room` says that there is none for another dialog, nothing is kept of it.
-    pub(super) fn on_early(&mut self, response: &Message<'_>, flow: Flow, room: bool) -> Verdict {
+    pub(super) fn on_early(
+        &mut self,
+        response: &Message<'_>,
+        (flow, stranger): (Flow, bool),
+        room: bool,
+    ) -> Verdict {
         let Some(tag) = response.to().ok().and_then(|t| t.tag()) else {
             return Verdict::Unreliable;
         };
@@ -39,7 +44,7 @@ impl Invitation {
             let dialog = invite.and_then(|invite| Dialog::uac(&invite, response, flow));
             let dialog = dialog.map(|dialog| self.pinned(dialog));
             self.early.extend(dialog.map(|dialog| Early {
-                dialog,
+                dialog: dialog.with_stranger(stranger),
                 received: Received::default(),
                 answer: None,
             }));
@@ -72,7 +77,7 @@ impl Invitation {
         mut self,
         name: (crate::ids::SessionId, LegId),
         response: &Message<'_>,
-        flow: Flow,
+        (flow, stranger): (Flow, bool),
     ) -> Option<Usage> {
         let tag = response.to().ok()?.tag()?.to_vec();
         let at = self.early.iter().position(|e| e.dialog.remote_tag() == tag);
@@ -83,7 +88,7 @@ impl Invitation {
         } else {
             let invite = Message::parse(&self.message).ok()?;
             let dialog = Dialog::uac(&invite, response, flow)?;
-            self.pinned(dialog)
+            self.pinned(dialog).with_stranger(stranger)
         };
         let mut usage = Usage::new(name, dialog, self.contact, self.own, self.wish);
         usage.learn(response);

@@ -49,6 +49,11 @@ impl Shapes {
 }
 
 impl Kept {
+    /// Bytes that are its own.
+    pub(super) const fn bytes(&self) -> usize {
+        self.own.len() + 16
+    }
+
     /// The text.
     pub(super) fn text(&self) -> Cow<'_, [u8]> {
         let own = &self.own;

@@ -42,8 +42,16 @@ impl Session {
     ) {
         let invite = request.method() == Some(Method::Invite);
         let parting = matches!(self.up, Originator::Parting(..));
-        let Some(usage) = self.usage(leg).filter(|_| !parting) else {
+        if parting || self.usage(leg).is_none() {
             turn.respond_code(txn, 481);
+            return;
+        }
+        if !turn.has_memory() {
+            turn.counters.refused_bytes += 1;
+            turn.respond(txn, super::terminating::busy());
+            return;
+        }
+        let Some(usage) = self.usage(leg) else {
             return;
         };
         // Of the transaction alone: what stands goes on as it was.

@@ -5,7 +5,7 @@ use super::{
     function::{Function, RELAY, RELAYS_MAX},
     headers,
     suitable::Asked,
-    terminating::{busy, is_trusted},
+    terminating::busy,
 };
 use crate::{
     ids::{ServerTxnId, SessionId},
@@ -101,7 +101,7 @@ impl Function {
             line("Accept", accepted);
         }
         line("Supported", b"timer");
-        let trusted = is_trusted(turn, flow);
+        let trusted = turn.trusted.believes(flow);
         headers::pass_request(&mut out, request, trusted);
         out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
         turn.request(Draft {

@@ -73,7 +73,8 @@ impl Session {
             return;
         }
         invitation.timer_c = now + super::fork::TIMER_C;
-        let verdict = invitation.on_early(response, flow, turn.has_room());
+        let verdict =
+            invitation.on_early(response, (flow, turn.is_stranger(flow)), turn.has_room());
         match verdict {
             Verdict::Ignore => return,
             Verdict::Unreliable => {}
@@ -167,7 +168,8 @@ impl Session {
                 self.on_accepted(turn, of, flow, response, *invitation);
             }
             DeviceState::Cancelling(invitation, reasons, _) => {
-                let usage = invitation.accept((self.id, of.leg), response, flow);
+                let usage =
+                    invitation.accept((self.id, of.leg), response, (flow, turn.is_stranger(flow)));
                 let Some(mut usage) = usage else {
                     self.end_device(turn, of.leg);
                     return;
@@ -212,7 +214,9 @@ impl Session {
         // An early dialog becomes this one.
         let room = turn.has_room() || !invitation.early.is_empty();
         let wish = invitation.wish;
-        let Some(mut usage) = invitation.accept((self.id, of.leg), response, flow) else {
+        let Some(mut usage) =
+            invitation.accept((self.id, of.leg), response, (flow, turn.is_stranger(flow)))
+        else {
             // No dialog can be made of it: there is nothing to acknowledge or to end.
             self.refuse_device(turn, of.leg, Refusal::of(500), "its 200 makes no dialog");
             return;

@@ -64,6 +64,8 @@ pub(super) struct Session {
     pub(super) late_offer: bool,
     /// Its dialogs, as they are counted for the shard.
     pub(super) counted: usize,
+    /// Bytes that it holds, likewise.
+    pub(super) weight: usize,
     pub(super) began: Instant,
     /// The way that its INVITE came.
     pub(super) flow: Flow,
@@ -249,6 +251,23 @@ impl Session {
         }
     }
 
+    /// Bytes that it holds beside its place in the table.
+    pub(super) fn bytes(&self) -> usize {
+        let up = match &self.up {
+            Originator::Inviting(waiting) => {
+                let repeating = waiting.repeating.as_ref();
+                size_of::<Waiting>() + waiting.usage.bytes() + repeating.map_or(0, reply_bytes)
+            }
+            Originator::Parting(usage, reason) => usage.bytes() + reason.len(),
+            Originator::Up(usage) | Originator::Leaving(usage) => usage.bytes(),
+            Originator::Gone => 0,
+        };
+        let texts = self.aor.len() * 2 + self.user.len() + self.from.len() + self.invite.len();
+        let held = self.held.capacity() * size_of::<Held>();
+        let devices: usize = self.devices.iter().map(Device::bytes).sum();
+        BESIDE + up + texts + held + devices
+    }
+
     /// When something is due next.
     pub(super) fn at(&self) -> Option<Instant> {
         let up = match &self.up {
@@ -331,6 +350,15 @@ impl Session {
             legs: std::iter::once(originator).chain(devices).collect(),
         }
     }
+}
+
+/// What the places of a session in other tables take (by user, by INVITE, timers), and what allocations cost.
+const BESIDE: usize = 512;
+
+/// Bytes of an answer that is kept.
+pub(super) fn reply_bytes(reply: &crate::sip::Reply) -> usize {
+    let body = reply.body.as_ref().map_or(0, |(_, body)| body.len());
+    size_of::<crate::sip::Reply>() + reply.tag.len() + reply.headers.len() + body
 }
 
 /// What carries a leg's SIP, for people.
@@ -459,6 +487,19 @@ impl Device {
         }
     }
 
+    /// Bytes that it holds.
+    fn bytes(&self) -> usize {
+        let state = match &self.state {
+            DeviceState::Inviting(invitation) => invitation.bytes(),
+            DeviceState::Cancelling(invitation, reason, _) => invitation.bytes() + reason.len(),
+            DeviceState::Accepted(usage) | DeviceState::Ending(usage) => usage.bytes(),
+            DeviceState::Ended => 0,
+        };
+        let refusal = self.refusal.as_ref().map_or(0, |r| r.headers.len() + 64);
+        let instance = self.instance.as_ref().map_or(0, |i| i.len());
+        size_of::<Self>() + self.uri.len() + instance + refusal + self.acks.bytes() + state
+    }
+
     fn at(&self) -> Option<Instant> {
         let state = match &self.state {
             DeviceState::Inviting(invitation) => Some(invitation.give_up.min(invitation.timer_c)),
@@ -483,6 +524,16 @@ impl Device {
 }
 
 impl Invitation {
+    /// Bytes that it holds.
+    fn bytes(&self) -> usize {
+        let early: usize = self
+            .early
+            .iter()
+            .map(|e| size_of::<Early>() + e.dialog.bytes() + e.answer.as_ref().map_or(0, Vec::len))
+            .sum();
+        size_of::<Self>() + self.message.len() + self.contact.len() + self.own.bytes() + early
+    }
+
     /// Whose it is.
     pub(super) const fn txn(&self, session: SessionId, leg: LegId) -> TxnRef {
         TxnRef {

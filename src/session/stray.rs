@@ -53,7 +53,7 @@ pub(super) fn acknowledge(
     }
     invite.extend_from_slice(b"\r\n");
     let invite = Message::parse(&invite).ok()?;
-    let dialog = Dialog::uac(&invite, response, flow)?;
+    let dialog = Dialog::uac(&invite, response, flow)?.with_stranger(turn.is_stranger(flow));
     let (ack, target) = dialog.ack(of.cseq);
     turn.send(target, ack.clone());
     Some((dialog, ack))

@@ -237,13 +237,21 @@ impl Asked {
 /// Contact's address (settled.md 36).
 ///
 /// A stream that it registered over is used while it is open, for it may not listen (RFC 5923). A URI that names no place that
-/// we can send to makes a device that cannot be invited.
+/// we can send to makes a device that cannot be invited. What a stranger says of another host, in a Contact or in the first hop of a
+/// Path, is no place to send to: as behind a NAT, the place that he registered from is (settled.md 42).
 fn target(binding: &Binding) -> Result<Target, NoWay> {
     if is_pinned(binding) {
         return Ok(Target::Flow(binding.flow));
     }
     let path = binding.path.first().map(Vec::as_slice);
-    let to = next_hop(path, &binding.contact)?;
+    let to = match next_hop(path, &binding.contact) {
+        Ok(to) if binding.trusted || binding.flow.is_of(to.addr) => to,
+        Ok(_) => return Ok(Target::Flow(binding.flow)),
+        Err(NoWay::Name) if !binding.trusted && path.is_none() => {
+            return Ok(Target::Flow(binding.flow));
+        }
+        Err(why) => return Err(why),
+    };
     Ok(match binding.flow {
         // From the socket that it knows.
         flow @ Flow::Udp { peer, .. } if peer == to.addr && !to.tcp => Target::Flow(flow),

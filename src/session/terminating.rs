@@ -19,11 +19,15 @@ use crate::{
     msrp::Command,
     policy::{LateOffer, Unreachable},
     sip::{
-        Dialog, Flow, Hop, NoWay, Registrar, Reply, Target, reliable, route_key::address_of_record,
+        Dialog, Flow, Registrar, Reply, Target, reliable, route_key::address_of_record,
         session_timer::TooSmall,
     },
     wire::sip::{Message, Name, NameAddr, Start},
 };
+
+/// What a session and a leg weigh at their beginning, beside the INVITE.
+const SESSION_WEIGHT: usize = 4 << 10;
+const LEG_WEIGHT: usize = 1 << 10;
 
 /// What the checks found in order.
 struct Admitted {
@@ -79,7 +83,7 @@ impl Function {
         if let Some(from) = invite.from().ok().and_then(|f| address_of_record(f.uri)) {
             registrar.authenticate(self.turn.now, &from, invite)?;
         }
-        let trusted = is_trusted(&self.turn, flow);
+        let trusted = self.turn.trusted.believes(flow);
         let offer = check(&self.turn, trusted, invite)?;
         self.turn
             .wish()
@@ -116,6 +120,11 @@ impl Function {
             trusted,
             offer,
         };
+        // Each leg's INVITE is about as long as the one that began it.
+        let weight = SESSION_WEIGHT + bytes.len() + devices.len() * (bytes.len() + LEG_WEIGHT);
+        if !self.has_memory(&aor, flow, weight) {
+            return Err(busy());
+        }
         for device in &devices {
             registrar.used(self.turn.now, &aor, &device.uri);
         }
@@ -152,17 +161,9 @@ impl Function {
         let made = self.sessions.try_insert_with_key(|id| {
             let leg = LegId::ORIGINATOR;
             let tag = turn.mint(id, leg);
-            let mut dialog = Dialog::uas(invite, &tag, flow).ok_or(refuse(400))?;
-            // settled.md 42: whom we do not believe his address is where he came from.
-            let here = |hop: Hop| hop.addr.ip().to_canonical() == source(flow);
-            let is_there = match dialog.hop() {
-                Ok(hop) => here(hop),
-                Err(NoWay::Name) => false,
-                Err(NoWay::Scheme | NoWay::Secure | NoWay::Transport) => true,
-            };
-            if !admitted.trusted && !is_there {
-                dialog.pin();
-            }
+            let dialog = Dialog::uas(invite, &tag, flow)
+                .ok_or(refuse(400))?
+                .with_stranger(!admitted.trusted);
             dialog.reaches().map_err(|why| {
                 let (code, text) = why.warning();
                 Reply {
@@ -212,6 +213,7 @@ impl Function {
                 losses: 0,
                 late_offer: admitted.offer.is_none(),
                 counted: 0,
+                weight: 0,
                 began: turn.now,
                 flow,
                 why: Why::Nothing,
@@ -306,33 +308,6 @@ fn is_anonymous(invite: &Message<'_>, trusted: bool) -> bool {
     private || anonymous && !shown
 }
 
-/// Whether we believe what a peer asserts (settled.md 2): loopback, and the operator's networks.
-pub(super) fn is_trusted(turn: &Turn, flow: Flow) -> bool {
-    let peer = source(flow);
-    peer.is_loopback()
-        || turn
-            .settings
-            .trusted_peers
-            .iter()
-            .any(|(net, prefix)| in_network(peer, net.to_canonical(), *prefix))
-}
-
-fn source(flow: Flow) -> std::net::IpAddr {
-    let (Flow::Udp { peer, .. } | Flow::Stream { peer, .. }) = flow;
-    peer.ip().to_canonical()
-}
-
-fn in_network(ip: std::net::IpAddr, net: std::net::IpAddr, prefix: u8) -> bool {
-    use std::net::IpAddr::{V4, V6};
-    let (ip, net, bits) = match (ip, net) {
-        (V4(ip), V4(net)) => (u128::from(ip.to_bits()), u128::from(net.to_bits()), 32),
-        (V6(ip), V6(net)) => (ip.to_bits(), net.to_bits(), 128),
-        (V4(_), V6(_)) | (V6(_), V4(_)) => return false,
-    };
-    let host_bits = u32::from(bits - prefix.min(bits));
-    (ip ^ net).checked_shr(host_bits).unwrap_or(0) == 0
-}
-
 /// No device can take it. Until the store and the ISF are there, every policy ends in 480 [TERM-INV-08] [TERM-INV-26].
 fn unreachable(turn: &mut Turn) -> Reply {
     match turn.policy.unreachable {
@@ -371,29 +346,5 @@ fn refuse(code: u16) -> Reply {
     Reply {
         code,
         ..Reply::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn networks() {
-        let check = |ip: &str, net: &str, prefix, inside| {
-            assert_eq!(
-                in_network(ip.parse().unwrap(), net.parse().unwrap(), prefix),
-                inside,
-                "{ip} in {net}/{prefix}"
-            );
-        };
-        check("10.1.2.3", "10.0.0.0", 8, true);
-        check("11.1.2.3", "10.0.0.0", 8, false);
-        check("10.0.0.1", "10.0.0.1", 32, true);
-        check("10.0.0.2", "10.0.0.1", 32, false);
-        check("8.8.8.8", "0.0.0.0", 0, true);
-        check("2001:db8::1", "2001:db8::", 32, true);
-        check("::1", "::", 0, true);
-        check("10.0.0.1", "::", 0, false);
     }
 }

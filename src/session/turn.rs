@@ -12,8 +12,9 @@ use crate::{
     ids::{LegId, ServerTxnId, SessionId},
     msrp,
     policy::Policy,
+    share::Pool,
     sip::{
-        Draft, Reply, Target, TxnRef,
+        Draft, Flow, Reply, Target, Trusted, TxnRef,
         session_timer::Wish,
         token::{self, Token},
     },
@@ -34,11 +35,15 @@ pub(super) struct Turn {
     pub(super) now: Instant,
     pub(super) settings: Settings,
     pub(super) policy: Policy,
+    /// Whom we believe (settled.md 2).
+    pub(super) trusted: Trusted,
     pub(super) rng: ChaCha12Rng,
     pub(super) effects: VecDeque<Effect>,
     pub(super) counters: Counters,
     /// Dialogs of all sessions, as they were when each session was last left alone.
     pub(super) dialogs: usize,
+    /// Bytes of all sessions, likewise.
+    pub(super) memory: Pool,
     /// What the texts of legs at rest have alike.
     pub(super) shapes: Shapes,
     /// For what nobody else can make: the keys in our branches.
@@ -54,6 +59,8 @@ impl Turn {
     pub(super) fn new(settings: Settings, policy: Policy, seed: [u8; 32]) -> Self {
         Self {
             now: Instant::START,
+            memory: Pool::new(settings.bytes_max),
+            trusted: Trusted::new(settings.trusted_peers.clone()),
             settings,
             policy,
             rng: ChaCha12Rng::from_seed(seed),
@@ -124,7 +131,17 @@ impl Turn {
 
     /// Whether another dialog has room.
     pub(super) fn has_room(&self) -> bool {
-        self.dialogs < self.settings.dialogs_max
+        self.dialogs < self.settings.dialogs_max && self.has_memory()
+    }
+
+    /// Whether sessions that stand may hold more: their messages are bounded, so a little is left for what each brings.
+    pub(super) fn has_memory(&self) -> bool {
+        self.memory.free() > self.settings.bytes_max / 16
+    }
+
+    /// Whether somebody whom we do not know speaks to us this way.
+    pub(super) fn is_stranger(&self, flow: Flow) -> bool {
+        !self.trusted.believes(flow)
     }
 
     /// Answers a request.

@@ -310,6 +310,27 @@ impl Usage {
         .min()
     }
 
+    /// Bytes that it holds, its own place among them.
+    pub(super) fn bytes(&self) -> usize {
+        let unacked = self.unacked.as_ref().map_or(0, |u| {
+            size_of::<Unacked>() + super::state::reply_bytes(&u.reply)
+        });
+        let asked = self
+            .asked
+            .as_ref()
+            .map_or(0, |a| size_of::<Asked>() + a.message.len() + a.offer.len());
+        size_of::<Self>()
+            + self.dialog.bytes()
+            + self.contact.bytes()
+            + self.own.bytes()
+            + self.theirs.as_ref().map_or(0, Kept::bytes)
+            // The data plane has it too, and heads that begin with it.
+            + 4 * self.path().len()
+            + unacked
+            + asked
+            + self.acks.bytes()
+    }
+
     /// What the peer said last.
     pub(super) fn theirs(&self) -> Option<Vec<u8>> {
         Some(self.theirs_text()?.into_owned())
@@ -468,6 +489,7 @@ mod tests {
             devices_max: 1,
             legs_max: 2,
             dialogs_max: 2,
+            bytes_max: 1 << 20,
             product: String::new(),
         };
         Turn::new(settings, Policy::default(), [7; 32])

@@ -104,6 +104,7 @@ impl Shard {
             sip_requests: self.tally.requests(),
             sip_responses: self.tally.responses(),
             sip_repeated: sip.repeated,
+            sip_passed: sip.passed,
             sip_retransmitted: sip.retransmitted,
             sip_strays: sip.strays,
             msrp_messages: InOut {
@@ -145,6 +146,10 @@ impl Shard {
                 ("registrations", refused.full),
                 ("registrations_per_user", refused.user),
                 ("registrations_per_source", refused.source),
+                ("registration_bytes", refused.bytes),
+                ("binding_bytes", refused.size),
+                ("session_bytes", pf.refused_bytes),
+                ("answer_bytes", sip.unsendable),
                 ("server_transactions", sip.refused),
                 ("client_transactions", sip.unsent),
                 ("messages", media.refused_full),

@@ -63,6 +63,7 @@ const _: () = {
     assert!(limits::MSRP_HEAD_BYTES == wire::msrp::HEAD_MAX);
     assert!(limits::MSRP_HEADERS == wire::msrp::HEADERS_MAX);
     assert!(limits::SIP_HEAD_BYTES == wire::sip::HEAD_BYTES_MAX);
+    assert!(limits::NONCES_MAX == sip::digest::NONCES_MAX);
 };
 
 impl Parts {
@@ -74,6 +75,12 @@ impl Parts {
     pub fn new(id: ShardId, config: &Config, limits: &Limits, listeners: &[Listener]) -> Self {
         let of = |role| listeners.iter().find(|l| l.role == role).map(|l| l.addr);
         let msrp_addr = of(SocketRole::Msrp).expect("the configuration has an MSRP listener");
+        let trusted_peers: Vec<_> = config
+            .sip
+            .trusted_peers
+            .iter()
+            .map(|n| (n.addr, n.prefix))
+            .collect();
         let listening = listeners
             .iter()
             .enumerate()
@@ -111,9 +118,15 @@ impl Parts {
                 t1: config.sip.t1,
                 servers_max: limits.server_transactions,
                 clients_max: limits.client_transactions,
+                trusted: sip::Trusted::new(trusted_peers.clone()),
+                servers_bytes: limits.server_bytes,
+                clients_bytes: limits.client_bytes,
                 product: PRODUCT.to_owned(),
             },
-            registrar: registrar(config, limits),
+            registrar: sip::RegistrarSettings {
+                trusted: sip::Trusted::new(trusted_peers.clone()),
+                ..registrar(config, limits)
+            },
             session: session::Settings {
                 shard: id,
                 domains: config.domains.clone(),
@@ -129,16 +142,12 @@ impl Parts {
                 max_message_bytes: config.msrp.max_message_bytes,
                 contact_without_tags_suitable: config.sip.contact_without_tags_suitable,
                 follow_any: config.sip.follow_any,
-                trusted_peers: config
-                    .sip
-                    .trusted_peers
-                    .iter()
-                    .map(|n| (n.addr, n.prefix))
-                    .collect(),
+                trusted_peers,
                 sessions_max: limits.sessions,
                 devices_max: limits.devices_per_session,
                 legs_max: limits.legs_per_session,
                 dialogs_max: limits.dialogs,
+                bytes_max: limits.session_bytes,
                 product: PRODUCT.to_owned(),
             },
             policy: Policy {
@@ -182,6 +191,7 @@ fn registrar(config: &Config, limits: &Limits) -> sip::RegistrarSettings {
         registrations_max: limits.registrations,
         contacts_max: limits.registrations_per_user,
         source_max: limits.registrations_per_source,
+        bytes_max: limits.registration_bytes,
         users: config
             .users
             .iter()

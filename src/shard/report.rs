@@ -103,6 +103,8 @@ pub struct Report {
     pub sip_responses: Vec<(u16, InOut)>,
     /// SIP requests that came again: absorbed, or answered by the last response.
     pub sip_repeated: u64,
+    /// SIP requests that were answered over their source's share: nothing was kept of them, a repeat is answered anew.
+    pub sip_passed: u64,
     /// SIP messages that our timers have sent again.
     pub sip_retransmitted: u64,
     /// SIP responses and ACKs that belong to nothing: dropped.

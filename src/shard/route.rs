@@ -47,7 +47,8 @@ impl Shard {
             self.owner(now, &message, shards)
         };
         if to == self.id {
-            self.endpoint.handle_read(now, flow, &message);
+            let known = self.endpoint.is_crowded() && self.registrar.knows(now, flow, &message);
+            self.endpoint.handle_read(now, flow, &message, known);
             return;
         }
         let bytes: Box<[u8]> = bytes.into();
@@ -78,6 +79,17 @@ impl Shard {
                 self.endpoint.refuse(now, flow, &bytes);
             }
             Err(_) => self.say_mail(to, "a letter that is not SIP was refused"),
+        }
+    }
+
+    /// What has come by mail: it was sent here because it is ours.
+    fn hear(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
+        match Message::parse(bytes) {
+            Ok(message) if self.endpoint.is_crowded() => {
+                let known = self.registrar.knows(now, flow, &message);
+                self.endpoint.handle_read(now, flow, &message, known);
+            }
+            Ok(_) | Err(_) => self.endpoint.handle_message(now, flow, bytes),
         }
     }
 
@@ -114,10 +126,9 @@ impl Shard {
                 from: peer,
                 bytes,
             } => {
-                self.endpoint
-                    .handle_message(now, Flow::Udp { socket, peer }, &bytes);
+                self.hear(now, Flow::Udp { socket, peer }, &bytes);
             }
-            Letter::Message { flow, bytes } => self.endpoint.handle_message(now, flow, &bytes),
+            Letter::Message { flow, bytes } => self.hear(now, flow, &bytes),
             Letter::Stream { conn, bytes } => match self.conns.get_mut(conn) {
                 Some(entry) => {
                     // Whoever sends on it is told when it is gone.

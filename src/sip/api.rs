@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
+use super::Trusted;
 use crate::ids::{ConnId, LegId, ServerTxnId, SessionId, ShardId, SocketId};
 
 /// The way that a message came, and that its responses go back.
@@ -23,6 +24,22 @@ pub enum Flow {
         /// The other side.
         peer: SocketAddr,
     },
+}
+
+impl Flow {
+    /// The other side.
+    #[must_use]
+    pub const fn peer(self) -> SocketAddr {
+        match self {
+            Self::Udp { peer, .. } | Self::Stream { peer, .. } => peer,
+        }
+    }
+
+    /// Whether the other side is the host of an address.
+    #[must_use]
+    pub fn is_of(self, addr: SocketAddr) -> bool {
+        self.peer().ip().to_canonical() == addr.ip().to_canonical()
+    }
 }
 
 /// An address and the transport to it.
@@ -124,12 +141,19 @@ pub struct Settings {
     pub listening: Vec<Listening>,
     /// T1 (RFC 3261 §17.1.1.1); T2 is 4 s, T4 5 s, as the RFC has them.
     pub t1: Duration,
-    /// Server transactions of this shard; over it a new request gets 503 with Retry-After. What belongs to a dialog, and
-    /// CANCEL, have a quarter more.
+    /// Server transactions that this shard keeps, half of them for those who are not registered; over it a request is answered and
+    /// not kept (a repeat is answered anew). What cannot be answered at once finds a quarter more places; over that it gets 503
+    /// with Retry-After.
     pub servers_max: usize,
+    /// Bytes that they hold beside their places in the tables, by the same shares.
+    pub servers_bytes: usize,
     /// INVITEs and other first requests of ours that are under way; over it a further one counts as 503. What ends something
     /// has as many again.
     pub clients_max: usize,
+    /// Bytes that requests of ours hold while they may have to be sent again; a quarter is for what ends something.
+    pub clients_bytes: usize,
+    /// Whose `maddr` is followed (settled.md 42), and who has no share as a source: a core is one source.
+    pub trusted: Trusted,
     /// User-Agent and Server (cpm-notes.md §7).
     pub product: String,
 }
@@ -145,8 +169,12 @@ pub struct RegistrarSettings {
     pub registrations_max: usize,
     /// Contacts of one user; over it 403.
     pub contacts_max: usize,
+    /// Bytes of all contacts, with what is kept beside each; over it 503, and for a source of strangers over half of what is free.
+    pub bytes_max: usize,
     /// Contacts that came from one source address; over it 503. `None`: no limit.
     pub source_max: Option<usize>,
+    /// Whose Contacts are taken as they are written (settled.md 42).
+    pub trusted: Trusted,
     /// The shortest expiry; less gets 423.
     pub min_expires: Duration,
     /// The longest expiry; more is shortened.
@@ -162,7 +190,9 @@ impl RegistrarSettings {
             users: Vec::new(),
             registrations_max: 100_000,
             contacts_max: 32,
+            bytes_max: 64 << 20,
             source_max: None,
+            trusted: Trusted::default(),
             min_expires: Duration::from_secs(60),
             max_expires: Duration::from_secs(86_400),
         }
@@ -310,12 +340,18 @@ pub struct Counts {
     pub connections: usize,
     /// Timers that are set (gauge).
     pub timers: usize,
+    /// Bytes that transactions hold beside their places (gauge).
+    pub bytes: usize,
     /// Messages that could not be read; answered 400 where they let themselves be answered.
     pub malformed: u64,
     /// Responses that belong to no transaction: dropped.
     pub strays: u64,
     /// Requests refused with 503 because the tables were full.
     pub refused: u64,
+    /// Requests whose answer was given and not kept: they were over their share.
+    pub passed: u64,
+    /// Answers that no datagram could carry: others went in their place.
+    pub unsendable: u64,
     /// Requests of ours that were not sent because the tables were full.
     pub unsent: u64,
     /// Requests or responses that were sent again by a timer.

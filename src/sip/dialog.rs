@@ -25,6 +25,8 @@ pub struct Dialog {
     caller: bool,
     pinned: bool,
     flow: Flow,
+    /// What the other side says of another host is not believed.
+    stranger: bool,
 }
 
 /// Call-ID, From and To of our requests, in one piece: they stay the same for the life of a dialog.
@@ -122,6 +124,7 @@ impl Dialog {
             caller: true,
             pinned: false,
             flow,
+            stranger: false,
         })
     }
 
@@ -153,7 +156,16 @@ impl Dialog {
             caller: false,
             pinned: false,
             flow,
+            stranger: false,
         })
+    }
+
+    /// With somebody whom we do not know: what he says of another host, in Contact or Record-Route, is no place to send to; as
+    /// behind a NAT, the place that he speaks from is (settled.md 42).
+    #[must_use]
+    pub fn with_stranger(mut self, stranger: bool) -> Self {
+        self.stranger = stranger;
+        self
     }
 
     /// A 2xx of ours or theirs has confirmed it. The route set of a caller is that of the 2xx (RFC 3261 §13.2.2.4).
@@ -166,6 +178,17 @@ impl Dialog {
                 self.remote_target = target;
             }
         }
+    }
+
+    /// Bytes that it holds beside itself.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let routes: usize = self
+            .route_set
+            .iter()
+            .map(|r| size_of::<Vec<u8>>() + r.len())
+            .sum();
+        self.names.bytes.len() + routes + self.remote_target.len()
     }
 
     /// Whether a 2xx has confirmed it.
@@ -372,6 +395,7 @@ impl Dialog {
             return Target::Flow(self.flow);
         }
         match self.hop() {
+            Ok(to) if self.stranger && !self.flow.is_of(to.addr) => Target::Flow(self.flow),
             Ok(to) => reach_by(self.flow, to),
             Err(_) => Target::Flow(self.flow),
         }
@@ -385,7 +409,7 @@ impl Dialog {
         if self.pinned && self.route_set.is_empty() {
             return Ok(());
         }
-        self.hop().map(|_| ())
+        self.known(self.hop())
     }
 
     /// The place that the first route or the remote target names.
@@ -410,7 +434,15 @@ impl Dialog {
         if self.pinned && self.route_set.is_empty() {
             return Ok(());
         }
-        next_hop(self.route_set.first().map(Vec::as_slice), &target).map(|_| ())
+        self.known(next_hop(self.route_set.first().map(Vec::as_slice), &target))
+    }
+
+    /// A name that a stranger writes in Contact is no other place than where he speaks from.
+    fn known(&self, hop: Result<Hop, NoWay>) -> Result<(), NoWay> {
+        match hop {
+            Err(NoWay::Name) if self.stranger && self.route_set.is_empty() => Ok(()),
+            hop => hop.map(|_| ()),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! remembered, for their count.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 use foldhash::quality::FixedState;
@@ -19,7 +20,7 @@ use crate::{
 /// A nonce is good for so long.
 const NONCE_LIFE: Duration = Duration::from_secs(300);
 /// Nonces that are in use.
-const NONCES_MAX: usize = 65_536;
+pub const NONCES_MAX: usize = 65_536;
 
 /// What the credentials of a request are worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +40,17 @@ pub struct Digest {
     secret: [u8; 32],
     rng: ChaCha12Rng,
     /// The highest nonce count seen of each nonce in use.
-    counts: HashMap<Box<[u8]>, u32, FixedState>,
+    counts: HashMap<Box<[u8]>, Used, FixedState>,
     /// Nonces in the order in which they came into use, with the end of their life.
     in_use: VecDeque<(Instant, Box<[u8]>)>,
+}
+
+/// The last use of a nonce.
+#[derive(Clone, Copy, Debug)]
+struct Used {
+    count: u32,
+    /// Of the whole request: one that comes again, byte for byte, asks nothing new.
+    print: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,8 +147,9 @@ impl Digest {
         if !same(expected.as_bytes(), &response.to_ascii_lowercase()) {
             return Verdict::Wrong;
         }
+        let print = self.counts.hasher().hash_one(request.as_bytes());
         match count {
-            Some(count) if self.use_nonce(now, &nonce, count) => Verdict::Right,
+            Some(count) if self.use_nonce(now, &nonce, Used { count, print }) => Verdict::Right,
             Some(_) | None => Verdict::Stale,
         }
     }
@@ -162,8 +172,8 @@ impl Digest {
         hex(sum.get(..16).unwrap_or_default())
     }
 
-    /// Whether a nonce is ours, young, and was not used with this count or a higher one; remembers the count.
-    fn use_nonce(&mut self, now: Instant, nonce: &[u8], count: u32) -> bool {
+    /// Whether a nonce is ours, young, and was not used with this count or a higher one but by the same request; remembers the count.
+    fn use_nonce(&mut self, now: Instant, nonce: &[u8], now_used: Used) -> bool {
         while let Some((end, _)) = self.in_use.front()
             && (*end <= now || self.in_use.len() >= NONCES_MAX)
         {
@@ -188,13 +198,14 @@ impl Digest {
             return false;
         }
         match self.counts.get_mut(nonce) {
-            Some(seen) if count <= *seen => false,
+            Some(seen) if now_used.count == seen.count => now_used.print == seen.print,
+            Some(seen) if now_used.count < seen.count => false,
             Some(seen) => {
-                *seen = count;
+                *seen = now_used;
                 true
             }
             None => {
-                self.counts.insert(nonce.into(), count);
+                self.counts.insert(nonce.into(), now_used);
                 self.in_use.push_back((end, nonce.into()));
                 true
             }
@@ -275,18 +286,27 @@ mod tests {
 
     #[test]
     fn a_nonce_is_ours_young_and_counts_up() {
+        // Each another request.
+        let mut prints = 0..;
+        let mut used = |count| Used {
+            count,
+            print: prints.next().unwrap_or(0),
+        };
         let mut digest = Digest::new("example.com", [1; 32]);
         let now = Instant::START + Duration::from_secs(10);
         let nonce = digest.nonce(now);
         assert_ne!(nonce, digest.nonce(now));
-        assert!(digest.use_nonce(now, nonce.as_bytes(), 1));
-        assert!(!digest.use_nonce(now, nonce.as_bytes(), 1), "a replay");
-        assert!(digest.use_nonce(now, nonce.as_bytes(), 2));
+        assert!(digest.use_nonce(now, nonce.as_bytes(), used(1)));
+        assert!(
+            !digest.use_nonce(now, nonce.as_bytes(), used(1)),
+            "a replay"
+        );
+        assert!(digest.use_nonce(now, nonce.as_bytes(), used(2)));
         let mut forged = nonce.clone().into_bytes();
         forged[0] ^= 1;
-        assert!(!digest.use_nonce(now, &forged, 1));
-        assert!(!digest.use_nonce(now + NONCE_LIFE, nonce.as_bytes(), 3));
+        assert!(!digest.use_nonce(now, &forged, used(1)));
+        assert!(!digest.use_nonce(now + NONCE_LIFE, nonce.as_bytes(), used(3)));
         assert!(digest.counts.is_empty(), "forgotten with its life");
-        assert!(!digest.use_nonce(now, b"", 1));
+        assert!(!digest.use_nonce(now, b"", used(1)));
     }
 }

@@ -1,4 +1,4 @@
-//! Who holds how many contacts: each source address is counted, and may be bounded.
+//! Who holds how many contacts, and how many bytes: each source address is counted, and may be bounded.
 //!
 //! The law: a source is in the table while it holds a contact, so there are no more entries than contacts.
 
@@ -29,8 +29,16 @@ pub(super) fn source_of(flow: Flow) -> IpAddr {
 /// Contacts by source.
 #[derive(Debug)]
 pub(super) struct Holders {
-    held: HashMap<IpAddr, usize, FixedState>,
+    held: HashMap<IpAddr, Share, FixedState>,
     max: Option<usize>,
+}
+
+/// What a source holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    contacts: u32,
+    /// Of them and what is kept beside them; a contact has two KiB at most.
+    bytes: u32,
 }
 
 impl Holders {
@@ -44,21 +52,33 @@ impl Holders {
 
     /// Whether `flow`'s source may hold `more` contacts than it does.
     pub(super) fn has_room(&self, flow: Flow, more: usize) -> bool {
-        let held = self.held.get(&source_of(flow)).copied().unwrap_or(0);
+        let held = self.share(flow).contacts as usize;
         more == 0 || self.max.is_none_or(|max| held + more <= max)
     }
 
-    /// A contact has come by `flow`.
-    pub(super) fn take(&mut self, flow: Flow) {
-        *self.held.entry(source_of(flow)).or_default() += 1;
+    /// Bytes that `flow`'s source holds.
+    pub(super) fn bytes(&self, flow: Flow) -> usize {
+        self.share(flow).bytes as usize
+    }
+
+    fn share(&self, flow: Flow) -> Share {
+        self.held.get(&source_of(flow)).copied().unwrap_or_default()
+    }
+
+    /// A contact of `bytes` has come by `flow`.
+    pub(super) fn take(&mut self, flow: Flow, bytes: usize) {
+        let share = self.held.entry(source_of(flow)).or_default();
+        share.contacts += 1;
+        share.bytes += u32::try_from(bytes).unwrap_or(0);
     }
 
     /// A contact that came by `flow` is gone.
-    pub(super) fn leave(&mut self, flow: Flow) {
+    pub(super) fn leave(&mut self, flow: Flow, bytes: usize) {
         let source = source_of(flow);
-        if let Some(held) = self.held.get_mut(&source) {
-            *held -= 1;
-            if *held == 0 {
+        if let Some(share) = self.held.get_mut(&source) {
+            share.contacts -= 1;
+            share.bytes -= u32::try_from(bytes).unwrap_or(0);
+            if share.contacts == 0 {
                 self.held.remove(&source);
             }
         }
@@ -74,6 +94,10 @@ pub struct Refused {
     pub user: u64,
     /// The source had too many.
     pub source: u64,
+    /// The bytes of all contacts, or the source's share of them, were taken.
+    pub bytes: u64,
+    /// A contact was too large.
+    pub size: u64,
 }
 
 #[cfg(test)]
@@ -101,13 +125,14 @@ mod tests {
     fn a_source_holds_so_many_and_no_entry_stays_behind() {
         let mut h = Holders::new(Some(2), 7);
         let (one, other) = (from("192.0.2.1:5060"), from("192.0.2.1:7777"));
-        h.take(one);
+        h.take(one, 100);
         assert!(h.has_room(other, 1) && !h.has_room(other, 2));
-        h.take(other);
+        h.take(other, 50);
+        assert_eq!(h.bytes(one), 150);
         assert!(h.has_room(one, 0) && !h.has_room(one, 1));
         assert!(h.has_room(from("192.0.2.2:5060"), 2));
-        h.leave(one);
-        h.leave(other);
+        h.leave(one, 100);
+        h.leave(other, 50);
         assert!(h.held.is_empty());
     }
 }

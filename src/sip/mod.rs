@@ -25,6 +25,7 @@ pub mod session_timer;
 mod stream;
 pub mod token;
 pub mod transaction;
+mod trust;
 
 pub use api::{
     Counts, Draft, Event, Flow, Hop, Listening, Output, RegistrarSettings, Reply, Settings, Target,
@@ -33,5 +34,6 @@ pub use api::{
 pub use dialog::{Dialog, NoWay, hop, next_hop, reach_by};
 pub use endpoint::Endpoint;
 pub use holders::{Refused, source};
-pub use registrar::{Binding, Registrar, RegistrarEvent};
+pub use registrar::{BINDING_BYTES_MAX, Binding, Registrar, RegistrarEvent};
 pub use stream::{Item, Stream};
+pub use trust::Trusted;

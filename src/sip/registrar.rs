@@ -1,29 +1,36 @@
 //! The registrar of standalone mode (RFC 3261 §10.3): who is where. In memory for now.
 //!
 //! The law: a REGISTER changes everything that it asks for, or nothing. One device is one `+sip.instance` (and reg-id): its
-//! new contact replaces the old one (settled.md 17). The flow that a device registered over is kept with its contact.
+//! new contact replaces the old one (settled.md 17). The flow that a device registered over is kept with its contact. What is kept
+//! is bounded in bytes: a binding, a user's bindings (the 200 that lists them fits a datagram), a source's, all.
 //! [REG-07] [REG-08]
+
+mod read;
+mod room;
 
 use std::{
     collections::{HashMap, VecDeque},
     rc::Rc,
-    time::Duration,
 };
 
 use foldhash::quality::FixedState;
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
 
+use self::read::{Change, Order, is_late};
+pub use self::room::BINDING_BYTES_MAX;
 use super::{
     Flow, RegistrarSettings, Reply,
     digest::{Digest, Verdict},
-    holders::{Holders, Refused, source_of},
+    holders::{Holders, Refused},
     route_key::address_of_record,
+    token,
 };
 use crate::{
+    share::Pool,
     time::Instant,
     timer::{TimerId, Timers},
     wire::{
-        sip::{Contact, Message, Name, NameAddr, unfold},
+        sip::{Contact, Message, Method, Name, unfold},
         uri,
     },
 };
@@ -45,6 +52,8 @@ pub struct Binding {
     pub q: u16,
     /// The way that the REGISTER came.
     pub flow: Flow,
+    /// Whether what it says of another host is believed (settled.md 42).
+    pub trusted: bool,
     /// The values of Path (RFC 3327), first to last: the Route of requests to it.
     pub path: Vec<Vec<u8>>,
     /// When it was last registered.
@@ -53,8 +62,12 @@ pub struct Binding {
     pub last_use: Instant,
     /// When it goes, unless it is registered again.
     pub expires_at: Instant,
-    call_id: Vec<u8>,
+    call_id: Box<[u8]>,
     cseq: u32,
+    /// Of the whole REGISTER: one that comes again is no new one.
+    print: u32,
+    /// What it says, in bytes: [`BINDING_BYTES_MAX`] at most.
+    bytes: u16,
     id: u64,
     timer: TimerId,
 }
@@ -93,23 +106,13 @@ pub struct Registrar {
     events: VecDeque<RegistrarEvent>,
     digest: Digest,
     contacts: usize,
+    /// Bytes of all bindings.
+    pool: Pool,
+    /// For what must come out the same again.
+    secret: u64,
     holders: Holders,
     refused: Refused,
     next_id: u64,
-}
-
-/// What a REGISTER asks of one contact.
-#[derive(Debug)]
-struct Change<'a> {
-    contact: &'a [u8],
-    params: Vec<u8>,
-    instance: Option<Vec<u8>>,
-    reg_id: Option<u32>,
-    outbound: bool,
-    q: u16,
-    expires: Duration,
-    /// The binding that it is about: its place in the user's list.
-    known: Option<usize>,
 }
 
 impl Registrar {
@@ -128,6 +131,7 @@ impl Registrar {
                 passwords.insert(key, password.clone());
             }
         }
+        let pool = Pool::new(settings.bytes_max);
         Self {
             holders: Holders::new(settings.source_max, hash_seed),
             settings,
@@ -137,6 +141,8 @@ impl Registrar {
             events: VecDeque::new(),
             digest,
             contacts: 0,
+            pool,
+            secret: rng.next_u64(),
             refused: Refused::default(),
             next_id: 0,
         }
@@ -166,6 +172,21 @@ impl Registrar {
         if let Some(binding) = bindings.iter_mut().find(|b| *b.contact == *contact) {
             binding.last_use = now;
         }
+    }
+
+    /// Whether a request is one of a user who is registered, from where one of his devices is.
+    #[must_use]
+    pub fn knows(&self, now: Instant, flow: Flow, request: &Message<'_>) -> bool {
+        let whose = if request.method() == Some(Method::Register) {
+            request.to()
+        } else {
+            request.from()
+        };
+        let aor = whose.ok().and_then(|a| address_of_record(a.uri));
+        aor.is_some_and(|aor| {
+            self.bindings(now, &aor)
+                .any(|b| b.flow.peer() == flow.peer())
+        })
     }
 
     /// Whether an address is of a domain that we serve. A global telephone number always is.
@@ -237,6 +258,12 @@ impl Registrar {
         self.events.pop_front()
     }
 
+    /// Bytes that are held of contacts.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.pool.used()
+    }
+
     /// Contacts in all.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -278,7 +305,12 @@ impl Registrar {
             return Err(refuse(if strict { 403 } else { 404 }));
         }
         self.authenticate(now, &aor, request)?;
-        let order = (call_id, cseq.number);
+        let print = token::hash(self.secret, |add| add(request.as_bytes()));
+        let order = Order {
+            call_id,
+            cseq: cseq.number,
+            print: u32::try_from(print >> 32).unwrap_or(0),
+        };
         let contacts: Vec<Contact<'_>> = request
             .contacts()
             .collect::<Result<_, _>>()
@@ -287,11 +319,12 @@ impl Registrar {
             self.remove_all(&aor, request, contacts.len(), order)?;
         } else {
             let changes = self.read_changes(&aor, request, &contacts, order)?;
-            self.check_room(&aor, flow, &changes)?;
             let path: Vec<Vec<u8>> = request
                 .values(Name::Path)
                 .map(|p| unfold(p).into_owned())
                 .collect();
+            let beside = aor.len() + call_id.len() + path.iter().map(Vec::len).sum::<usize>();
+            self.check_room(&aor, flow, &changes, beside)?;
             self.apply(now, flow, &aor, changes, &path, order);
         }
         Ok(self.accepted(now, &aor, request))
@@ -303,7 +336,7 @@ impl Registrar {
         aor: &[u8],
         request: &Message<'_>,
         contacts: usize,
-        order: (&[u8], u32),
+        order: Order<'_>,
     ) -> Result<(), Reply> {
         if contacts != 1 || request.expires() != Some(0) {
             return Err(refuse(400));
@@ -318,96 +351,6 @@ impl Registrar {
         Ok(())
     }
 
-    /// Reads and checks what is asked of each contact; nothing is changed yet.
-    fn read_changes<'a>(
-        &self,
-        aor: &[u8],
-        request: &Message<'a>,
-        contacts: &[Contact<'a>],
-        order: (&[u8], u32),
-    ) -> Result<Vec<Change<'a>>, Reply> {
-        let bindings = self.users.get(aor).map_or(&[][..], Vec::as_slice);
-        let edge = edge_of_flow(request);
-        let mut changes = Vec::new();
-        for contact in contacts {
-            let Some(address) = contact.address() else {
-                continue;
-            };
-            let seconds = contact
-                .expires()
-                .or_else(|| request.expires())
-                .unwrap_or(crate::wire::sip::DELTA_DEFAULT);
-            let expires = Duration::from_secs(u64::from(seconds));
-            // RFC 3261 §10.3 point 7: an hour or more is never too brief.
-            if !expires.is_zero()
-                && expires < self.settings.min_expires.min(Duration::from_secs(3600))
-            {
-                let headers = format!("Min-Expires: {}\r\n", self.settings.min_expires.as_secs());
-                return Err(Reply {
-                    headers: headers.into_bytes(),
-                    ..refuse(423)
-                });
-            }
-            let instance = address
-                .params
-                .text(b"+sip.instance")
-                .map(|i| i.into_owned())
-                .filter(|i| !i.is_empty());
-            let reg_id = address.params.number(b"reg-id");
-            let known = bindings.iter().position(|b| {
-                let same_device =
-                    instance.is_some() && b.instance == instance && b.reg_id == reg_id;
-                same_device || uri::compare::equal(&b.contact, address.uri)
-            });
-            if known.is_some_and(|at| is_late(&bindings[at], order)) {
-                return Err(refuse(500));
-            }
-            changes.push(Change {
-                contact: address.uri,
-                // RFC 5626 §6: without an instance beside it, or behind an edge that knows nothing of flows, it says nothing.
-                outbound: reg_id.is_some() && instance.is_some() && edge,
-                params: params_without_expires(&address.params),
-                instance,
-                reg_id,
-                q: contact.q().unwrap_or(1000),
-                expires: expires.min(self.settings.max_expires),
-                known,
-            });
-        }
-        Ok(changes)
-    }
-
-    /// Whether what is added has room: in all, with its user, with the source that it comes from.
-    fn check_room(&mut self, aor: &[u8], flow: Flow, changes: &[Change<'_>]) -> Result<(), Reply> {
-        let bindings = self.users.get(aor).map_or(&[][..], Vec::as_slice);
-        let from = source_of(flow);
-        let (mut added, mut moved) = (0, 0);
-        for change in changes.iter().filter(|c| !c.expires.is_zero()) {
-            match change.known.and_then(|at| bindings.get(at)) {
-                None => added += 1,
-                Some(known) if source_of(known.flow) != from => moved += 1,
-                Some(_) => {}
-            }
-        }
-        let later = || Reply {
-            headers: b"Retry-After: 60\r\n".to_vec(),
-            ..refuse(503)
-        };
-        if added > 0 && self.contacts + added > self.settings.registrations_max {
-            self.refused.full += 1;
-            return Err(later());
-        }
-        if added > 0 && bindings.len() + added > self.settings.contacts_max {
-            self.refused.user += 1;
-            return Err(refuse(403));
-        }
-        if !self.holders.has_room(flow, added + moved) {
-            self.refused.source += 1;
-            return Err(later());
-        }
-        Ok(())
-    }
-
     fn apply(
         &mut self,
         now: Instant,
@@ -415,8 +358,9 @@ impl Registrar {
         aor: &[u8],
         changes: Vec<Change<'_>>,
         path: &[Vec<u8>],
-        (call_id, cseq): (&[u8], u32),
+        order: Order<'_>,
     ) {
+        let beside = aor.len() + order.call_id.len() + path.iter().map(Vec::len).sum::<usize>();
         // By id, for places move as bindings go.
         let bindings = self.users.get(aor).map_or(&[][..], Vec::as_slice);
         let known: Vec<Option<u64>> = changes
@@ -442,6 +386,7 @@ impl Registrar {
             };
             self.next_id += 1;
             let expires_at = now + change.expires;
+            let bytes = u16::try_from(change.bytes() + beside).unwrap_or(u16::MAX);
             let binding = Binding {
                 contact: change.contact.into(),
                 params: change.params,
@@ -450,23 +395,25 @@ impl Registrar {
                 outbound: change.outbound,
                 q: change.q,
                 flow,
+                trusted: self.settings.trusted.believes(flow),
                 path: path.to_vec(),
                 registered_at: now,
                 last_use: now,
                 expires_at,
-                call_id: call_id.to_vec(),
-                cseq,
+                call_id: order.call_id.into(),
+                cseq: order.cseq,
+                print: order.print,
+                bytes,
                 id: self.next_id,
                 timer: self.timers.insert(expires_at, (key.clone(), self.next_id)),
             };
-            self.holders.take(flow);
+            self.take(flow, binding.held());
             let bindings = self.users.entry(key.clone()).or_default();
+            let mut replaced = None;
             let moved = match at {
                 Some(at) => {
                     let old = std::mem::replace(&mut bindings[at], binding);
-                    self.timers.cancel(old.timer);
-                    self.holders.leave(old.flow);
-                    *old.contact != *change.contact
+                    *replaced.insert(old).contact != *change.contact
                 }
                 None => {
                     bindings.push(binding);
@@ -481,6 +428,10 @@ impl Registrar {
                     contact: binding.contact.to_vec(),
                     instance: binding.instance.clone(),
                 });
+            }
+            if let Some(old) = replaced {
+                self.timers.cancel(old.timer);
+                self.leave(&old);
             }
         }
     }
@@ -529,37 +480,13 @@ impl Registrar {
         }
         self.contacts -= 1;
         self.timers.cancel(old.timer);
-        self.holders.leave(old.flow);
+        self.leave(&old);
         self.events.push_back(RegistrarEvent::Gone {
             aor: key,
             contact: old.contact.to_vec(),
             instance: old.instance,
         });
     }
-}
-
-/// RFC 3261 §10.3 points 6 and 7: of one Call-ID, a CSeq that is not higher is late.
-fn is_late(binding: &Binding, (call_id, cseq): (&[u8], u32)) -> bool {
-    binding.call_id == call_id && cseq <= binding.cseq
-}
-
-/// Whether the first hop keeps flows: we are it, or it is an edge that says so in its Path by `ob` (RFC 5626 §6). Of several
-/// values the one that the edge wrote is the last, as RFC 3327 has it; RFC 5626 says the first.
-fn edge_of_flow(request: &Message<'_>) -> bool {
-    let paths: Vec<&[u8]> = request.values(Name::Path).collect();
-    let [first, .., last] = paths.as_slice() else {
-        return match paths.first() {
-            Some(only) => has_ob(only),
-            None => request.values(Name::Via).nth(1).is_none(),
-        };
-    };
-    has_ob(first) || has_ob(last)
-}
-
-fn has_ob(path: &[u8]) -> bool {
-    let uri = NameAddr::parse_route(path).ok().map(|p| p.uri);
-    uri.and_then(|uri| uri::sip::Uri::parse(uri).ok())
-        .is_some_and(|uri| uri.param(b"ob").is_some())
 }
 
 /// What a REGISTER may require: Path and outbound are kept to.
@@ -574,22 +501,6 @@ fn require(request: &Message<'_>) -> Result<(), Reply> {
             ..refuse(420)
         }),
     }
-}
-
-fn params_without_expires(params: &crate::wire::sip::Params<'_>) -> Vec<u8> {
-    let mut out = Vec::new();
-    for param in params.iter() {
-        if param.name.eq_ignore_ascii_case(b"expires") {
-            continue;
-        }
-        out.push(b';');
-        out.extend_from_slice(param.name);
-        if let Some(value) = param.value {
-            out.push(b'=');
-            out.extend_from_slice(&unfold(value));
-        }
-    }
-    out
 }
 
 fn refuse(code: u16) -> Reply {

@@ -120,6 +120,16 @@ impl Acks {
         }
     }
 
+    /// Bytes that they take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let of = |a: &Ack| size_of::<Ack>() + a.remote_tag.len() + a.message.len();
+        let kept = self.0.as_ref();
+        kept.map_or(0, |kept| {
+            size_of::<Kept>() + kept.acks.iter().map(of).sum::<usize>()
+        })
+    }
+
     /// When they are forgotten.
     #[must_use]
     pub fn at(&self) -> Option<Instant> {

@@ -110,16 +110,22 @@ fn assertions_count_only_from_those_we_trust() {
             .map(ToOwned::to_owned)
     };
     assert_eq!(
-        device_sees(ALICE, asserted, &[]).as_deref(),
+        device_sees(ALICE, asserted, &[("127.0.0.0", 8)]).as_deref(),
         Some("<sip:alice@example.com>")
     );
+    // settled.md 2: what is written replaces the default.
+    assert_eq!(device_sees(ALICE, asserted, &[("10.0.0.0", 8)]), None);
     assert_eq!(device_sees(stranger, asserted, &[]), None);
     assert_eq!(
         device_sees(stranger, asserted, &[("10.0.0.0", 8)]).as_deref(),
         Some("<sip:alice@example.com>")
     );
     assert_eq!(
-        device_sees(ALICE, &format!("{asserted}Privacy: id\r\n"), &[]),
+        device_sees(
+            ALICE,
+            &format!("{asserted}Privacy: id\r\n"),
+            &[("127.0.0.0", 8)]
+        ),
         None
     );
 }

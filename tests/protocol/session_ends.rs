@@ -381,7 +381,7 @@ fn the_originator_gets_no_bye_before_its_ack() {
     world.assert_empty();
 }
 
-// [SIP-TXN-04]: our 200 is repeated until the ACK; without one, BYE at 64·T1.
+// [SIP-TXN-04]: our 200 is repeated until the ACK; without one, BYE at 64·T1. Four times, for this place has never answered (settled 42).
 #[test]
 fn a_200_that_nobody_acknowledges_ends_in_bye() {
     let mut world = World::new();
@@ -389,10 +389,11 @@ fn a_200_that_nobody_acknowledges_ends_in_bye() {
     let phones = invited(&mut world, 1, &alice);
     phones[0].accept(&mut world);
     world.advance(seconds(31));
-    assert_eq!(world.all(ALICE, "SIP/2.0 200").len(), 1 + 9);
+    let all = world.all(ALICE, "SIP/2.0 200");
+    assert_eq!(all.len(), 1 + 4);
     world.expect_none(ALICE, "BYE");
     world.advance(seconds(1));
-    alice.answered(&world.expect(ALICE, "SIP/2.0 200"));
+    alice.answered(&all[0]);
     let up = world.expect(ALICE, "BYE");
     world.receive(ALICE, up.respond(200, "", "", ""));
     answer(&mut world, &phones[0], "BYE");

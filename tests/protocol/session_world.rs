@@ -47,11 +47,12 @@ pub(crate) fn settings() -> Settings {
         max_message_bytes: 1_000_000,
         contact_without_tags_suitable: false,
         follow_any: false,
-        trusted_peers: Vec::new(),
+        trusted_peers: vec![("127.0.0.0".parse().expect("a network"), 8)],
         sessions_max: 100,
         devices_max: 16,
         legs_max: 33,
         dialogs_max: 10_000,
+        bytes_max: 64 << 20,
         product: "CPM-serv/OMA2.2 Ringfork/test".into(),
     }
 }
@@ -99,12 +100,18 @@ impl World {
                 t1: settings.t1,
                 servers_max: 1000,
                 clients_max: 4000,
+                trusted: ringfork::sip::Trusted::default(),
+                servers_bytes: 8 << 20,
+                clients_bytes: 8 << 20,
                 product: settings.product.clone(),
             },
             [1 + 8 * n; 32],
         );
         let registrar = Registrar::new(
-            RegistrarSettings::new(settings.domains.clone()),
+            RegistrarSettings {
+                trusted: ringfork::sip::Trusted::new(settings.trusted_peers.clone()),
+                ..RegistrarSettings::new(settings.domains.clone())
+            },
             [2 + 8 * n; 32],
         );
         Self {

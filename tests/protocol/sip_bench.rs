@@ -74,6 +74,9 @@ pub(crate) fn settings() -> Settings {
         t1: Duration::from_millis(500),
         servers_max: 1000,
         clients_max: 4000,
+        trusted: ringfork::sip::Trusted::default(),
+        servers_bytes: 8 << 20,
+        clients_bytes: 8 << 20,
         product: "CPM-serv/OMA2.2 Ringfork".to_owned(),
     }
 }
@@ -192,6 +195,16 @@ impl Bench {
         self.endpoint.request(self.now, draft);
         self.collect();
         of
+    }
+
+    /// The peer answers a request of ours, as it has often done: its place is known.
+    pub(crate) fn acquainted(mut self) -> Self {
+        self.request(99, to_udp(), &draft("OPTIONS"));
+        let request = self.last().text().to_owned();
+        self.udp(&Self::answer(&request, "200 OK"));
+        self.sent.clear();
+        self.events.clear();
+        self
     }
 
     /// The last thing sent.

@@ -5,7 +5,7 @@ use super::bench::*;
 /// [SIP-TXN-01] RFC 3261 §17.1.1.2: T1, doubling without cap; timer B at 64·T1.
 #[test]
 fn an_invite_without_answer_is_repeated_and_ends_at_64_t1() {
-    let mut b = Bench::new();
+    let mut b = Bench::new().acquainted();
     b.request(1, to_udp(), &draft("INVITE"));
     b.run_to(60_000);
     assert_eq!(
@@ -25,7 +25,7 @@ fn an_invite_without_answer_is_repeated_and_ends_at_64_t1() {
 /// [SIP-TXN-01] RFC 3261 §17.1.2.2: T1, doubling up to T2; timer F at 64·T1.
 #[test]
 fn another_request_is_repeated_up_to_t2() {
-    let mut b = Bench::new();
+    let mut b = Bench::new().acquainted();
     b.request(1, to_udp(), &draft("BYE"));
     b.run_to(60_000);
     assert_eq!(
@@ -36,6 +36,78 @@ fn another_request_is_repeated_up_to_t2() {
     );
     assert_eq!(b.heard(), [(32_000, "timed out".to_owned())]);
     assert!(b.endpoint.is_empty());
+}
+
+/// settled.md 42: a place that has never answered gets a request and four repeats; the transaction waits as long as any.
+#[test]
+fn to_a_place_that_has_never_answered_a_request_is_repeated_four_times() {
+    for method in ["INVITE", "BYE"] {
+        let mut b = Bench::new();
+        // What anybody can send in its name is no answer.
+        b.udp(&incoming("OPTIONS", "z9hG4bK1"));
+        b.request(1, to_udp(), &draft(method));
+        b.run_to(60_000);
+        assert_eq!(b.times(method), [0, 500, 1500, 3500, 7500]);
+        assert!(b.heard().contains(&(32_000, "timed out".to_owned())));
+    }
+}
+
+/// What is kept of a request of ours is what its ACK and CANCEL copy, once it need not be sent again.
+#[test]
+fn a_request_that_is_answered_is_not_kept_whole() {
+    let large = |method: &str| {
+        draft(method).replace(
+            "Content-Length: 0\r\n\r\n",
+            &format!("Content-Length: 40000\r\n\r\n{}", "x".repeat(40_000)),
+        )
+    };
+    for (method, status) in [
+        ("INVITE", "180 Ringing"),
+        ("INVITE", "200 OK"),
+        ("INVITE", "486 Busy Here"),
+        ("BYE", "200 OK"),
+    ] {
+        let mut b = Bench::new();
+        let conn = b.conns.insert(());
+        let flow = b.stream_flow(conn, PEER);
+        b.endpoint.handle_message(b.now, flow, b"\r\n");
+        b.request(1, ringfork::sip::Target::Flow(flow), &large(method));
+        let request = b.last().text().to_owned();
+        assert!(b.endpoint.counts().bytes > 40_000);
+        b.udp(&Bench::answer(&request, status));
+        assert!(
+            b.endpoint.counts().bytes < 1_000,
+            "{method} {status}: {}",
+            b.endpoint.counts().bytes
+        );
+        b.run_to(400_000);
+        assert_eq!(b.endpoint.counts().bytes, 0, "{method} {status}");
+    }
+}
+
+/// Requests that may have to be sent again are bounded in bytes, a session's share of them too; what ends something has a reserve.
+#[test]
+fn requests_under_way_are_bounded_in_bytes_and_endings_go_on() {
+    let mut b = Bench::with(ringfork::sip::Settings {
+        clients_bytes: 100_000,
+        ..settings()
+    });
+    let long = draft("INVITE").replace(
+        "Max-Forwards",
+        &format!("Subject: {}\r\nMax-Forwards", "s".repeat(900)),
+    );
+    for n in 0..100 {
+        b.request(n, to_udp(), &long);
+        assert!(b.endpoint.counts().bytes <= 100_000);
+    }
+    let refused = b.heard().iter().filter(|(_, e)| e == "unreachable").count();
+    assert!(
+        (60..90).contains(&refused),
+        "one session has a third of it: {refused}"
+    );
+    assert_eq!(b.endpoint.counts().unsent, refused as u64);
+    b.request(200, to_udp(), &draft("BYE"));
+    assert!(b.last().text().starts_with("BYE"));
 }
 
 /// [SIP-TXN-01] In Proceeding a non-INVITE request is repeated every T2, and F goes on.

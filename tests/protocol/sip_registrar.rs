@@ -162,6 +162,140 @@ fn too_brief_and_too_long() {
     assert!(headers.contains("expires=86400\r\n"));
 }
 
+/// A binding has a size: over it 513 with a Warning, and nothing is kept, whichever part is long. [REG-07]
+#[test]
+fn a_contact_that_is_too_large_is_refused() {
+    let long = "l".repeat(2_100);
+    for headers in [
+        format!("Contact: <sip:{long}@192.0.2.7>\r\n"),
+        format!("Contact: <sip:a@192.0.2.7>;p=\"{long}\"\r\n"),
+        format!("Contact: <sip:a@192.0.2.7>\r\nPath: <sip:{long}@h;lr>\r\n"),
+        format!(
+            "Contact: <sip:ok@192.0.2.7>, <sip:a@192.0.2.7>;+sip.instance=\"<{}>\"\r\n",
+            &long[..1_000]
+        ),
+    ] {
+        let mut lab = Lab::new();
+        let (code, answer) = lab.register(&headers);
+        assert_eq!(code, 513, "{answer}");
+        assert!(
+            answer.starts_with("Warning: 399 example.com \"this contact takes "),
+            "{answer}"
+        );
+        assert!(lab.registrar.is_empty() && lab.registrar.bytes() == 0);
+        assert_eq!(lab.registrar.refused().size, 1);
+    }
+    let mut lab = Lab::new();
+    let long = "sip:".to_owned() + &"l".repeat(2_100) + "@example.com";
+    assert_eq!(
+        lab.register_as(&long, "c", 1, "Contact: <sip:a@192.0.2.7>\r\n")
+            .0,
+        404
+    );
+    assert_eq!(
+        lab.register_as(
+            "sip:bob@example.com",
+            &long,
+            1,
+            "Contact: <sip:a@192.0.2.7>\r\n"
+        )
+        .0,
+        513
+    );
+    // One that is smaller has room; it may be fetched, renewed and taken away.
+    let contact = format!("Contact: <sip:a@192.0.2.7>;p=\"{}\"", "p".repeat(1_000));
+    assert_eq!(lab.register(&format!("{contact}\r\n")).0, 200);
+    assert!(lab.registrar.bytes() > 1_000);
+    assert_eq!(lab.register(&format!("{contact};expires=0\r\n")).0, 200);
+    assert_eq!(lab.registrar.bytes(), 0);
+}
+
+/// The 200 that lists a user's bindings always fits a datagram: nobody is locked out by what was registered in his name.
+#[test]
+fn a_user_s_bindings_fit_one_datagram() {
+    let mut lab = Lab::new();
+    let mut codes = Vec::new();
+    for n in 0..32 {
+        let contact = format!(
+            "Contact: <sip:d{n}@192.0.2.7>;p=\"{}\"\r\n",
+            "p".repeat(1_400)
+        );
+        let (code, answer) = lab.register(&contact);
+        assert!(answer.len() < 10_000);
+        codes.push(code);
+    }
+    assert_eq!(codes.iter().filter(|c| **c == 200).count(), 5);
+    assert_eq!(codes[31], 403);
+    assert_eq!(lab.registrar.refused().user, 27);
+    // Who is there is renewed, and may make room.
+    let renewed = format!(
+        "Contact: <sip:d0@192.0.2.7>;p=\"{}\"\r\n",
+        "p".repeat(1_400)
+    );
+    assert_eq!(lab.register(&renewed).0, 200);
+    assert_eq!(lab.register("Contact: *\r\nExpires: 0\r\n").0, 200);
+    assert_eq!(lab.registrar.bytes(), 0);
+}
+
+/// All bindings are bounded in bytes; a source of strangers has half of what is free; who is registered stays it.
+#[test]
+fn bindings_are_bounded_in_bytes_with_a_share_for_strangers() {
+    let mut lab = Lab::with(|s| s.bytes_max = 60_000);
+    let register = |lab: &mut Lab, n: u32, cseq| {
+        let user = format!("sip:u{n}@example.com");
+        lab.register_as(
+            &user,
+            "c",
+            cseq,
+            &format!(
+                "Contact: <sip:u{n}@192.0.2.7>;p=\"{}\"\r\n",
+                "p".repeat(1_000)
+            ),
+        )
+        .0
+    };
+    let kept = (0..100)
+        .filter(|n| register(&mut lab, *n, 1) == 200)
+        .count();
+    assert!((8..20).contains(&kept), "{kept}");
+    assert!(lab.registrar.bytes() <= 22_000, "a third");
+    assert_eq!(lab.registrar.refused().bytes, 100 - kept as u64);
+    assert_eq!(register(&mut lab, 0, 2), 200, "who is there is renewed");
+    // A peer whom we trust stands for many.
+    let mut lab = Lab::with(|s| {
+        s.bytes_max = 60_000;
+        s.trusted = ringfork::sip::Trusted::new(vec![("192.0.2.0".parse().unwrap(), 24)]);
+    });
+    let kept = (0..100)
+        .filter(|n| register(&mut lab, *n, 1) == 200)
+        .count();
+    assert!(
+        (30..60).contains(&kept) && lab.registrar.bytes() <= 60_000,
+        "{kept}"
+    );
+}
+
+/// Where no transaction was kept of a REGISTER, its repeat comes again: the same answer, and no new binding. Anything else under its
+/// CSeq is late.
+#[test]
+fn the_very_same_register_is_answered_again() {
+    let mut lab = Lab::new();
+    let contact = "Contact: <sip:a@192.0.2.7>;expires=600\r\n";
+    for _ in 0..3 {
+        let (code, headers) = lab.register_as("sip:bob@example.com", "c1", 10, contact);
+        assert_eq!(
+            (code, headers.as_str()),
+            (200, "Contact: <sip:a@192.0.2.7>;expires=600\r\n")
+        );
+    }
+    assert_eq!(lab.events(), ["+sip:a@192.0.2.7"]);
+    let other = "Contact: <sip:a@192.0.2.7>;expires=700\r\n";
+    assert_eq!(
+        lab.register_as("sip:bob@example.com", "c1", 10, other).0,
+        500
+    );
+}
+
 /// settled.md 17: of one Call-ID an older (or the same) CSeq gets 500 and changes nothing; another Call-ID may have any.
 #[test]
 fn late_registers_are_refused() {

@@ -50,7 +50,7 @@ fn a_repeated_invite_gets_the_last_response() {
 /// [SIP-TXN-01] timers G and H: a failure is repeated up to T2 until its ACK, which is not told; I is T4.
 #[test]
 fn a_failure_is_repeated_until_its_ack() {
-    let mut b = Bench::new();
+    let mut b = Bench::new().acquainted();
     b.udp(&incoming("INVITE", "z9hG4bK1"));
     let txn = b.txn(0);
     b.respond(txn, 486);
@@ -279,63 +279,6 @@ fn max_forwards_zero() {
         "To: <sip:bob@example.com>;tag=x",
     ));
     assert_eq!(b.heard().len(), 3);
-}
-
-/// Full: 503 with Retry-After, nothing kept; dialogs and CANCELs have places of their own; room comes back.
-#[test]
-fn a_flood_gets_503_and_dialogs_go_on() {
-    let mut b = Bench::with(ringfork::sip::Settings {
-        servers_max: 4,
-        clients_max: 16,
-        ..settings()
-    });
-    let nth =
-        |n: u32| incoming("INVITE", &format!("z9hG4bK{n}")).replace("call-2", &format!("call-{n}"));
-    for n in 0..100 {
-        b.udp(&nth(n));
-    }
-    assert_eq!(b.endpoint.counts().servers, 4);
-    assert_eq!(b.times("SIP/2.0 503 Service Unavailable").len(), 96);
-    assert_eq!(b.endpoint.counts().refused, 96);
-    let after: u32 = header(b.last().text(), "Retry-After")
-        .unwrap()
-        .parse()
-        .unwrap();
-    assert!((5..=10).contains(&after));
-    let tag = |text: &str| {
-        header(text, "To")
-            .unwrap()
-            .split("tag=")
-            .nth(1)
-            .unwrap()
-            .to_owned()
-    };
-    let first = tag(b.last().text());
-    b.udp(&nth(99));
-    assert_eq!(tag(b.last().text()), first, "RFC 3261 §8.2.7");
-    // Its ACK is nobody's.
-    let ack = incoming("ACK", "z9hG4bK99").replace(
-        "To: <sip:bob@example.com>",
-        &format!("To: <sip:bob@example.com>;tag={first}"),
-    );
-    b.udp(&ack);
-    assert_eq!(b.heard().len(), 4);
-    b.udp(&incoming("BYE", "z9hG4bKbye").replace(
-        "To: <sip:bob@example.com>",
-        "To: <sip:bob@example.com>;tag=x",
-    ));
-    assert_eq!(b.heard().len(), 5);
-    b.udp(&nth(0).replace("INVITE", "CANCEL"));
-    assert_eq!(b.heard()[5].1, "cancelled");
-    let txn = b.txn(0);
-    b.respond(txn, 487);
-    b.udp(&nth(0).replace("INVITE", "ACK"));
-    b.run_to(40_000);
-    b.udp(&nth(200));
-    assert_eq!(
-        b.heard().last().unwrap().1,
-        "INVITE sip:bob@example.com SIP/2.0"
-    );
 }
 
 /// RFC 3261 §8.2, §16.3 point 1: what breaks a rule is answered by its own status, without a transaction.

@@ -1,6 +1,10 @@
 //! Datagrams, streams, and the way from one to the other.
 
-use ringfork::{ids::ShardId, sip::Target, wire::sip::Error};
+use ringfork::{
+    ids::ShardId,
+    sip::{Target, Trusted},
+    wire::sip::Error,
+};
 
 use super::bench::*;
 
@@ -224,8 +228,11 @@ fn rport_sends_the_response_to_the_source() {
 /// [SIP-TXN-09] RFC 3261 §18.2.1, §18.2.2: without rport to the port of sent-by; a lie about received is replaced; maddr wins.
 #[test]
 fn without_rport_the_response_goes_to_sent_by() {
-    let via = |sent_by: &str, peer: &str| {
-        let mut b = Bench::new();
+    let trusting = |trusted: Trusted, sent_by: &str, peer: &str| {
+        let mut b = Bench::with(ringfork::sip::Settings {
+            trusted,
+            ..settings()
+        });
         let request = incoming("OPTIONS", "z9hG4bK1").replace("192.0.2.7:5070", sent_by);
         b.udp_from(peer, &request);
         let txn = b.txn(0);
@@ -235,6 +242,7 @@ fn without_rport_the_response_goes_to_sent_by() {
             other @ (Sent::Stream(..) | Sent::Connect(_) | Sent::Close(_)) => panic!("{other:?}"),
         }
     };
+    let via = |sent_by: &str, peer: &str| trusting(Trusted::default(), sent_by, peer);
     assert_eq!(
         via("192.0.2.7:5070", "192.0.2.7:40000"),
         (
@@ -256,9 +264,17 @@ fn without_rport_the_response_goes_to_sent_by() {
             "SIP/2.0/UDP 192.0.2.7:5070;branch=z9hG4bK1;received=192.0.2.8".to_owned()
         )
     );
+    // settled.md 42: a stranger's maddr is not followed.
+    let maddr = "192.0.2.7:5070;maddr=192.0.2.99";
+    assert_eq!(via(maddr, "192.0.2.7:40000").0, "192.0.2.7:5070");
+    let core = |net: &str| Trusted::new(vec![(net.parse().unwrap(), 32)]);
     assert_eq!(
-        via("192.0.2.7:5070;maddr=192.0.2.99", "192.0.2.7:40000").0,
+        trusting(core("192.0.2.7"), maddr, "192.0.2.7:40000").0,
         "192.0.2.99:5070"
+    );
+    assert_eq!(
+        trusting(core("192.0.2.8"), maddr, "192.0.2.7:40000").0,
+        "192.0.2.7:5070"
     );
 }
 

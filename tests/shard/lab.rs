@@ -70,6 +70,8 @@ pub(crate) struct Lab {
     pub(crate) now: Instant,
     /// SIP messages that left by datagram, by where to.
     pub(crate) sent: VecDeque<(SocketAddr, Sip)>,
+    /// Datagrams that left, and their bytes.
+    pub(crate) left: (usize, usize),
     wires: Vec<Wire>,
     /// Each shard's streams by its name for them, as the driver has them: a name that is given anew ends the one before.
     names: Vec<SecondaryMap<ConnId, Line>>,
@@ -135,6 +137,7 @@ impl Lab {
             desks,
             now: Instant::from_nanos(1_000_000_000),
             sent: VecDeque::new(),
+            left: (0, 0),
             wires: Vec::new(),
             names,
             connects: VecDeque::new(),
@@ -305,6 +308,7 @@ impl Lab {
         match effect {
             Effect::Datagram { to, bytes, .. } => {
                 let m = Sip::read(&bytes).expect("what is sent is SIP");
+                self.left = (self.left.0 + 1, self.left.1 + bytes.len());
                 self.sent.push_back((to, m));
             }
             Effect::Connect { conn, to } => {

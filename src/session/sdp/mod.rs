@@ -136,6 +136,11 @@ fn moved(media: &Media<'_>) -> bool {
 const DISCARD: u16 = 9;
 
 impl Own {
+    /// Bytes that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        self.uri.len() + self.last.as_ref().map_or(0, Kept::bytes)
+    }
+
     /// A leg's half before anything was said. `id`: chance.
     /// `host`: our name, or the address that peers reach us by, where that is not where we listen.
     pub(super) fn new(

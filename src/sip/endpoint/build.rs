@@ -65,20 +65,82 @@ pub(super) fn with_received(bytes: &[u8], via: &[u8], peer: SocketAddr) -> Optio
 
 /// Where a response goes when it goes by datagram, or when its connection is gone (RFC 3261 §18.2.2, RFC 3581 §4).
 ///
-/// `peer` is where the request came from: what the Via says of `received` is our own word, so it is not read again.
-pub(super) fn response_address(via: &Via<'_>, peer: SocketAddr, stream: bool) -> SocketAddr {
+/// `peer` is where the request came from: what the Via says of `received` is our own word, so it is not read again. `maddr` is
+/// followed where `trusted`: a stranger's would send our answers to whomever he likes (settled.md 42).
+pub(super) fn response_address(
+    via: &Via<'_>,
+    peer: SocketAddr,
+    (stream, trusted): (bool, bool),
+) -> SocketAddr {
     let port = via.port_or_default();
     if stream {
         return SocketAddr::new(peer.ip(), port);
     }
     let maddr = via.params.value(b"maddr").and_then(uri::host::address);
-    if let Some(maddr) = maddr {
+    if let Some(maddr) = maddr.filter(|_| trusted) {
         return SocketAddr::new(maddr, port);
     }
     if via.params.has(b"rport") {
         return peer;
     }
     SocketAddr::new(peer.ip(), port)
+}
+
+/// What an answer copies of a request, as a request that [`response`] takes: all that a transaction keeps of it.
+pub(super) fn answerable(request: &Message<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    let method = request.method().map_or(&b"X"[..], |m| m.as_bytes());
+    for part in [method, b" sip:x SIP/2.0\r\n"] {
+        out.extend_from_slice(part);
+    }
+    copy(&mut out, request, Name::Via);
+    if request.method() == Some(Method::Invite) {
+        copy(&mut out, request, Name::RecordRoute);
+    }
+    for name in [
+        Name::From,
+        Name::To,
+        Name::CallId,
+        Name::CSeq,
+        Name::Timestamp,
+    ] {
+        copy(&mut out, request, name);
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// What an ACK or a CANCEL copies of a request of ours, and a response is known by, as a request: all that is kept of it once it
+/// need not be sent again.
+pub(super) fn followable(invite: &Message<'_>) -> Vec<u8> {
+    let (method, uri) = match invite.start() {
+        Start::Request { method, uri } => (method, uri),
+        Start::Response { .. } => (Method::Other(b"X"), &b""[..]),
+    };
+    let mut out = Vec::with_capacity(512);
+    for part in [method.as_bytes(), b" ", uri, b" SIP/2.0\r\n"] {
+        out.extend_from_slice(part);
+    }
+    if let Some(via) = invite.header(Name::Via) {
+        line(&mut out, b"Via", via);
+    }
+    for name in [Name::Route, Name::From, Name::To, Name::CallId, Name::CSeq] {
+        copy(&mut out, invite, name);
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// A message that [`with_via`] has put a Via into, without it.
+pub(super) fn without_via(message: &[u8]) -> Vec<u8> {
+    let end = |from: usize| {
+        let rest = message.get(from..).unwrap_or_default();
+        memchr::memmem::find(rest, b"\r\n").map_or(message.len(), |at| from + at + 2)
+    };
+    let line = end(0);
+    let via = end(line);
+    let (head, tail) = (message.get(..line), message.get(via..));
+    [head.unwrap_or_default(), tail.unwrap_or_default()].concat()
 }
 
 /// What a response says beyond what it copies.

@@ -5,6 +5,8 @@ use std::rc::Rc;
 use super::{
     Due, Endpoint, Running, build,
     links::{Place, Waiting},
+    places::{Places, REPEATS_MAX},
+    room,
     way::Way,
 };
 use crate::{
@@ -28,10 +30,13 @@ pub(super) struct Client {
     names: Option<u64>,
     /// It is of a dialog: it has a To-tag.
     in_dialog: bool,
-    /// As the user gave it, without Via.
-    draft: Rc<[u8]>,
-    /// As it goes out on `way`.
+    /// As it goes out on `way`; what its ACK and CANCEL copy once it need not be sent again.
     pub(super) sent: Rc<[u8]>,
+    form: Form,
+    /// How often it was sent again to a place that had not answered.
+    repeats: u8,
+    /// Bytes that its session was told of.
+    held: usize,
     pub(super) way: Way,
     pub(super) fallback: Option<Way>,
     /// Where it goes, once, if its connection is gone before anything was heard.
@@ -48,6 +53,16 @@ enum Machine {
     NonInvite(non_invite_client::State),
     /// A CANCEL: its user hears of the INVITE only.
     Cancel(non_invite_client::State),
+}
+
+/// What is there of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// As its user gave it, without our Via.
+    Bare,
+    Whole,
+    /// What its ACK and CANCEL copy.
+    Followable,
 }
 
 /// Where the CANCEL of an INVITE stands.
@@ -86,6 +101,26 @@ impl Client {
     /// Whether its messages go over this connection.
     pub(super) fn uses(&self, conn: Place) -> bool {
         matches!(self.way, Way::Stream { place, .. } if place == conn)
+    }
+
+    /// Bytes that it holds beside its place.
+    fn bytes(&self) -> usize {
+        let cancel = match &self.cancel {
+            Cancel::Waiting(headers) => headers.as_slice(),
+            Cancel::No | Cancel::Sent => b"",
+        };
+        [&*self.sent, cancel].map(room::cost).iter().sum()
+    }
+
+    /// Whether it may be sent again (settled.md 42).
+    fn may_repeat(&mut self, places: &Places) -> bool {
+        match self.way {
+            Way::Datagram { to, .. } if !places.has_answered(to) => {
+                self.repeats = self.repeats.saturating_add(1);
+                self.repeats <= REPEATS_MAX
+            }
+            Way::Datagram { .. } | Way::Stream { .. } | Way::Opening { .. } => true,
+        }
     }
 
     /// Moves by the table; the actions, and whether it is over.
@@ -174,7 +209,9 @@ impl Endpoint {
         let begins = matches!(method, Some(Method::Invite | Method::Options));
         let max = self.settings.clients_max;
         let max = if begins { max } else { max.saturating_mul(2) };
-        if self.clients.len() >= max {
+        // The Via is still to come.
+        let bytes = message.len() + 128;
+        if self.clients.len() >= max || !self.client_room.has_room(of.session, bytes, begins) {
             self.counts.unsent += 1;
             self.events.push_back(Event::Unreachable { of });
             return;
@@ -190,8 +227,10 @@ impl Endpoint {
             branch,
             names,
             in_dialog,
-            draft: message.into(),
-            sent: Rc::default(),
+            sent: message.into(),
+            form: Form::Bare,
+            repeats: 0,
+            held: 0,
             way: choice.way,
             fallback: choice.fallback,
             otherwise: target.hop(),
@@ -248,6 +287,9 @@ impl Endpoint {
         let only = message.values(crate::wire::sip::Name::Via).nth(1).is_none();
         match id {
             Some(id) if only => {
+                if let Flow::Udp { peer, .. } = flow {
+                    self.places.note(peer);
+                }
                 self.client_event(now, id, Happening::Response(code), Some((message, flow)));
             }
             Some(_) | None => self.counts.strays += 1,
@@ -296,6 +338,30 @@ impl Endpoint {
         };
         let (actions, _) = client.step(what);
         self.run_client(now, id, actions, message);
+        self.settle_client(id);
+    }
+
+    /// Keeps of a request what may still be needed of it.
+    fn settle_client(&mut self, id: ClientTxnId) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let heard = match client.machine {
+            Machine::Invite(state) => state != invite_client::State::Calling,
+            Machine::NonInvite(state) | Machine::Cancel(state) => {
+                state == non_invite_client::State::Completed
+            }
+        };
+        if heard
+            && client.form == Form::Whole
+            && let Ok(request) = Message::parse(&client.sent)
+        {
+            client.sent = build::followable(&request).into();
+            client.form = Form::Followable;
+        }
+        let now = client.bytes();
+        self.client_room.change(client.of.session, client.held, now);
+        client.held = now;
     }
 
     /// Carries actions out, then what follows from them at once: a timer of zero, a failed send, the end.
@@ -316,10 +382,11 @@ impl Endpoint {
             let silent = matches!(client.machine, Machine::Cancel(_));
             match action {
                 Action::Send => self.transmit_client(now, id),
-                Action::Resend => {
+                Action::Resend if client.may_repeat(&self.places) => {
                     self.counts.retransmitted += 1;
                     self.transmit_client(now, id);
                 }
+                Action::Resend => {}
                 Action::SendAck => {
                     if let (Ok(invite), Some((failure, _))) =
                         (Message::parse(&client.sent), message)
@@ -404,14 +471,16 @@ impl Endpoint {
         let Some(client) = self.clients.get(id) else {
             return;
         };
-        let (draft, branch, old) = (client.draft.clone(), client.branch, client.way);
+        let (before, branch, old) = (client.sent.clone(), client.branch, client.way);
+        let fresh = client.form == Form::Bare;
         // A CANCEL brings the Via of its INVITE, byte for byte.
         let sent = if matches!(client.machine, Machine::Cancel(_)) {
-            draft
+            before
+        } else if fresh {
+            self.add_via(&before, way, &branch)
         } else {
-            self.add_via(&draft, way, &branch)
+            self.add_via(&build::without_via(&before), way, &branch)
         };
-        let fresh = client.sent.is_empty();
         if let (Way::Stream { place, .. }, false) = (old, fresh) {
             self.links.release(place);
         }
@@ -420,8 +489,10 @@ impl Endpoint {
         }
         if let Some(client) = self.clients.get_mut(id) {
             client.sent = sent;
+            client.form = Form::Whole;
             client.way = way;
         }
+        self.settle_client(id);
     }
 
     /// Starts a timer; the timer again if it fires at once.
@@ -473,8 +544,10 @@ impl Endpoint {
             branch,
             names,
             in_dialog,
-            draft: bytes,
-            sent: Rc::default(),
+            sent: bytes,
+            form: Form::Bare,
+            repeats: 0,
+            held: 0,
             way,
             fallback: None,
             otherwise: target.hop(),
@@ -492,6 +565,7 @@ impl Endpoint {
             return;
         };
         client.running.stop_all(&mut self.timers);
+        self.client_room.change(client.of.session, client.held, 0);
         if let Way::Stream { place, .. } = client.way {
             self.links.release(place);
         }

@@ -1,5 +1,7 @@
 //! How a request finds its server transaction (RFC 3261 §17.2.3), and how a merged one is noticed (§8.2.2.2).
 
+use sha2::{Digest as _, Sha256};
+
 use crate::wire::sip::{Message, Method, Name, Start, Via};
 
 /// Writes the key of the server transaction that `request` belongs to, as if its method were `method`: an ACK and a CANCEL
@@ -32,6 +34,7 @@ pub(super) fn matching(
         part(out, request.values(Name::Via).next().unwrap_or_default());
     }
     part(out, method.as_bytes());
+    shorten(out);
 }
 
 /// Writes what two copies of one request have in common when they came by different ways; `false` where it cannot be a
@@ -53,8 +56,22 @@ pub(super) fn merging(out: &mut Vec<u8>, request: &Message<'_>) -> bool {
     part(out, call_id);
     part(out, &cseq.number.to_be_bytes());
     part(out, cseq.method.as_bytes());
+    shorten(out);
     true
 }
+
+/// A key longer than any real one becomes a digest: what a peer writes at length is not kept at length.
+fn shorten(out: &mut Vec<u8>) {
+    if out.len() > KEY_MAX {
+        let digest = Sha256::digest(&out);
+        out.clear();
+        out.extend_from_slice(b"sha256");
+        out.extend_from_slice(&digest);
+    }
+}
+
+/// A branch, an address and a method have a third of it.
+const KEY_MAX: usize = 256;
 
 /// Parts carry their length, so that no two lists of parts are the same bytes.
 fn part(out: &mut Vec<u8>, bytes: &[u8]) {

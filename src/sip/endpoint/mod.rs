@@ -8,13 +8,16 @@ mod build;
 mod client;
 mod key;
 mod links;
+mod places;
 mod receive;
+mod room;
 mod server;
 mod way;
 
 use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
+    rc::Rc,
     time::Duration,
 };
 
@@ -23,14 +26,20 @@ use foldhash::quality::FixedState;
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
 use slotmap::SlotMap;
 
-use self::{client::Client, links::Links, server::Server};
+use self::{
+    client::Client,
+    links::Links,
+    places::Places,
+    room::{ClientRoom, ServerRoom},
+    server::Server,
+};
 use super::{
     Counts, Draft, Event, Flow, Output, Reply, Settings, Target, TxnRef,
     token::Branch,
     transaction::{Timer, duration},
 };
 use crate::{
-    ids::{ClientTxnId, ConnId, ServerTxnId, ShardId},
+    ids::{ClientTxnId, ConnId, ServerTxnId, SessionId, ShardId},
     time::Instant,
     timer::{TimerId, Timers},
     wire::sip::{Error, Message},
@@ -55,8 +64,11 @@ pub struct Endpoint {
     by_branch: HashMap<(Branch, bool), ClientTxnId, FixedState>,
     by_ref: HashMap<TxnRef, ClientTxnId, FixedState>,
     servers: SlotMap<ServerTxnId, Server>,
-    by_key: HashMap<Box<[u8]>, ServerTxnId, FixedState>,
-    merging: HashMap<Box<[u8]>, ServerTxnId, FixedState>,
+    by_key: HashMap<Rc<[u8]>, ServerTxnId, FixedState>,
+    merging: HashMap<Rc<[u8]>, ServerTxnId, FixedState>,
+    server_room: ServerRoom,
+    client_room: ClientRoom<SessionId>,
+    places: Places,
     links: Links,
     timers: Timers<Due>,
     scratch: Vec<u8>,
@@ -138,6 +150,8 @@ impl Endpoint {
         let hash_seed = rng.next_u64();
         let state = || FixedState::with_seed(hash_seed);
         let links = Links::new(settings.shard, rng.next_u64());
+        let server_room = ServerRoom::new(settings.servers_max, settings.servers_bytes, hash_seed);
+        let client_room = ClientRoom::new(settings.clients_bytes, hash_seed);
         // Their places stand from the start: a table that grows copies megabytes while messages wait. BYEs and CANCELs have a
         // reserve of as many client transactions again, and three timers are the most that one has for long.
         let (servers, clients) = (settings.servers_max, 2 * settings.clients_max);
@@ -151,6 +165,9 @@ impl Endpoint {
             servers: SlotMap::with_capacity_and_key(servers),
             by_key: HashMap::with_capacity_and_hasher(servers, state()),
             merging: HashMap::with_capacity_and_hasher(servers, state()),
+            server_room,
+            client_room,
+            places: Places::new(hash_seed),
             links,
             timers: Timers::with_capacity(servers + clients),
             scratch: Vec::new(),
@@ -167,10 +184,17 @@ impl Endpoint {
         self.receive(now, flow, bytes);
     }
 
-    /// [`Endpoint::handle_message`] of a message that its caller has read.
-    pub fn handle_read(&mut self, now: Instant, flow: Flow, message: &Message<'_>) {
+    /// [`Endpoint::handle_message`] of a message that its caller has read. `known`: a user who is registered sends it, from where he
+    /// is; asked for while [`Endpoint::is_crowded`].
+    pub fn handle_read(&mut self, now: Instant, flow: Flow, message: &Message<'_>, known: bool) {
         self.heard(now, flow);
-        self.receive_read(now, flow, message);
+        self.receive_read(now, flow, message, known);
+    }
+
+    /// Whether strangers hold so much that it matters who is known.
+    #[must_use]
+    pub const fn is_crowded(&self) -> bool {
+        self.server_room.is_crowded()
     }
 
     fn heard(&mut self, now: Instant, flow: Flow) {
@@ -304,6 +328,7 @@ impl Endpoint {
             servers: self.servers.len(),
             connections: self.links.len(),
             timers: self.timers.len(),
+            bytes: self.server_room.used() + self.client_room.used(),
             ..self.counts
         }
     }

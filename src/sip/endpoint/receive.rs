@@ -6,6 +6,7 @@ use super::{
     Endpoint,
     build::{self, Answer},
     key,
+    room::Standing,
     way::Way,
 };
 use crate::{
@@ -26,13 +27,19 @@ impl Endpoint {
             return;
         }
         match Message::parse(bytes) {
-            Ok(message) => self.receive_read(now, flow, &message),
+            Ok(message) => self.receive_read(now, flow, &message, false),
             Err(error) => self.refuse_malformed(now, flow, bytes, error),
         }
     }
 
     /// See [`Endpoint::handle_read`].
-    pub(super) fn receive_read(&mut self, now: Instant, flow: Flow, message: &Message<'_>) {
+    pub(super) fn receive_read(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        message: &Message<'_>,
+        known: bool,
+    ) {
         if !message.is_request() {
             self.receive_response(now, flow, message);
             return;
@@ -50,12 +57,12 @@ impl Endpoint {
             return;
         };
         match Message::parse(&received).and_then(|m| m.check().map(|()| m)) {
-            Ok(message) => self.receive_request(now, flow, &message),
+            Ok(message) => self.receive_request(now, flow, &message, known),
             Err(error) => self.refuse_malformed(now, flow, &received, error),
         }
     }
 
-    fn receive_request(&mut self, now: Instant, flow: Flow, message: &Message<'_>) {
+    fn receive_request(&mut self, now: Instant, flow: Flow, message: &Message<'_>, known: bool) {
         let (Ok(via), Some(method)) = (message.via(), message.method()) else {
             return;
         };
@@ -67,21 +74,21 @@ impl Endpoint {
         };
         let mut scratch = std::mem::take(&mut self.scratch);
         key::matching(&mut scratch, message, &via, looked_for);
-        let known = self.by_key.get(scratch.as_slice()).copied();
-        let key: Box<[u8]> = if known.is_some() || method == Method::Ack {
-            Box::default()
+        let found = self.by_key.get(scratch.as_slice()).copied();
+        let key: Rc<[u8]> = if found.is_some() || method == Method::Ack {
+            Rc::default()
         } else {
             scratch.as_slice().into()
         };
         self.scratch = scratch;
-        match (method, known) {
+        match (method, found) {
             (Method::Ack, Some(id)) => {
                 self.acknowledge(now, id, (flow, message.as_bytes().into()));
             }
             (Method::Ack, None) => self.receive_ack(flow, message),
             (_, Some(id)) => self.repeat_server(now, id),
             (Method::Cancel, None) => self.receive_cancel(now, flow, message, &via, key),
-            (_, None) => self.receive_new(now, flow, message, key),
+            (_, None) => self.receive_new(now, flow, message, key, known),
         }
     }
 
@@ -107,17 +114,14 @@ impl Endpoint {
         flow: Flow,
         message: &Message<'_>,
         via: &Via<'_>,
-        key: Box<[u8]>,
+        key: Rc<[u8]>,
     ) {
-        if self.servers.len() >= self.reserve() {
-            self.refuse_busy(now, flow, message);
-            return;
-        }
         let mut scratch = std::mem::take(&mut self.scratch);
         key::matching(&mut scratch, message, via, Method::Invite);
         let invite = self.by_key.get(scratch.as_slice()).copied();
         self.scratch = scratch;
-        let Some(id) = self.start_server(now, flow, message, (key, None), false) else {
+        let Some(id) = self.start_server(now, flow, message, (key, None), (Standing::Begun, false))
+        else {
             return;
         };
         let (code, tag) = match invite {
@@ -132,22 +136,24 @@ impl Endpoint {
         self.answer(now, id, &reply);
     }
 
-    fn receive_new(&mut self, now: Instant, flow: Flow, message: &Message<'_>, key: Box<[u8]>) {
+    fn receive_new(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        message: &Message<'_>,
+        key: Rc<[u8]>,
+        known: bool,
+    ) {
         let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
-        // What belongs to a dialog has a reserve of its own, so that full tables can empty.
-        let room = if in_dialog {
-            self.reserve()
-        } else {
-            self.settings.servers_max
+        let standing = match (in_dialog, known) {
+            (true, _) => Standing::Begun,
+            (false, true) => Standing::Known,
+            (false, false) => Standing::Stranger,
         };
-        if self.servers.len() >= room {
-            self.refuse_busy(now, flow, message);
-            return;
-        }
         let mut scratch = std::mem::take(&mut self.scratch);
         let may_merge = key::merging(&mut scratch, message);
         let merged = may_merge && self.merging.contains_key(scratch.as_slice());
-        let merging: Option<Box<[u8]>> = (may_merge && !merged).then(|| scratch.as_slice().into());
+        let merging: Option<Rc<[u8]>> = (may_merge && !merged).then(|| scratch.as_slice().into());
         self.scratch = scratch;
 
         let refusal = if merged {
@@ -158,7 +164,7 @@ impl Endpoint {
             None
         };
         let told = refusal.is_none();
-        let id = self.start_server(now, flow, message, (key, merging), told);
+        let id = self.start_server(now, flow, message, (key, merging), (standing, told));
         if let (Some(id), Some(code)) = (id, refusal) {
             let reply = Reply {
                 code,
@@ -166,12 +172,6 @@ impl Endpoint {
             };
             self.answer(now, id, &reply);
         }
-    }
-
-    /// Server transactions at most, what belongs to dialogs and CANCELs included.
-    const fn reserve(&self) -> usize {
-        let max = self.settings.servers_max;
-        max + max / 4 + 16
     }
 
     /// Full: 503, and nothing is kept of it.
@@ -231,7 +231,11 @@ impl Endpoint {
         let way = match flow {
             Flow::Udp { socket, peer } => Way::Datagram {
                 socket,
-                to: build::response_address(&via, peer, false),
+                to: build::response_address(
+                    &via,
+                    peer,
+                    (false, self.settings.trusted.believes(flow)),
+                ),
             },
             Flow::Stream { home, conn, peer } => Way::Stream {
                 place: (home, conn),

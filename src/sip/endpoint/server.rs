@@ -6,12 +6,14 @@ use super::{
     Due, Endpoint, Running,
     build::{self, Answer},
     links::Waiting,
-    way::Way,
+    places::{Places, REPEATS_MAX},
+    room::{self, Held, Place, Standing},
+    way::{DATAGRAM_MAX, Way},
 };
 use crate::{
     ids::{LegId, ServerTxnId, SessionId},
     sip::{
-        Event, Flow, Reply, token,
+        Event, Flow, Reply, source, token,
         transaction::{Action, Timer, invite_server, non_invite_server},
     },
     time::Instant,
@@ -22,16 +24,21 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Server {
     machine: Machine,
-    /// The request, `received` and `rport` filled in.
-    request: Rc<[u8]>,
+    /// What an answer copies of the request, as a request; empty once nothing is to be answered any more.
+    request: Box<[u8]>,
     flow: Flow,
     way: Way,
     /// Where a response goes when the connection that the request came by is gone.
     back: SocketAddr,
-    key: Box<[u8]>,
-    merging: Option<Box<[u8]>>,
-    /// The last response.
+    key: Rc<[u8]>,
+    merging: Option<Rc<[u8]>>,
+    /// The last response, where it may have to be sent again.
     last: Option<Rc<[u8]>>,
+    /// How often it was sent again to a place that had not answered.
+    repeats: u8,
+    /// It waits for a connection to be sent on.
+    waits: bool,
+    held: Held,
     /// Our To-tag, once there is one.
     tag: Vec<u8>,
     running: Running,
@@ -95,6 +102,45 @@ impl Server {
         }
     }
 
+    /// Bytes that it holds beside its place.
+    fn bytes(&self) -> usize {
+        let merging = self.merging.as_deref().unwrap_or_default();
+        let mut last = self.last.as_deref().unwrap_or_default();
+        // The 100 that may still go out is about as long.
+        if matches!(
+            self.machine,
+            Machine::Invite(invite_server::State::Proceeding)
+        ) && last.len() < self.request.len()
+        {
+            last = &self.request;
+        }
+        [&self.key, merging, &self.request, last, &self.tag]
+            .map(room::cost)
+            .iter()
+            .sum()
+    }
+
+    /// Whether it has its final response, and nothing but that.
+    const fn is_answered(&self) -> bool {
+        use {invite_server::State as Invite, non_invite_server::State as NonInvite};
+        match self.machine {
+            // The 2xx is its user's to repeat.
+            Machine::Invite(s) => matches!(s, Invite::Completed | Invite::Confirmed),
+            Machine::NonInvite(s) => matches!(s, NonInvite::Completed),
+        }
+    }
+
+    /// Whether an answer may be sent again that nobody asks for again (settled.md 42).
+    fn may_repeat(&mut self, places: &Places) -> bool {
+        match self.way {
+            Way::Datagram { to, .. } if !places.has_answered(to) => {
+                self.repeats = self.repeats.saturating_add(1);
+                self.repeats <= REPEATS_MAX
+            }
+            Way::Datagram { .. } | Way::Stream { .. } | Way::Opening { .. } => true,
+        }
+    }
+
     const fn is_terminated(&self) -> bool {
         match self.machine {
             Machine::Invite(s) => matches!(s, invite_server::State::Terminated),
@@ -110,13 +156,38 @@ impl Endpoint {
         now: Instant,
         flow: Flow,
         message: &Message<'_>,
-        (key, merging): (Box<[u8]>, Option<Box<[u8]>>),
-        told: bool,
+        (key, merging): (Rc<[u8]>, Option<Rc<[u8]>>),
+        (standing, told): (Standing, bool),
     ) -> Option<ServerTxnId> {
         let via = message.via().ok()?;
+        let request = build::answerable(message).into_boxed_slice();
+        // Twice: the first answer is about as long.
+        let bytes = [
+            &key,
+            merging.as_deref().unwrap_or_default(),
+            &request,
+            &request,
+        ]
+        .map(room::cost)
+        .iter()
+        .sum();
+        let trusted = self.settings.trusted.believes(flow);
+        let source = (!trusted).then(|| source(flow.peer().ip()));
+        let place = self.server_room.place(standing, source, bytes);
+        if place == Place::Full {
+            self.refuse_busy(now, flow, message);
+            return None;
+        }
+        let held = Held {
+            standing,
+            source,
+            bytes,
+            passing: place == Place::Passing,
+        };
+        self.server_room.enter(&held);
         let (way, back) = match flow {
             Flow::Udp { socket, peer } => {
-                let to = build::response_address(&via, peer, false);
+                let to = build::response_address(&via, peer, (false, trusted));
                 (Way::Datagram { socket, to }, to)
             }
             Flow::Stream { home, conn, peer } => {
@@ -124,7 +195,7 @@ impl Endpoint {
                 self.links.hold(now, place, peer);
                 (
                     Way::Stream { place, to: peer },
-                    build::response_address(&via, peer, true),
+                    build::response_address(&via, peer, (true, trusted)),
                 )
             }
         };
@@ -134,13 +205,16 @@ impl Endpoint {
         };
         let id = self.servers.insert(Server {
             machine,
-            request: message.as_bytes().into(),
+            request,
             flow,
             way,
             back,
             key: key.clone(),
             merging: merging.clone(),
             last: None,
+            repeats: 0,
+            waits: false,
+            held,
             tag: Vec::new(),
             running: Running::default(),
             cancelled: false,
@@ -154,14 +228,18 @@ impl Endpoint {
             Machine::Invite(_) => invite_server::ENTRY,
             Machine::NonInvite(_) => non_invite_server::ENTRY,
         };
-        self.run_server(now, id, entry, None);
+        let message = told.then(|| message.as_bytes().into());
+        self.run_server(now, id, entry, message, false);
         Some(id)
     }
 
     /// The request of a transaction came again.
     pub(super) fn repeat_server(&mut self, now: Instant, id: ServerTxnId) {
         self.counts.repeated += 1;
-        self.server_event(now, id, Happening::Request, None);
+        if let Some(server) = self.servers.get_mut(id) {
+            let actions = server.step(Happening::Request);
+            self.run_server(now, id, actions, None, true);
+        }
     }
 
     /// An ACK that matches an INVITE transaction.
@@ -170,11 +248,18 @@ impl Endpoint {
             return;
         };
         let actions = server.step(Happening::Ack);
+        let tag = Message::parse(&ack.1)
+            .ok()
+            .and_then(|ack| Some(ack.to().ok()?.tag()? == server.tag));
+        if let (Some(true), Way::Datagram { to, .. }) = (tag, server.way) {
+            // Our tag is known only to who got our answer.
+            self.places.note(to);
+        }
         if actions.contains(&Action::TellAck) {
             let (flow, message) = ack;
             self.events.push_back(Event::Ack { flow, message });
         }
-        self.run_server(now, id, actions, None);
+        self.run_server(now, id, actions, None, false);
     }
 
     /// A CANCEL has met this INVITE (RFC 3261 §9.2): tells the user once, while the INVITE is unanswered. The To-tag for the
@@ -199,9 +284,13 @@ impl Endpoint {
         let Some(server) = self.servers.get_mut(id) else {
             return;
         };
+        let again = matches!(
+            server.machine,
+            Machine::Invite(invite_server::State::Accepted)
+        );
         let actions = server.step(Happening::User(reply.code));
         if !actions.contains(&Action::Send) {
-            self.run_server(now, id, actions, None);
+            self.run_server(now, id, actions, None, false);
             return;
         }
         if !reply.tag.is_empty() {
@@ -223,7 +312,94 @@ impl Endpoint {
                 body: reply.body.as_ref().map(|(t, b)| (*t, b.as_slice())),
             },
         );
-        self.run_server(now, id, actions, Some(response.into()));
+        let again = again || server.last.as_deref() == Some(&response);
+        let response = self.sendable(id, response, reply.code);
+        let server = self.servers.get_mut(id);
+        if !again || server.is_some_and(|s| s.may_repeat(&self.places)) {
+            self.run_server(now, id, actions, Some(response), false);
+        }
+        self.settle_server(id);
+    }
+
+    /// A response, or where no datagram carries it one that says so.
+    fn sendable(&mut self, id: ServerTxnId, response: Vec<u8>, code: u16) -> Rc<[u8]> {
+        let Some(server) = self.servers.get(id) else {
+            return response.into();
+        };
+        let Way::Datagram { socket, .. } = server.way else {
+            return response.into();
+        };
+        if response.len() <= DATAGRAM_MAX {
+            return response.into();
+        }
+        self.counts.unsendable += 1;
+        let Ok(request) = Message::parse(&server.request) else {
+            return response.into();
+        };
+        // A provisional response says only that we are at it.
+        let (code, tag) = if code < 200 {
+            (100, &b""[..])
+        } else {
+            (513, server.tag.as_slice())
+        };
+        let listening = self.settings.listening.iter().find(|l| l.socket == socket);
+        let host = match (&self.settings.host, listening) {
+            (Some(host), _) => host.clone(),
+            (None, Some(l)) => l.addr.to_string(),
+            (None, None) => String::from("ringfork"),
+        };
+        let warning = format!(
+            "Warning: 399 {host} \"the answer has {} bytes, more than a datagram carries\"\r\n",
+            response.len()
+        );
+        let headers = if code == 100 { "" } else { &warning };
+        let answer = Answer {
+            code,
+            tag,
+            headers: headers.as_bytes(),
+            product: &self.settings.product,
+            ..Answer::default()
+        };
+        let short = build::response(&request, &answer);
+        if short.len() <= DATAGRAM_MAX {
+            return short.into();
+        }
+        // What the request itself brings fills a datagram: the status alone is left to say.
+        let bare = Answer {
+            headers: b"",
+            product: "",
+            ..answer
+        };
+        build::response(&request, &bare).into()
+    }
+
+    /// What an answer leaves to be held; and if that is over its share, nothing.
+    fn settle_server(&mut self, id: ServerTxnId) {
+        let Some(server) = self.servers.get_mut(id) else {
+            return;
+        };
+        let success = matches!(
+            server.machine,
+            Machine::Invite(invite_server::State::Accepted)
+        );
+        if server.waits {
+            // All that there is may be needed when the connection is up.
+        } else if success {
+            // Its user gives it again, and a repeat of the INVITE is absorbed.
+            server.last = None;
+        } else if server.is_answered() {
+            server.request = Box::default();
+        }
+        let bytes = server.bytes();
+        let more = bytes.saturating_sub(server.held.bytes);
+        let over =
+            server.held.passing || more > 0 && !self.server_room.may_grow(&server.held, more);
+        if over && server.is_answered() && !server.waits {
+            self.counts.passed += 1;
+            self.end_server(id);
+            return;
+        }
+        self.server_room.change(&mut server.held, bytes);
     }
 
     /// A timer of a server transaction fired.
@@ -249,7 +425,9 @@ impl Endpoint {
             self.links.hold(now, new, to);
         }
         server.way = way;
+        server.waits = false;
         self.transmit_server(now, id);
+        self.settle_server(id);
     }
 
     fn server_event(
@@ -263,7 +441,7 @@ impl Endpoint {
             return;
         };
         let actions = server.step(what);
-        self.run_server(now, id, actions, response);
+        self.run_server(now, id, actions, response, false);
     }
 
     fn run_server(
@@ -271,7 +449,8 @@ impl Endpoint {
         now: Instant,
         id: ServerTxnId,
         actions: &'static [Action],
-        response: Option<Rc<[u8]>>,
+        message: Option<Rc<[u8]>>,
+        asked: bool,
     ) {
         let mut at_once = None;
         for action in actions {
@@ -280,21 +459,20 @@ impl Endpoint {
             };
             match action {
                 Action::Send => {
-                    server.last.clone_from(&response);
+                    server.last.clone_from(&message);
                     self.transmit_server(now, id);
                 }
-                Action::Resend => {
+                Action::Resend if asked || server.may_repeat(&self.places) => {
                     self.counts.retransmitted += 1;
                     self.transmit_server(now, id);
                 }
                 Action::SendTrying => self.send_trying(now, id),
                 Action::Tell if server.told => {
-                    let event = Event::Request {
+                    self.events.extend(message.clone().map(|message| Event::Request {
                         txn: id,
                         flow: server.flow,
-                        message: server.request.clone(),
-                    };
-                    self.events.push_back(event);
+                        message,
+                    }));
                 }
                 Action::TellFailed if server.told => {
                     self.events.push_back(Event::ServerFailed { txn: id });
@@ -313,7 +491,8 @@ impl Endpoint {
                     }
                 }
                 Action::Clear(timer) => server.running.stop(&mut self.timers, *timer),
-                Action::Tell
+                Action::Resend
+                | Action::Tell
                 | Action::TellFailed
                 // `acknowledge` has the message.
                 | Action::TellAck
@@ -345,6 +524,7 @@ impl Endpoint {
         };
         server.last = Some(build::response(&request, &answer).into());
         self.transmit_server(now, id);
+        self.settle_server(id);
     }
 
     /// Sends the last response the way the request came; by a new connection where that one is gone.
@@ -362,6 +542,8 @@ impl Endpoint {
                     self.server_reconnected(now, id, Way::Stream { place, to });
                 } else if self.wait(to, Waiting::Server(id)).is_err() {
                     self.server_failed(now, id);
+                } else if let Some(server) = self.servers.get_mut(id) {
+                    server.waits = true;
                 }
             }
             way @ (Way::Datagram { .. } | Way::Stream { .. } | Way::Opening { .. }) => {
@@ -375,6 +557,7 @@ impl Endpoint {
             return;
         };
         server.running.stop_all(&mut self.timers);
+        self.server_room.leave(&server.held);
         if let Way::Stream { place, .. } = server.way {
             self.links.release(place);
         }

@@ -16,7 +16,7 @@ use crate::{
 /// A request over this many bytes goes by stream: the path's MTU is unknown (RFC 3261 §18.1.1). [SIP-TXN-10]
 const DATAGRAM_REQUEST_MAX: usize = 1300;
 /// What a datagram can carry at all, IPv6 too.
-const DATAGRAM_MAX: usize = 65_487;
+pub(super) const DATAGRAM_MAX: usize = 65_487;
 
 /// How the messages of a transaction travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
