@@ -5,13 +5,21 @@
 //! initial requests cannot stop what has begun (design §2). Bytes are copied into a letter: receive buffers never leave
 //! their shard, so nothing has to come home.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use crossbeam::{queue::ArrayQueue, utils::CachePadded};
 
 use super::report::{Answer, Question};
 use crate::{
     ids::{ConnId, ShardId, SocketId},
+    limits::mail_bytes,
     sip::Flow,
 };
 
@@ -93,6 +101,23 @@ pub enum Letter {
 }
 
 impl Letter {
+    /// Bytes that it brings.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Datagram { bytes, .. }
+            | Self::Message { bytes, .. }
+            | Self::Stream { bytes, .. }
+            | Self::Frames { bytes, .. }
+            | Self::Unsent { bytes, .. }
+            | Self::Reply { bytes, .. } => bytes.len(),
+            Self::StreamGone { .. }
+            | Self::Part { .. }
+            | Self::Parted { .. }
+            | Self::FramesDone { .. }
+            | Self::FramesGone { .. } => 0,
+        }
+    }
+
     /// Whether it may take a reserved place.
     fn reserved(&self) -> bool {
         match self {
@@ -126,7 +151,15 @@ impl fmt::Debug for Ask {
     }
 }
 
-type Channel = Arc<CachePadded<ArrayQueue<Letter>>>;
+/// The letters from one shard to another.
+#[derive(Debug)]
+struct Letterbox {
+    letters: ArrayQueue<Letter>,
+    /// Their bytes: the writer adds before, the reader takes away after.
+    bytes: AtomicUsize,
+}
+
+type Channel = Arc<CachePadded<Letterbox>>;
 
 /// How many letters wait at most from one shard to another.
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +174,8 @@ pub struct Places {
 #[derive(Debug)]
 pub struct Post {
     places: Places,
+    /// Bytes that open places of one box hold; reserved ones as much again.
+    bytes_max: usize,
     /// To each shard, from each shard; one's own stays empty.
     out: Vec<Channel>,
     inn: Vec<Channel>,
@@ -179,9 +214,10 @@ pub fn exchange(shards: u8, places: Places) -> Vec<(Post, Desk)> {
         .map(|_| {
             (0..n)
                 .map(|_| {
-                    Arc::new(CachePadded::new(ArrayQueue::new(
-                        places.open + places.reserved,
-                    )))
+                    Arc::new(CachePadded::new(Letterbox {
+                        letters: ArrayQueue::new(places.open + places.reserved),
+                        bytes: AtomicUsize::new(0),
+                    }))
                 })
                 .collect()
         })
@@ -191,6 +227,7 @@ pub fn exchange(shards: u8, places: Places) -> Vec<(Post, Desk)> {
             let asks = Arc::new(ArrayQueue::new(ASKS_MAX));
             let post = Post {
                 places,
+                bytes_max: mail_bytes(shards),
                 out: grid[me].clone(),
                 inn: grid.iter().map(|row| Arc::clone(&row[me])).collect(),
                 asks: Arc::clone(&asks),
@@ -229,14 +266,26 @@ impl Post {
 
     fn deliver(&mut self, to: ShardId, letter: Letter, reserved: bool) -> Result<(), Letter> {
         let n = usize::from(to.0);
-        let Some(queue) = self.out.get(n) else {
+        let Some(letterbox) = self.out.get(n) else {
             return Err(letter);
         };
-        if !reserved && queue.len() >= self.places.open {
+        let (len, held) = (letterbox.letters.len(), letterbox.bytes.load(Relaxed));
+        let full = if reserved {
+            held >= 2 * self.bytes_max
+        } else {
+            len >= self.places.open || held >= self.bytes_max
+        };
+        if full {
             self.refused += 1;
             return Err(letter);
         }
-        queue.push(letter).inspect_err(|_| self.refused += 1)?;
+        let bytes = letter.bytes();
+        letterbox.bytes.fetch_add(bytes, Relaxed);
+        if let Err(letter) = letterbox.letters.push(letter) {
+            letterbox.bytes.fetch_sub(bytes, Relaxed);
+            self.refused += 1;
+            return Err(letter);
+        }
         self.sent[n] += 1;
         self.wakes |= 1 << to.0;
         Ok(())
@@ -245,20 +294,24 @@ impl Post {
     /// Whether there is a place for a letter of what has begun.
     #[must_use]
     pub fn has_place(&self, to: ShardId) -> bool {
-        let queue = self.out.get(usize::from(to.0));
-        queue.is_some_and(|q| !q.is_full())
+        let letterbox = self.out.get(usize::from(to.0));
+        letterbox
+            .is_some_and(|b| !b.letters.is_full() && b.bytes.load(Relaxed) < 2 * self.bytes_max)
     }
 
     /// The next letter that waits from `from`.
     pub fn receive(&self, from: ShardId) -> Option<Letter> {
-        self.inn.get(usize::from(from.0)).and_then(|q| q.pop())
+        let letterbox = self.inn.get(usize::from(from.0))?;
+        let letter = letterbox.letters.pop()?;
+        letterbox.bytes.fetch_sub(letter.bytes(), Relaxed);
+        Some(letter)
     }
 
     /// Whether letters wait from `from`.
     #[must_use]
     pub fn waits(&self, from: ShardId) -> bool {
-        let queue = self.inn.get(usize::from(from.0));
-        queue.is_some_and(|q| !q.is_empty())
+        let letterbox = self.inn.get(usize::from(from.0));
+        letterbox.is_some_and(|b| !b.letters.is_empty())
     }
 
     /// The next question that waits.
@@ -317,6 +370,35 @@ mod tests {
             ends[0].0.receive(ShardId(0)).is_none(),
             "others got nothing"
         );
+    }
+
+    #[test]
+    fn letters_are_bounded_in_bytes_and_what_has_begun_has_as_many_again() {
+        let places = Places {
+            open: 10_000,
+            reserved: 10_000,
+        };
+        let mut ends = exchange(2, places);
+        let long = || Letter::Datagram {
+            socket: SocketId(0),
+            from: ([127, 0, 0, 1], 5060).into(),
+            bytes: vec![0; 60_000].into(),
+        };
+        let fits = mail_bytes(2).div_ceil(60_000);
+        let post = &mut ends[0].0;
+        let sent = (0..10_000)
+            .take_while(|_| post.send(ShardId(1), long()).is_ok())
+            .count();
+        assert_eq!(sent, fits);
+        assert!(post.has_place(ShardId(1)));
+        let begun = (0..10_000)
+            .take_while(|_| post.send_reserved(ShardId(1), long()).is_ok())
+            .count();
+        assert!((fits - 1..=fits).contains(&begun), "{begun}");
+        assert!(!post.has_place(ShardId(1)));
+        while ends[1].0.receive(ShardId(0)).is_some() {}
+        let post = &mut ends[0].0;
+        assert!(post.has_place(ShardId(1)) && post.send(ShardId(1), long()).is_ok());
     }
 
     #[test]

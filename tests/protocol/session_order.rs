@@ -28,7 +28,10 @@ fn an_anonymous_from_without_an_identity_that_we_believe_is_anonymous() {
         for allowed in [false, true] {
             let mut world = World::with(|s, p| {
                 p.anonymity_allowed = allowed;
-                s.trusted_peers = vec![("192.0.2.0".parse().unwrap(), 24)];
+                s.trusted_peers = vec![
+                    ("192.0.2.0".parse().unwrap(), 24),
+                    ("127.0.0.0".parse().unwrap(), 8),
+                ];
             });
             let phone = Phone::new(1);
             phone.register(&mut world, &format!(";{TAG}"));
