@@ -18,10 +18,13 @@ mod floods;
 mod idle;
 #[path = "shard/lab.rs"]
 mod lab;
+#[path = "shard/left.rs"]
+mod left;
 #[path = "shard/limits.rs"]
 mod limits;
 #[path = "shard/many.rs"]
 mod many;
+
 #[path = "shard/media.rs"]
 mod media;
 #[path = "shard/memory.rs"]

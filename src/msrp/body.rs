@@ -3,7 +3,7 @@
 use super::{
     Ack,
     account::is_whole,
-    core::Core,
+    core::{Core, Deferred},
     fan::Chunk,
     leg::State,
     link::{Frame, HOLD_MAX, Link, Mode},
@@ -36,6 +36,8 @@ impl Core {
             self.respond_as(now, conn, &frame.tid, code, &frame.hop, whose, outbox);
         }
         frame.mode = Mode::Discard;
+        frame.refused_at = Some(now);
+        self.deferred.push_back(Deferred::WatchRefused { conn });
         frame.parts.clear();
         let message = frame.message;
         if self.messages.get(message).is_some() {
@@ -115,8 +117,7 @@ impl Core {
                 .timer
                 .is_none_or(|(_, at)| at > now + super::due::QUIET)
         {
-            self.deferred
-                .push_back(super::core::Deferred::WatchQuiet { conn });
+            self.deferred.push_back(Deferred::WatchQuiet { conn });
         }
         at + after
     }

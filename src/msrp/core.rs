@@ -65,6 +65,8 @@ pub(super) enum Deferred {
     },
     /// The leg's connection is up: what waits for it is sent.
     Flush { session: SessionId, leg: LegId },
+    /// A message was refused whose rest is still to come on the connection.
+    WatchRefused { conn: ConnId },
     /// A head has begun on the connection and has not ended.
     WatchHead { conn: ConnId },
     /// A frame of the connection goes out as it comes: if nothing more comes for a second, it is interrupted.

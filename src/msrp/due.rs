@@ -219,9 +219,15 @@ impl Core {
     ) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         self.each_message(session, |core, handle| {
-            let Some(m) = core.messages.get(handle) else {
+            let Some(m) = core.messages.get_mut(handle) else {
                 return;
             };
+            if let Some(s) = core.sessions.get(session)
+                && s.is_paused(m.from)
+            {
+                // That it does not go on is our own doing.
+                m.touched = now;
+            }
             let unclaimed = m.complete && m.chosen && m.shares.is_empty();
             let since = if m.complete { m.began } else { m.touched };
             if m.complete && !unclaimed {

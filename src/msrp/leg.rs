@@ -280,12 +280,12 @@ impl Leg {
     /// What stands between the two transaction ids of a 200 from it, as nearly all write it, made for the first; and the
     /// SENDs that it may answer.
     pub(super) fn oks(&mut self) -> (&[u8], &mut List) {
-        // RFC 4975 §7.2: a response says who answers, which is the first hop alone.
         let peer_path = self.peer.as_ref().map_or(&[][..], |p| &*p.path);
-        let hop = peer_path.split(|&b| b == b' ').next().unwrap_or_default();
-        let ok = self
-            .ok
-            .get_or_insert_with(|| write::middle_of_ok(&self.own_uri, hop).into());
+        let ok = self.ok.get_or_insert_with(|| {
+            // RFC 4975 §7.2: a response says who answers, which is the first hop alone.
+            let hop = peer_path.split(|&b| b == b' ').next();
+            write::middle_of_ok(&self.own_uri, hop.unwrap_or_default()).into()
+        });
         (ok, &mut self.unanswered)
     }
 

@@ -70,6 +70,8 @@ pub(super) struct Frame {
     pub(super) lookalikes: Vec<(u64, Tid)>,
     /// A message that was delivered before: answered, not passed on [MSRP-CONN-05].
     pub(super) again: bool,
+    /// When it was answered an error, and the rest of it began to be read over.
+    pub(super) refused_at: Option<Instant>,
 }
 
 impl Default for Frame {
@@ -91,6 +93,7 @@ impl Default for Frame {
             scan: EndScan::new(),
             lookalikes: Vec::new(),
             again: false,
+            refused_at: None,
         }
     }
 }
@@ -145,6 +148,7 @@ impl Frame {
         self.scan = EndScan::new();
         self.lookalikes.clear();
         self.again = false;
+        self.refused_at = None;
     }
 
     /// Remembers a look-alike long enough to be an id of ours.

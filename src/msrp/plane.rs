@@ -430,6 +430,12 @@ impl Plane {
                     self.core.send_waiting(now, session, leg, outbox);
                 }
                 Deferred::WatchQuiet { conn } => self.arm_link(conn, now + super::due::QUIET),
+                Deferred::WatchRefused { conn } => {
+                    let frame = self.links.get(conn).and_then(|l| l.frame.as_ref());
+                    if frame.is_some_and(|f| f.refused_at.is_some()) {
+                        self.arm_link(conn, now + super::due::RESPONSE);
+                    }
+                }
                 Deferred::WatchHead { conn } => self.arm_link(conn, now + super::due::HEAD),
             }
         }

@@ -196,7 +196,10 @@ impl Core {
                 self.deferred.push_back(Deferred::Malformed { conn });
             }
             Reach::Chunk if error.end_flag.is_none() => {
-                self.frame(link).begin(tid, &[], Mode::Discard);
+                let frame = self.frame(link);
+                frame.begin(tid, &[], Mode::Discard);
+                frame.refused_at = Some(now);
+                self.deferred.push_back(Deferred::WatchRefused { conn });
                 link.in_body = true;
             }
             Reach::Chunk => {}

@@ -1,8 +1,9 @@
-//! What a connection waits for: to be named a session, to be used again, the end of a head, input of a frame that is passed on.
+//! What a connection waits for: to be named a session, to be used again, the end of a head, of a refused message, input of a frame
+//! that is passed on.
 
 use super::{
-    core::Due,
-    due::{HEAD, QUIET},
+    core::{Deferred, Due},
+    due::{HEAD, QUIET, RESPONSE},
     link::{Mode, Phase},
     plane::Plane,
 };
@@ -34,6 +35,10 @@ impl Plane {
             return;
         }
         let mut next = None;
+        if link.paused {
+            // What does not come is our own doing: its time begins when reading goes on.
+            link.head_at = now;
+        }
         if !link.head.is_empty() {
             let by = link.head_at + HEAD;
             if by <= now {
@@ -63,6 +68,21 @@ impl Plane {
             } else {
                 next = Some(next.map_or(by, |n: Instant| n.min(by)));
             }
+        }
+        if let Some(refused) = link.frame.as_mut().and_then(|f| f.refused_at.as_mut()) {
+            if link.paused {
+                *refused = now;
+            }
+            let by = *refused + RESPONSE;
+            if by <= now {
+                // Its sender has had an answer for as long as he would have waited for one. If he still goes on nobody needs it; more
+                // likely its end has passed unseen, with what he sent after it.
+                self.core.counters.malformed += 1;
+                link.phase = Phase::Closing;
+                self.core.deferred.push_back(Deferred::Malformed { conn });
+                return;
+            }
+            next = Some(next.map_or(by, |n: Instant| n.min(by)));
         }
         if let Some(next) = next {
             self.arm_link(conn, next);

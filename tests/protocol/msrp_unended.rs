@@ -90,3 +90,50 @@ fn heads_that_do_not_end_hold_nothing_for_long() {
     assert!(conns.iter().all(|&c| w.peers[c].closed));
     w.end(legs[0].session);
 }
+
+// A body that outgrows its Byte-Range is answered 400 at once; if its end has passed unseen (another id, another flag), what follows
+// is taken for the rest of it: that is not waited for without end either. [MSRP-FRAME-09]
+#[test]
+fn a_refused_message_that_does_not_end_closes_its_connection() {
+    for (end, closes) in [
+        ("\r\n-------another1$\r\n", true),
+        ("\r\n-------badhead1?\r\n", true),
+        ("\r\n------badhead1$\r\n", true),
+        (" and more\r\n-------badhead1$\r\n", false),
+    ] {
+        for head_too in [false, true] {
+            let mut w = World::plain();
+            let legs = w.session(2);
+            let mut lines = vec![
+                format!("To-Path: {}", legs[1].own),
+                format!("From-Path: {}", legs[1].path),
+                "Message-ID: m123".to_owned(),
+                "Byte-Range: 1-2/2".to_owned(),
+            ];
+            if head_too {
+                // Its head alone is refused already.
+                lines[3] = "Byte-Range: x".to_owned();
+            }
+            lines.push("Content-Type: text/plain".to_owned());
+            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            let text = head("SEND", &lines) + "\r\nhi" + end;
+            w.feed(legs[1].conn, text.as_bytes());
+            assert_eq!(w.answer(legs[1].conn, "badhead1"), Some(400), "{end:?}");
+            for _ in 0..4 {
+                let send = Send::new(&mut w, "next");
+                w.feed(legs[1].conn, &send.on(&legs[1]));
+                w.ack_all(&legs[0]);
+                let code = w.answer(legs[1].conn, &send.tid);
+                assert_eq!(code, (!closes).then_some(200), "{end:?}");
+                assert!(!w.peers[legs[1].conn].closed);
+                w.pass(Duration::from_secs(7));
+            }
+            w.pass(Duration::from_secs(3));
+            assert_eq!(w.peers[legs[1].conn].closed, closes, "{end:?}");
+            let send = Send::new(&mut w, "to the other");
+            w.feed(legs[0].conn, &send.on(&legs[0]));
+            assert_eq!(w.ack_all(&legs[2])[0].text(), "to the other");
+            w.end(legs[0].session);
+        }
+    }
+}

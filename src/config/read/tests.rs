@@ -247,6 +247,24 @@ fn bad_syntax_is_told_with_its_line_and_hides_what_follows_from_it() {
 }
 
 #[test]
+fn what_is_no_activity_is_named_by_its_media_type() {
+    for wrong in [
+        "\"text\"",
+        "\"text/\"",
+        "\"*\"",
+        "\"text/*\"",
+        "\"text/plain; charset=utf-8\"",
+        "\"text/x text/y\"",
+        "7",
+    ] {
+        let page = format!("[msrp]\nnot_activity = [\"text/x-ok\", {wrong}]\n");
+        assert!(Config::from_toml("t", &page).is_err(), "{wrong}");
+    }
+    let none = Config::from_toml("t", "[msrp]\nnot_activity = []\n").unwrap();
+    assert!(none.msrp.not_activity.is_empty());
+}
+
+#[test]
 fn a_section_must_be_a_table_and_users_a_list() {
     assert!(one("sip = 5").2.contains("[sip]"));
     assert!(one("[[sip]]\nt1_ms = 5").2.contains("[sip]"));
