@@ -242,13 +242,13 @@ impl Core {
         });
     }
 
-    /// Tells the sender of a message that we have answered 200 for that nobody has it, once, where it asks for that.
+    /// Tells the sender of a message that we have answered 200 for that nobody has it, where it asks for that. Called when its leg
+    /// ends, or the session: so it is told once.
     fn report_loss(&mut self, now: Instant, message: Handle, outbox: &mut Outbox) {
-        let Some(m) = self.messages.get_mut(message) else {
+        let Some(m) = self.messages.get(message) else {
             return;
         };
         if m.complete && m.accepted && !m.delivered && m.failure_report == FailureReport::Yes {
-            m.failure_report = FailureReport::No;
             let (session, from, range) = (m.session, m.from, m.whole_range());
             let id = m.id.clone();
             self.report(now, session, from, &id, Some(range), 408, outbox);

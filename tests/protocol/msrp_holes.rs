@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use ringfork::msrp::{Command, Event, Finish};
+use ringfork::msrp::{Command, Event, Finish, Output};
 
-use crate::harness::{Leg, Msg, Send, World, cpim, each_way, pattern};
+use crate::harness::{Cuts, Leg, Msg, Send, World, cpim, each_way, pattern, settings};
 
 /// Both directions: the place of the sender, and of the one who gets it.
 const WAYS: [(usize, usize); 2] = [(0, 1), (1, 0)];
@@ -272,6 +272,68 @@ fn a_chunk_that_stands_still_is_answered_408() {
         assert_eq!(w.ack_all(&legs[1])[0].text(), "next");
         w.end(legs[0].session);
     }
+}
+
+// A later chunk was refused: its answer has told it, and no REPORT follows.
+#[test]
+fn what_a_response_has_told_is_not_reported() {
+    each_way(|w| {
+        let legs = w.session(1);
+        let id = w.id("stopped");
+        let first = Send::new(w, "part").id(&id).range("1-4/12").flag('+');
+        w.feed(legs[0].conn, &first.on(&legs[0]));
+        let got = w.one(legs[1].conn);
+        w.respond(&legs[1], &got, 413);
+        let second = Send::new(w, "part").id(&id).range("5-8/12").flag('+');
+        w.feed(legs[0].conn, &second.on(&legs[0]));
+        assert_eq!(w.answer(legs[0].conn, &second.tid), Some(413));
+        w.pass(Duration::from_secs(40));
+        assert!(w.read(legs[0].conn).is_empty());
+        assert!(is_free(w));
+        w.end(legs[0].session);
+    });
+}
+
+// That a message, or a head, does not go on because we do not read its connection is no fault of it (settled.md R3).
+#[test]
+fn while_we_do_not_read_no_time_runs() {
+    let mut slow = settings();
+    (slow.stall, slow.outbox_bytes) = (Duration::from_secs(60), 64 << 10);
+    let mut w = World::new(slow, Cuts::None);
+    let legs = w.session(1);
+    w.peers[legs[1].conn].takes = Some(0);
+    let (id, body) = (w.id("large"), pattern(100_000));
+    let part = |w: &mut World, at: usize, end: usize, flag| {
+        Send::new(w, &body[at..end])
+            .id(&id)
+            .range(&format!("{}-*/100000", at + 1))
+            .flag(flag)
+    };
+    let first = part(&mut w, 0, 90_000, '+');
+    let second = part(&mut w, 90_000, 100_000, '$').on(&legs[0]);
+    // The head of the second has begun when the reading stops.
+    let mut bytes = first.on(&legs[0]);
+    bytes.extend_from_slice(&second[..40]);
+    w.feed(legs[0].conn, &bytes);
+    assert_eq!(w.answer(legs[0].conn, &first.tid), Some(200));
+    let paused = |o: &Output| matches!(o, Output::Pause { conn } if *conn == legs[0].conn);
+    assert!(w.outputs.iter().any(paused));
+    for _ in 0..4 {
+        w.pass(Duration::from_secs(11));
+        w.take(legs[1].conn, 1_000);
+    }
+    assert!(!w.peers[legs[0].conn].closed);
+    assert!(w.read(legs[0].conn).is_empty(), "nothing is given up");
+    w.peers[legs[1].conn].takes = None;
+    w.take(legs[1].conn, 1 << 20);
+    w.feed(legs[0].conn, &second[40..]);
+    let mut got = Vec::new();
+    for _ in 0..3 {
+        got.extend(w.ack_all(&legs[1]));
+        w.pass(Duration::from_millis(20));
+    }
+    assert_eq!(crate::harness::assemble(&got), body);
+    w.end(legs[0].session);
 }
 
 // What was refused and does not end is forgotten, too, without a word.

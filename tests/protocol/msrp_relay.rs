@@ -202,6 +202,31 @@ fn a_failure_report_takes_a_200_back_while_others_are_asked() {
     }
 }
 
+// Taken back, and then the session ends before the other has answered: nobody is known to have it. [MSRP-RELAY-02]
+#[test]
+fn a_200_that_was_taken_back_counts_for_nothing_at_the_end() {
+    each_way(|w| {
+        let session = w.open();
+        let sender = w.leg(session, 0);
+        let device = relayed(w, session, 1);
+        let other = w.leg(session, 2);
+        let send = Send::new(w, "hello");
+        w.feed(sender.conn, &send.on(&sender));
+        taken(w, &device);
+        assert_eq!(w.answer(sender.conn, &send.tid), Some(200));
+        reports(w, &device, RELAY, &send.id, "1-5/5", "000 403 Forbidden");
+        assert!(w.read(sender.conn).is_empty());
+        w.command(Command::Close { session });
+        let all = w.read(sender.conn);
+        assert_eq!(
+            statuses(&all),
+            [(send.id.as_str(), "000 408 Request Timeout")]
+        );
+        w.read(other.conn);
+        w.end(session);
+    });
+}
+
 // A device without a relay has it, or another relay's client: nobody's loss until that one fails too. [MSRP-RPT-05]
 #[test]
 fn a_failure_report_beside_another_that_has_it_is_not_told() {
