@@ -27,11 +27,15 @@ use super::{
     json, metrics,
     phase::{Control, Phase, Stop},
     rt::Serve,
+    voice,
 };
 use crate::{
     ids::SessionId,
     limits::ADMIN_REQUEST_BYTES,
-    shard::report::{Answer, Question, session_of},
+    shard::{
+        Kind,
+        report::{Answer, Question, session_of},
+    },
 };
 
 /// How long a connection may last, from accept to close: an answer takes milliseconds, a shard's patience is 2 s.
@@ -71,7 +75,10 @@ impl Serve for Admin {
             .serve_connection(TokioIo::new(pipe), service)
             .await;
         // hyper has answered what could be answered (400, 431); the peer's fault is nothing to wake someone for.
-        if let Err(e) = served {
+        if let Err(e) = served
+            && tracing::enabled!(tracing::Level::DEBUG)
+            && voice::may(Kind::AdminDetail)
+        {
             tracing::debug!(error = %e, "admin: a connection ended early");
         }
     }
@@ -340,7 +347,9 @@ fn origin(request: &Request<Incoming>) -> Option<Reply> {
 }
 
 fn wrong_answer() -> Reply {
-    tracing::error!("admin: a shard answered another question than it was asked");
+    if voice::may(Kind::Admin) {
+        tracing::error!("admin: a shard answered another question than it was asked");
+    }
     problem(StatusCode::INTERNAL_SERVER_ERROR, "the shard misunderstood")
 }
 

@@ -3,7 +3,11 @@
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
-    io::{IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -25,7 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Logging {
     level: reload::Handle<LevelFilter, Registry>,
-    dropped: ErrorCounter,
+    losses: Losses,
     /// There until this is dropped.
     guard: Option<WorkerGuard>,
 }
@@ -76,12 +80,19 @@ impl Logging {
     /// Begins to log as `config` says. `None`: somebody logs in this process already.
     #[must_use]
     pub fn start(config: Log) -> Option<Self> {
+        let failed = Arc::new(AtomicU64::new(0));
         let (writer, guard) = NonBlockingBuilder::default()
             .buffered_lines_limit(LINES_MAX)
             .lossy(true)
             .thread_name("log")
-            .finish(std::io::stderr());
-        let dropped = writer.error_counter();
+            .finish(Device {
+                to: std::io::stderr(),
+                failed: Arc::clone(&failed),
+            });
+        let losses = Losses {
+            dropped: writer.error_counter(),
+            failed,
+        };
         let terminal = std::io::stderr().is_terminal();
         let (filter, level) = reload::Layer::new(filter(config.level));
         let human = match config.format {
@@ -99,7 +110,7 @@ impl Logging {
         };
         started.ok().map(|()| Self {
             level,
-            dropped,
+            losses,
             guard: Some(guard),
         })
     }
@@ -110,10 +121,82 @@ impl Logging {
         drop(self.level.reload(filter(level)));
     }
 
-    /// Counts the lines that were dropped.
+    /// Counts the lines that were lost.
     #[must_use]
-    pub fn dropped(&self) -> ErrorCounter {
-        self.dropped.clone()
+    pub fn losses(&self) -> Losses {
+        self.losses.clone()
+    }
+}
+
+/// The lines of the log that were lost.
+#[derive(Clone, Debug)]
+pub struct Losses {
+    /// Writing was slow.
+    dropped: ErrorCounter,
+    /// The device did not take them: it is full, say.
+    failed: Arc<AtomicU64>,
+}
+
+impl Losses {
+    /// How many.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        self.dropped.dropped_lines() as u64 + self.failed.load(Relaxed)
+    }
+}
+
+/// Where the lines go, each written at once. One that is not taken is counted, and the next is tried all the same.
+#[derive(Debug)]
+struct Device<W> {
+    to: W,
+    failed: Arc<AtomicU64>,
+}
+
+impl<W: Write> Write for Device<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.write_all(line).map(|()| line.len())
+    }
+
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.to.write_all(line).is_err() {
+            self.failed.fetch_add(1, Relaxed);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // What has no buffer has nothing to lose here.
+        self.to.flush().or(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_line_that_a_full_device_does_not_take_is_counted() {
+        let failed = Arc::new(AtomicU64::new(0));
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let mut device = Device {
+            to: full.unwrap(),
+            failed: Arc::clone(&failed),
+        };
+        for n in 1..=3 {
+            device.write_all(b"a line\n").unwrap();
+            assert_eq!(failed.load(Relaxed), n);
+        }
+        let mut device = Device {
+            to: Vec::new(),
+            failed: Arc::clone(&failed),
+        };
+        device.write_all(b"a line\n").unwrap();
+        assert_eq!(
+            (device.to.as_slice(), failed.load(Relaxed)),
+            (&b"a line\n"[..], 3)
+        );
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) type Reports = Vec<(ShardId, Option<Report>)>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Process {
     /// Lines of the log that were dropped because the disk or terminal was slow.
-    pub(super) log: Option<tracing_appender::non_blocking::ErrorCounter>,
+    pub(super) log: Option<super::log::Losses>,
 }
 
 /// The text of `/metrics`.
@@ -192,8 +192,27 @@ impl Engine {
                 })
             })
         })?;
+        let refusals = self.by_label(|r| &r.refusals, add);
+        let help = "SIP requests that were refused, by status and reason";
+        counter(e, "refusals", help, |sample| {
+            refusals.iter().try_for_each(|((code, reason), n)| {
+                sample(&[("code", code), ("reason", reason)], *n)
+            })
+        })?;
+        let connects = self.by_label(|r| &r.connects, add);
+        let help = "Connections that were opened, by protocol and outcome";
+        counter(e, "connects", help, |sample| {
+            connects.iter().try_for_each(|((protocol, outcome), n)| {
+                sample(&[("protocol", protocol), ("outcome", outcome)], *n)
+            })
+        })?;
         type Of = fn(&Report) -> u64;
-        let rows: [Row<Of>; 3] = [
+        let rows: [Row<Of>; 4] = [
+            (
+                "authentication_failures",
+                "SIP requests with wrong credentials",
+                |r| r.wrong_credentials,
+            ),
             ("sip_repeated", "SIP requests that came again", |r| {
                 r.sip_repeated
             }),
@@ -375,8 +394,9 @@ impl Collector for Process {
         use prometheus_client::encoding::EncodeMetric as _;
         let e = &mut e;
         if let Some(log) = &self.log {
-            let n = log.dropped_lines() as u64;
-            let help = "Lines of the log dropped because writing them was slow";
+            let n = log.lines();
+            let help =
+                "Lines of the log that were lost: writing them was slow, or their device took none";
             counter(e, "ringfork_log_dropped_lines", help, |sample| {
                 sample(&[], n)
             })?;

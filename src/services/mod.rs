@@ -12,8 +12,9 @@ mod phase;
 mod rt;
 mod run;
 mod systemd;
+mod voice;
 
 pub use ask::Shards;
-pub use log::{Logging, say, tell_panics};
+pub use log::{Logging, Losses, say, tell_panics};
 pub use phase::{Control, Stop, Wishes, control};
 pub use run::{Exit, Reload, Setup, run};

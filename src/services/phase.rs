@@ -73,7 +73,10 @@ impl Control {
 
     pub(super) fn wish(&self, wish: Wish) {
         // Full: what does not fit repeats one that waits. Closed: the process is ending.
-        if self.0.try_send(wish).is_err() {
+        if self.0.try_send(wish).is_err()
+            && tracing::enabled!(tracing::Level::DEBUG)
+            && super::voice::may(crate::shard::Kind::AdminDetail)
+        {
             tracing::debug!(?wish, "a wish came too late, or too often");
         }
     }

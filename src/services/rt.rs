@@ -101,7 +101,9 @@ impl Listener {
                 // Of the peer: it has gone again (ECONNABORTED) or its network has failed. Of ours: no descriptor, no
                 // memory. Both pass; waiting keeps the second from spinning.
                 Err(e) => {
-                    tracing::warn!(error = %e, "admin: a connection could not be accepted");
+                    if super::voice::may(crate::shard::Kind::Admin) {
+                        tracing::warn!(error = %e, "admin: a connection could not be accepted");
+                    }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }

@@ -14,7 +14,7 @@ use super::{
     log::Logging,
     metrics,
     phase::{At, Control, Phase, Stop, Wish, Wishes},
-    rt, systemd,
+    rt, systemd, voice,
 };
 use crate::{
     ids::ShardId,
@@ -104,12 +104,13 @@ async fn services(setup: Setup) -> io::Result<Exit> {
     }
     let asker = Asker::new(shards);
     let phase = Rc::new(Phase::starting());
+    let losses = logging.as_ref().map(Logging::losses);
     let admin = Rc::new(Admin {
         asker: asker.clone(),
         phase: Rc::clone(&phase),
         control,
         process: metrics::Process {
-            log: logging.as_ref().map(Logging::dropped),
+            log: losses.clone(),
         },
         loopback: socket.local_addr()?.ip().to_canonical().is_loopback(),
     });
@@ -120,6 +121,7 @@ async fn services(setup: Setup) -> io::Result<Exit> {
     };
     rt::spawn(Rc::clone(&listener).accept(bounds, admin));
     rt::spawn(Rc::clone(&listener).watch());
+    rt::spawn(voice::keep_counting(losses));
 
     let mut life = Life {
         asker,

@@ -274,15 +274,31 @@ fn refuse_body(turn: &mut Turn, txn: ServerTxnId, why: body::Unreadable) {
 }
 
 fn refuse(turn: &mut Turn, txn: ServerTxnId, refusal: Refusal) {
+    let mut headers = refusal.headers.into_bytes();
+    let why = match refusal.code {
+        405 => NOT_ALLOWED,
+        415 => "its body is of a type that we do not read",
+        416 => "its Request-URI is of a scheme that we do not serve",
+        420 => "it requires what we cannot do",
+        501 => "nobody knows its method",
+        _ => "",
+    };
+    if refusal.code == 405 {
+        headers.extend_from_slice(&turn.warning(why));
+    }
     turn.respond(
         txn,
         Reply {
             code: refusal.code,
-            headers: refusal.headers.into_bytes(),
+            headers,
+            why,
             ..Reply::default()
         },
     );
 }
+
+/// What would help against a 405 (RFC 3261 §20.43).
+const NOT_ALLOWED: &str = "method not served here; Allow says which are";
 
 impl Session {
     /// A request with a tag of ours on `leg`.
@@ -343,9 +359,11 @@ impl Session {
                 | Method::Other(_),
             )
             | None => {
-                let mut allow = Vec::new();
-                headers::put(&mut allow, b"Allow", ALLOW.as_bytes());
-                turn.respond_with(txn, 405, allow);
+                let refusal = Refusal {
+                    code: 405,
+                    headers: format!("Allow: {ALLOW}\r\n"),
+                };
+                refuse(turn, txn, refusal);
             }
         }
     }

@@ -63,6 +63,14 @@ pub(super) fn pass_refusal(out: &mut Vec<u8>, response: &Message<'_>) {
     }
 }
 
+/// Whether some header lines, each with CRLF, have one of this name.
+pub(super) fn has(lines: &[u8], name: &[u8]) -> bool {
+    lines.split(|b| *b == b'\n').any(|line| {
+        line.split_at_checked(name.len())
+            .is_some_and(|(n, rest)| n.eq_ignore_ascii_case(name) && rest.first() == Some(&b':'))
+    })
+}
+
 /// Appends what passes of a 2xx: the device's words to the caller.
 pub(super) fn pass_acceptance(out: &mut Vec<u8>, response: &Message<'_>) {
     for ((name, value), (written, _)) in response.named().zip(response.all()) {

@@ -89,8 +89,14 @@ impl Session {
             return;
         };
         if let Err(why) = sdp::check_offer(&offer, turn.terms(), &turn.policy) {
-            let warning = turn.warning(why.text());
-            turn.respond_with(txn, 488, warning);
+            let (warn, text) = sdp::warning(&offer, why);
+            let reply = Reply {
+                code: 488,
+                headers: turn.warn(warn, &text),
+                why: why.text(),
+                ..Reply::default()
+            };
+            turn.respond(txn, reply);
             return;
         }
         let before = usage.theirs().unwrap_or_default();
@@ -153,7 +159,7 @@ impl Session {
 
     fn refuse_change(&mut self, turn: &mut Turn, leg: LegId, code: u16) {
         if let Some(asked) = self.usage(leg).and_then(|u| u.asked.take()) {
-            turn.respond_code(asked.txn, code);
+            turn.refuse_saying(asked.txn, code, "the other side does not agree");
         }
     }
 
@@ -464,7 +470,7 @@ impl Usage {
             return;
         };
         let Ok(answer) = self.own.answer(&asked.offer, from, turn.terms()) else {
-            turn.respond_code(asked.txn, 488);
+            turn.refuse_saying(asked.txn, 488, "it does not meet what the other side says");
             return;
         };
         self.theirs = Some(asked.offer.clone().into());
@@ -506,7 +512,7 @@ impl Usage {
                 reply.body = Some((sdp::SDP, offer));
                 self.succeed(turn, (asked.txn, asked.cseq), reply, true);
             }
-            Err(_) => turn.respond_code(asked.txn, 488),
+            Err(_) => turn.refuse_saying(asked.txn, 488, "nothing can be offered any more"),
         }
     }
 

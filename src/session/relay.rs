@@ -54,7 +54,7 @@ impl Function {
         let asked = Asked::of(request, None, true);
         let bindings = registrar.bindings(self.turn.now, &aor);
         let Some(device) = asked.devices(bindings, 1).devices.into_iter().next() else {
-            self.turn.respond_code(txn, 480);
+            self.turn.refuse_saying(txn, 480, "no suitable contact");
             return;
         };
         // Below what its sender waits, so that our answer is in time (RFC 4320 §4).

@@ -310,7 +310,7 @@ impl Session {
         };
         let Ok(answer) = usage.own.answer(&offer, &far, turn.terms()) else {
             // Both descriptions were judged before; if they do not meet, nobody can talk.
-            turn.respond_code(txn, 488);
+            turn.refuse_saying(txn, 488, "the device's answer does not meet the offer");
             let why = Why::Of(leg, "its answer does not meet the offer");
             self.ends(why.clone());
             self.dismiss_all(turn, b"", why);
@@ -460,7 +460,13 @@ impl Session {
             .devices
             .iter_mut()
             .filter_map(|d| d.refusal.take().map(|r| *r));
-        let Refusal { code, headers } = outcome::best(refusals);
+        let Refusal { code, mut headers } = outcome::best(refusals);
+        // What we say ourselves, and what a device says without a word.
+        if matches!(code, 405 | 480 | 488) && !headers::has(&headers, b"Warning") {
+            let last = self.devices.last().map(|d| d.last_why().of(d.leg));
+            let why = last.unwrap_or(Why::Words("no device is there")).to_string();
+            headers.extend_from_slice(&turn.warning(&why));
+        }
         turn.counters.failed += 1;
         self.ends(Why::Nobody(code));
         turn.respond(
@@ -469,6 +475,7 @@ impl Session {
                 code,
                 tag: waiting.usage.dialog.local_tag().to_vec(),
                 headers,
+                why: "no device takes it",
                 ..Reply::default()
             },
         );

@@ -68,18 +68,27 @@ impl Function {
             return Err(refuse(400));
         };
         if self.turn.is_loop(invite) {
-            return Err(refuse(482));
+            return Err(Reply {
+                why: "it comes back unchanged",
+                ..refuse(482)
+            });
         }
         if self.is_full() {
             return Err(busy());
         }
         // RFC 3261 §8.1.1.8: a dialog needs a Contact.
         if invite.contacts().next().is_none() {
-            return Err(refuse(400));
+            return Err(Reply {
+                why: "no Contact",
+                ..refuse(400)
+            });
         }
         let aor = address_of_record(uri)
             .filter(|_| registrar.serves(uri))
-            .ok_or(refuse(404))?;
+            .ok_or(Reply {
+                why: "no user of ours",
+                ..refuse(404)
+            })?;
         if let Some(from) = invite.from().ok().and_then(|f| address_of_record(f.uri)) {
             registrar.authenticate(self.turn.now, &from, invite)?;
         }
@@ -95,7 +104,8 @@ impl Function {
             .map(suitable::service_header)
             .collect();
         // `.deferred` asks for what comes with the store (settled.md 21).
-        let (service, urn) = service_of(invite, &asserted).ok_or(refuse(480))?;
+        let (service, urn) = service_of(invite, &asserted)
+            .ok_or_else(|| saying(&self.turn, 480, "deferred messages are not kept here"))?;
         let asked = Asked::of(
             invite,
             Some(&urn),
@@ -107,8 +117,9 @@ impl Function {
         );
         // Steps 6 and 8.c, 8.d [TERM-INV-07] [TERM-INV-08] [TERM-INV-26].
         if devices.is_empty() {
+            let reply = unreachable(&mut self.turn, &unfit);
             self.note_unfit(None, unfit);
-            return Err(unreachable(&mut self.turn));
+            return Err(reply);
         }
         // Step 7 [TERM-INV-10] [TERM-INV-11], behind step 6 (settled.md 31).
         let ours = asserted.iter().all(|urn| is_ours(urn));
@@ -168,6 +179,7 @@ impl Function {
                 let (code, text) = why.warning();
                 Reply {
                     headers: turn.warn(code, text),
+                    why: text,
                     ..refuse(480)
                 }
             })?;
@@ -241,15 +253,19 @@ fn check(turn: &Turn, trusted: bool, invite: &Message<'_>) -> Result<Option<Vec<
     // 5 [TERM-INV-06] [CEMA-05]
     let offer = body::description(invite).map(<[u8]>::to_vec);
     match &offer {
-        Some(offer) => {
-            sdp::check_offer(offer, turn.terms(), &turn.policy).map_err(|why| Reply {
+        Some(offer) => sdp::check_offer(offer, turn.terms(), &turn.policy).map_err(|why| {
+            let (warn, text) = sdp::warning(offer, why);
+            Reply {
                 code: 488,
-                headers: turn.warning(why.text()),
+                headers: turn.warn(warn, &text),
+                why: why.text(),
                 ..Reply::default()
-            })?
-        }
+            }
+        })?,
         // RFC 3261 §13.2.1 [B2BUA-07].
-        None if turn.policy.late_offer == LateOffer::Reject => return Err(refuse(488)),
+        None if turn.policy.late_offer == LateOffer::Reject => {
+            return Err(saying(turn, 488, "an offer is needed in the INVITE"));
+        }
         None => {}
     }
     Ok(offer)
@@ -309,13 +325,37 @@ fn is_anonymous(invite: &Message<'_>, trusted: bool) -> bool {
 }
 
 /// No device can take it. Until the store and the ISF are there, every policy ends in 480 [TERM-INV-08] [TERM-INV-26].
-fn unreachable(turn: &mut Turn) -> Reply {
+fn unreachable(turn: &mut Turn, unfit: &[(Rc<[u8]>, Unfit)]) -> Reply {
     match turn.policy.unreachable {
         Unreachable::Reject => {}
         Unreachable::Defer => turn.counters.would_defer += 1,
         Unreachable::Interwork => turn.counters.would_interwork += 1,
     }
-    refuse(480)
+    let mut whys: Vec<&str> = unfit.iter().map(|(_, why)| why.text()).collect();
+    whys.sort_unstable();
+    whys.dedup();
+    // One reason is a reason; several are counted together.
+    let why = match whys[..] {
+        [] => "no registered contact",
+        [one] => one,
+        [..] => "no suitable contact",
+    };
+    let all = whys.join("; ");
+    let text = if whys.len() > 1 { &all } else { why };
+    Reply {
+        headers: turn.warning(text),
+        why,
+        ..refuse(480)
+    }
+}
+
+/// A refusal that says in a Warning what would have helped.
+fn saying(turn: &Turn, code: u16, why: &'static str) -> Reply {
+    Reply {
+        headers: turn.warning(why),
+        why,
+        ..refuse(code)
+    }
 }
 
 fn too_small(TooSmall { min_se_s }: TooSmall) -> Reply {
@@ -325,11 +365,8 @@ fn too_small(TooSmall { min_se_s }: TooSmall) -> Reply {
     }
 }
 
-fn forbidden(turn: &Turn, text: &str) -> Reply {
-    Reply {
-        headers: turn.warning(text),
-        ..refuse(403)
-    }
+fn forbidden(turn: &Turn, text: &'static str) -> Reply {
+    saying(turn, 403, text)
 }
 
 /// Full, or going down.
@@ -338,6 +375,7 @@ pub(super) fn busy() -> Reply {
     headers::put(&mut headers, b"Retry-After", b"5");
     Reply {
         headers,
+        why: "no room for another session, or the server goes down",
         ..refuse(503)
     }
 }

@@ -261,6 +261,18 @@ impl Turn {
         udp.or_else(|| settings.sip_tcp.map(|addr| Target::Tcp(near(addr))))
     }
 
+    /// Refuses a request, and says in a Warning what would have helped.
+    pub(super) fn refuse_saying(&mut self, txn: ServerTxnId, code: u16, why: &'static str) {
+        let headers = self.warning(why);
+        let reply = Reply {
+            code,
+            headers,
+            why,
+            ..Reply::default()
+        };
+        self.respond(txn, reply);
+    }
+
     /// The URI by which the peer of a leg reaches that leg, `user` being a token of it [TERM-INV-18] [TERM-RSP-03].
     pub(super) fn contact_uri(&self, user: &Token, target: Target) -> String {
         let stream = target.is_stream();

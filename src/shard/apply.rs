@@ -23,6 +23,10 @@ impl Shard {
             } else if let Some(change) = self.registrar.poll_event() {
                 self.say_registration(now, &change);
                 self.function.handle_registration(now, &change);
+            } else if let Some(note) = self.endpoint.poll_note() {
+                self.tally.answered(&note);
+                self.say_answer(now, &note);
+                continue;
             } else if let Some(output) = self.plane.poll_output() {
                 self.media_output(now, output);
                 continue;

@@ -42,7 +42,7 @@ pub enum Kind {
     Undelivered,
     /// A letter between shards that found no place (`warn`).
     Mail,
-    /// What the admin interface is asked (`warn`, `debug`).
+    /// The admin interface (`warn`).
     Admin,
     /// SIP that came, and what was sent (`debug`).
     Signalling,
@@ -58,9 +58,11 @@ pub enum Kind {
     Registration,
     /// A stream connection has come or gone (`debug`).
     Connection,
+    /// What the admin interface is asked (`debug`).
+    AdminDetail,
 }
 
-const KINDS: [(Kind, &str); 11] = [
+const KINDS: [(Kind, &str); 12] = [
     (Kind::Ended, "ended"),
     (Kind::Undelivered, "undelivered"),
     (Kind::Mail, "mail"),
@@ -72,6 +74,7 @@ const KINDS: [(Kind, &str); 11] = [
     (Kind::Media, "media"),
     (Kind::Registration, "registration"),
     (Kind::Connection, "connection"),
+    (Kind::AdminDetail, "admin detail"),
 ];
 
 impl Kind {
@@ -94,7 +97,8 @@ impl Kind {
             | Self::Fork
             | Self::Media
             | Self::Registration
-            | Self::Connection => true,
+            | Self::Connection
+            | Self::AdminDetail => true,
         }
     }
 

@@ -101,6 +101,12 @@ pub struct Report {
     pub sip_requests: Vec<(&'static str, InOut)>,
     /// Responses by status code.
     pub sip_responses: Vec<(u16, InOut)>,
+    /// Refusals of ours (300 to 699), by status code and reason.
+    pub refusals: Vec<((u16, &'static str), u64)>,
+    /// Requests whose credentials were wrong.
+    pub wrong_credentials: u64,
+    /// Connections that we opened: by protocol (`sip`, `msrp`) and outcome (`up`, `refused`, `unreachable`, `exhausted`).
+    pub connects: Vec<((&'static str, &'static str), u64)>,
     /// SIP requests that came again: absorbed, or answered by the last response.
     pub sip_repeated: u64,
     /// SIP requests that were answered over their source's share: nothing was kept of them, a repeat is answered anew.

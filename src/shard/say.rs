@@ -234,6 +234,23 @@ impl Shard {
         }
     }
 
+    /// A final answer of ours, and why.
+    pub(super) fn say_answer(&mut self, now: Instant, note: &sip::Note) {
+        let about = note.about.map(|(session, _)| session);
+        if !self.details(now, Kind::Answer, about) {
+            return;
+        }
+        tracing::debug!(
+            session = %Session(self.id, about),
+            leg = note.about.map(|(_, leg)| leg.0),
+            method = note.method,
+            code = note.code,
+            peer = %note.peer,
+            why = note.why,
+            "answered"
+        );
+    }
+
     /// A request of ours goes out.
     pub(super) fn say_request(&mut self, now: Instant, draft: &Draft) {
         if !self.details(now, Kind::Signalling, Some(draft.of.session)) {
@@ -342,6 +359,10 @@ impl Shard {
         conn: ConnId,
         outcome: &Result<SocketAddr, ConnectError>,
     ) {
+        let outcome_name = outcome.map_or_else(ConnectError::name, |_| "up");
+        if let Some((protocol, _)) = self.protocol_of(conn) {
+            self.tally.connected(protocol, outcome_name);
+        }
         if !self.details(now, Kind::Connection, None) {
             return;
         }

@@ -1,7 +1,10 @@
 //! What a shard counts by itself: messages by method and code, what it had to refuse, how long things took.
 
+use std::collections::BTreeMap;
+
 use super::report::{Distribution, InOut};
 use crate::{
+    sip::{Note, WRONG_CREDENTIALS},
     time::Instant,
     wire::sip::{Message, Method, Start},
 };
@@ -52,6 +55,12 @@ pub(super) struct Tally {
     pub(super) mail_full: u64,
     /// From first activity until the teardown that it made was in the kernel's hands.
     pub(super) teardown: Distribution,
+    /// Refusals of ours by status and reason. Reasons are texts of this program and statuses are bounded, so it is.
+    refusals: BTreeMap<(u16, &'static str), u64>,
+    /// Requests whose credentials were wrong.
+    pub(super) wrong_credentials: u64,
+    /// Connections that we opened, by protocol and outcome.
+    connects: BTreeMap<(&'static str, &'static str), u64>,
     /// Teardowns of this turn, by when their activity came: they are sent when the turn ends.
     leaving: Vec<Instant>,
 }
@@ -72,6 +81,9 @@ impl Default for Tally {
             handed_over: 0,
             mail_full: 0,
             teardown: Distribution::default(),
+            refusals: BTreeMap::new(),
+            wrong_credentials: 0,
+            connects: BTreeMap::new(),
             leaving: Vec::new(),
         }
     }
@@ -110,6 +122,28 @@ impl Tally {
         } else if let Some(end) = bytes.iter().position(|b| *b == b' ') {
             self.requests[place(Method::of(&bytes[..end]))].sent += 1;
         }
+    }
+
+    /// Counts a final answer of ours.
+    pub(super) fn answered(&mut self, note: &Note) {
+        if note.code < 300 {
+            return;
+        }
+        *self.refusals.entry((note.code, note.why)).or_default() += 1;
+        self.wrong_credentials += u64::from(note.why == WRONG_CREDENTIALS);
+    }
+
+    /// Counts a connection that we opened, or could not.
+    pub(super) fn connected(&mut self, protocol: &'static str, outcome: &'static str) {
+        *self.connects.entry((protocol, outcome)).or_default() += 1;
+    }
+
+    pub(super) fn refusals(&self) -> Vec<((u16, &'static str), u64)> {
+        self.refusals.iter().map(|(k, n)| (*k, *n)).collect()
+    }
+
+    pub(super) fn connects(&self) -> Vec<((&'static str, &'static str), u64)> {
+        self.connects.iter().map(|(k, n)| (*k, *n)).collect()
     }
 
     /// Devices of a session are torn down, for activity that came at `since`. What they are told leaves with the turn.

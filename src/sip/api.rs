@@ -238,6 +238,23 @@ pub struct Reply {
     pub headers: Vec<u8>,
     /// Content-Type and body.
     pub body: Option<(&'static str, Vec<u8>)>,
+    /// Why it is this, for logs and metrics; it is not sent. Empty: its status says all.
+    pub why: &'static str,
+}
+
+/// A final answer of ours, for logs and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Whose request it was; `None`: of no session.
+    pub about: Option<(SessionId, LegId)>,
+    /// Whom it was given to.
+    pub peer: SocketAddr,
+    /// What was asked.
+    pub method: &'static str,
+    /// The status code.
+    pub code: u16,
+    /// Why it is that.
+    pub why: &'static str,
 }
 
 /// What the endpoint tells its user.

@@ -17,6 +17,7 @@ pub mod effect;
 mod endpoint;
 pub mod glare;
 mod holders;
+mod reasons;
 mod registrar;
 pub mod reliable;
 pub mod retransmit;
@@ -28,12 +29,13 @@ pub mod transaction;
 mod trust;
 
 pub use api::{
-    Counts, Draft, Event, Flow, Hop, Listening, Output, RegistrarSettings, Reply, Settings, Target,
-    TxnRef,
+    Counts, Draft, Event, Flow, Hop, Listening, Note, Output, RegistrarSettings, Reply, Settings,
+    Target, TxnRef,
 };
 pub use dialog::{Dialog, NoWay, hop, next_hop, reach_by};
 pub use endpoint::Endpoint;
 pub use holders::{Refused, source};
+pub use reasons::{NO_CREDENTIALS, STALE_CREDENTIALS, WRONG_CREDENTIALS};
 pub use registrar::{BINDING_BYTES_MAX, Binding, Registrar, RegistrarEvent};
 pub use stream::{Item, Stream};
 pub use trust::Trusted;

@@ -22,6 +22,7 @@ use super::{
     Flow, RegistrarSettings, Reply,
     digest::{Digest, Verdict},
     holders::{Holders, Refused},
+    reasons::{self, refuse},
     route_key::address_of_record,
     token,
 };
@@ -150,9 +151,8 @@ impl Registrar {
 
     /// Answers a REGISTER (RFC 3261 §10.3); the reply is for [`Endpoint::respond`](super::Endpoint::respond).
     pub fn handle_register(&mut self, now: Instant, flow: Flow, request: &Message<'_>) -> Reply {
-        match self.register(now, flow, request) {
-            Ok(reply) | Err(reply) => reply,
-        }
+        let (Ok(reply) | Err(reply)) = self.register(now, flow, request);
+        reply
     }
 
     /// The devices of a user, by the key of the address of record; those whose time is over are not among them.
@@ -228,6 +228,7 @@ impl Registrar {
         }
         let challenge = self.digest.challenge(now, verdict == Verdict::Stale);
         Err(Reply {
+            why: reasons::of_challenge(request, verdict),
             headers: challenge.into_bytes(),
             ..refuse(401)
         })
@@ -500,12 +501,5 @@ fn require(request: &Message<'_>) -> Result<(), Reply> {
             headers: format!("Unsupported: {}\r\n", tag.escape_ascii()).into_bytes(),
             ..refuse(420)
         }),
-    }
-}
-
-fn refuse(code: u16) -> Reply {
-    Reply {
-        code,
-        ..Reply::default()
     }
 }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What was written on this thread while it is held, from `level` on.
-struct Log {
+pub(crate) struct Log {
     text: Arc<Mutex<Vec<u8>>>,
     _held: tracing::subscriber::DefaultGuard,
 }
@@ -41,7 +41,7 @@ impl Write for Writer {
 }
 
 impl Log {
-    fn from(level: Level) -> Self {
+    pub(crate) fn from(level: Level) -> Self {
         let text = Arc::new(Mutex::new(Vec::new()));
         let to = Arc::clone(&text);
         let subscriber = tracing_subscriber::fmt()
@@ -58,7 +58,7 @@ impl Log {
     }
 
     /// Takes the lines that were written.
-    fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let text = std::mem::take(&mut *self.text.lock().unwrap());
         let text = String::from_utf8(text).expect("lines are text");
         text.lines().map(ToOwned::to_owned).collect()
@@ -67,7 +67,7 @@ impl Log {
 
 /// The only line with all of these in it.
 #[track_caller]
-fn line<'a>(lines: &'a [String], has: &[&str]) -> &'a str {
+pub(crate) fn line<'a>(lines: &'a [String], has: &[&str]) -> &'a str {
     let found: Vec<_> = lines
         .iter()
         .filter(|l| has.iter().all(|h| l.contains(h)))

@@ -4,6 +4,7 @@
 //! order; a media line is never added and never left out. Descriptions are kept as bytes and viewed when they are needed.
 
 mod compare;
+mod explain;
 mod fit;
 mod peer;
 mod write;
@@ -13,6 +14,7 @@ use std::{borrow::Cow, net::SocketAddr, rc::Rc};
 use memchr::memmem;
 
 pub(super) use compare::{Change, change};
+pub(super) use explain::warning;
 pub(super) use fit::fitted;
 pub(super) use peer::{Matched, needs_plain_offer, peer};
 use write::Section;

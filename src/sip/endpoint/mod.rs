@@ -8,6 +8,7 @@ mod build;
 mod client;
 mod key;
 mod links;
+mod note;
 mod places;
 mod receive;
 mod room;
@@ -75,6 +76,7 @@ pub struct Endpoint {
     events: VecDeque<Event>,
     outputs: VecDeque<Output>,
     counts: Counts,
+    notes: VecDeque<super::Note>,
 }
 
 /// What a timer is for.
@@ -174,6 +176,7 @@ impl Endpoint {
             events: VecDeque::new(),
             outputs: VecDeque::new(),
             counts: Counts::default(),
+            notes: VecDeque::new(),
         }
     }
 

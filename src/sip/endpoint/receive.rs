@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{
     Endpoint,
     build::{self, Answer},
-    key,
+    key, note,
     room::Standing,
     way::Way,
 };
@@ -157,17 +157,18 @@ impl Endpoint {
         self.scratch = scratch;
 
         let refusal = if merged {
-            Some(482)
+            Some((482, "it came before by another way"))
         } else if spent(message, in_dialog) {
-            Some(483)
+            Some((483, "its hops are spent"))
         } else {
             None
         };
         let told = refusal.is_none();
         let id = self.start_server(now, flow, message, (key, merging), (standing, told));
-        if let (Some(id), Some(code)) = (id, refusal) {
+        if let (Some(id), Some((code, why))) = (id, refusal) {
             let reply = Reply {
                 code,
+                why,
                 ..Reply::default()
             };
             self.answer(now, id, &reply);
@@ -185,7 +186,8 @@ impl Endpoint {
         // Not all at the same moment again.
         let after = 5 + rand::Rng::next_u32(&mut self.rng) % 6;
         let headers = format!("Retry-After: {after}\r\n");
-        self.answer_stateless(now, flow, message, 503, b"", headers.as_bytes());
+        let why = (503, "no room for it, or its source asks too often");
+        self.answer_stateless(now, flow, message, why, b"", headers.as_bytes());
     }
 
     /// A request that breaks a rule: by its own status where it can be answered, else nothing.
@@ -206,7 +208,8 @@ impl Endpoint {
         } else {
             String::new()
         };
-        self.answer_stateless(now, flow, &salvaged, code, reason.as_bytes(), b"");
+        let why = (code, "it breaks a rule of SIP");
+        self.answer_stateless(now, flow, &salvaged, why, reason.as_bytes(), b"");
     }
 
     /// Answers without a transaction. The To-tag is the same for each repeat of the request (RFC 3261 §8.2.7).
@@ -215,7 +218,7 @@ impl Endpoint {
         now: Instant,
         flow: Flow,
         request: &Message<'_>,
-        code: u16,
+        (code, why): (u16, &'static str),
         reason: &[u8],
         headers: &[u8],
     ) {
@@ -260,6 +263,7 @@ impl Endpoint {
             },
         )
         .into();
+        note::note(&mut self.notes, request, (code, b"", why), note::peer(way));
         self.hand_out(now, way, response);
     }
 }

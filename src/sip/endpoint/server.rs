@@ -6,6 +6,7 @@ use super::{
     Due, Endpoint, Running,
     build::{self, Answer},
     links::Waiting,
+    note,
     places::{Places, REPEATS_MAX},
     room::{self, Held, Place, Standing},
     way::{DATAGRAM_MAX, Way},
@@ -313,6 +314,10 @@ impl Endpoint {
             },
         );
         let again = again || server.last.as_deref() == Some(&response);
+        if !again {
+            let said = (reply.code, &*server.tag, reply.why);
+            note::note(&mut self.notes, &request, said, note::peer(server.way));
+        }
         let response = self.sendable(id, response, reply.code);
         let server = self.servers.get_mut(id);
         if !again || server.is_some_and(|s| s.may_repeat(&self.places)) {
