@@ -7,9 +7,10 @@
 )]
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
 };
@@ -128,15 +129,59 @@ fn a_device_that_does_not_read_holds_its_sender_back(kind: &[&str]) {
     sender
         .set_write_timeout(Some(Duration::from_millis(500)))
         .unwrap();
-    let piece = vec![7; 1 << 20];
-    let mut written = 0;
-    let reader = devices.remove(0);
-    thread::spawn(move || io::copy(&mut &reader, &mut io::sink()));
-    while let Ok(n) = sender.write(&piece) {
-        written += n;
-        // What sockets hold on the way is some MiB; the forwarder itself holds one.
-        assert!(written < 64 << 20, "the forwarder keeps what nobody takes");
+    // No multiple of what is read at a time, so that bytes that are lost or doubled are seen.
+    let piece = noise(1_000_003, 3);
+    // How many bytes come in all: known only once the sender was held back.
+    let all = AtomicUsize::new(usize::MAX);
+    thread::scope(|s| {
+        let silent = devices.pop().unwrap();
+        let reader = devices.pop().unwrap();
+        let reads = s.spawn(|| assert_gets(reader, &piece, &all));
+        let mut written = 0;
+        let stopped = loop {
+            match sender.write(&piece[written % piece.len()..]) {
+                Ok(n) => written += n,
+                Err(e) => break e.kind(),
+            }
+            // What sockets hold on the way is some MiB; the forwarder itself holds one.
+            assert!(written < 64 << 20, "the forwarder keeps what nobody takes");
+        };
+        // A connection that was closed has stopped its sender as well, and would do for no device.
+        assert!(
+            matches!(stopped, ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            "it is held back, not cut off: {stopped}"
+        );
+        // And it goes on, with nothing lost, as soon as the device reads.
+        let more = 8 << 20;
+        all.store(written + more, Ordering::Release);
+        let reads_late = s.spawn(|| assert_gets(silent, &piece, &all));
+        sender
+            .set_write_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let end = written + more;
+        while written < end {
+            let rest = &piece[written % piece.len()..];
+            written += sender
+                .write(&rest[..rest.len().min(end - written)])
+                .unwrap();
+        }
+        // A device that goes ends the session: both stay until both have all.
+        let _both = (reads.join().unwrap(), reads_late.join().unwrap());
+    });
+}
+
+/// Reads until `all` bytes have come, which are `piece` over and over; the device, still connected.
+fn assert_gets(mut device: TcpStream, piece: &[u8], all: &AtomicUsize) -> TcpStream {
+    let (mut got, mut buffer) = (0, vec![0; 100_003]);
+    while got < all.load(Ordering::Acquire) {
+        let n = device.read(&mut buffer).unwrap();
+        assert_ne!(n, 0, "the device was closed after {got} bytes");
+        for byte in &buffer[..n] {
+            assert_eq!(*byte, piece[got % piece.len()], "byte {got}");
+            got += 1;
+        }
     }
+    device
 }
 
 fn the_sender_gets_what_the_first_device_says_and_nothing_of_the_others(kind: &[&str]) {
