@@ -6,14 +6,22 @@
 //! What a table's entries hold beside their places is bounded in bytes by pools, with shares (`share.rs`): one source, user or session
 //! leaves room for the others. `tests/resident.rs` compares the total with what a process takes under floods.
 //!
-//! Bounds that nobody chooses stand with what they bound: chunks and messages that are not complete (`msrp/message.rs`,
-//! `msrp/session.rs`), body bytes that wait for their end (`msrp/link.rs`), early dialogs (`session/invitation.rs`), requests
-//! that are passed on (`session/function.rs`), nonces (`sip/digest.rs`), addresses that refused a connection
-//! (`sip/endpoint/links.rs`), questions of the services (`shard/mail.rs`), connections on their way to another shard
-//! (`io/hub.rs`), what waits of a SIP connection until it is heard (`io/settings.rs`: 4 KiB each), answers that it leaves unread
-//! (`shard/apply.rs`), what a turn does at most (`io/driver/hear.rs`, `io/driver/fair.rs`, `io/driver/accept.rs`, `timer.rs`), log
-//! lines (`services/log.rs`). What has neither is bounded by what it belongs to: a timer, a binding by
-//! user or source, a link, an outbox to its transaction, contact, connection.
+//! Bounds that nobody chooses stand with what they bound. Of media: chunks of a message that wait (`msrp/message.rs`), messages
+//! that are not complete or that are done (`msrp/session.rs`), ranges of one (`msrp/ranges.rs`), body bytes and pieces that wait
+//! for their end (`msrp/link.rs`), what is kept of a message while it is passed on (`msrp/learn.rs`), types that a peer refused
+//! (`msrp/leg.rs`), lists of types that are shared (`msrp/types.rs`), what goes out copied and the memory that idle queues keep
+//! (`buf/line.rs`, `buf/outbox.rs`). Of signalling: nonces (`sip/digest.rs`), messages that wait for a connection and addresses
+//! that refused one (`sip/endpoint/links.rs`), ACKs that are kept (`sip/retransmit.rs`), what fits a datagram
+//! (`sip/endpoint/way.rs`), early dialogs (`session/invitation.rs`), requests that are passed on (`session/function.rs`), legs
+//! that ever were (`session/fork.rs`), shapes of descriptions that are shared (`session/kept.rs`), media connections that are
+//! restored (`session/media.rs`), strays that are remembered (`session/turn.rs`), what waits of a SIP connection until it is heard
+//! (`io/settings.rs`: 4 KiB each), answers that it leaves unread (`shard/apply.rs`). Around them: questions of the services
+//! (`shard/mail.rs`), a peer's text in a line of the log (`shard/say.rs`), connections on their way to another shard
+//! (`io/hub.rs`), parts of one send (`io/driver/send.rs`), what a turn does at most (`io/driver/hear.rs`, `io/driver/fair.rs`,
+//! `io/driver/accept.rs`, `timer.rs`), log lines (`services/log.rs`), wishes (`services/phase.rs`), pages of the admin interface
+//! and answers of one (`services/admin.rs`, `services/client.rs`), what is read of a configuration (`config/read.rs`,
+//! `config/mod.rs`), and what a message on the wire may have (`wire/`). What has neither is bounded by what it belongs to: a
+//! timer, a binding by user or source, a link, an outbox to its transaction, contact, connection.
 
 use crate::config::Config;
 

@@ -382,6 +382,43 @@ fn nothing_is_left_to_do_or_switched_off() {
     nobody("no stub, no switched-off test", offenders);
 }
 
+/// README's invariant: who looks for a bound finds it, or where it stands, in `limits.rs`.
+#[test]
+fn bounds_stand_in_limits_or_are_named_there() {
+    let limits = std::fs::read_to_string("src/limits.rs").unwrap();
+    let mut offenders = Vec::new();
+    for file in all(&["src"]) {
+        let path = file.path.strip_prefix("src/").expect("under src");
+        // A demonstration's peers hold what they are sent in seconds, and end.
+        if path == "limits.rs" || path.starts_with("demo/") {
+            continue;
+        }
+        let folder = path.split_once('/').map(|(room, _)| format!("`{room}/`"));
+        let named = limits.contains(&format!("`{path}`"))
+            || folder.is_some_and(|folder| limits.contains(&folder));
+        for (line, rest) in file.production().after("const ") {
+            let name = rest.split(':').next().unwrap_or("");
+            if !named && (name.ends_with("_MAX") || name.starts_with("MAX_")) {
+                offenders.push(format!("{}:{line}: {name}", file.path));
+            }
+        }
+    }
+    nobody(
+        "a bound stands in src/limits.rs, or its opening names the file",
+        offenders,
+    );
+}
+
+/// What README gives as the whole check is what must hold before a change is taken.
+#[test]
+fn readme_and_ci_run_the_same_tests() {
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let ci = std::fs::read_to_string(".ci/run").unwrap();
+    let has = |text: &str, line: &str| text.lines().any(|l| l.trim_start().starts_with(line));
+    assert!(has(&readme, "cargo test --workspace "));
+    assert!(has(&ci, "closing cargo test --locked --workspace"));
+}
+
 /// The catalogue of requirements, and what was settled beside it: copies, so that a clone can look every id up.
 const CATALOGUE: &str = "tests/spec";
 

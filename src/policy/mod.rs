@@ -1,7 +1,7 @@
-//! What the operator and the user allow: answers questions, decides nothing.
+//! What the operator allows: answers questions, decides nothing.
 //!
-//! [`Policy`] is the operator's half, from the configuration. A user's XDM documents will narrow or widen it, by the same
-//! questions. A procedure asks in the order that the standard gives, and acts on the answer itself.
+//! [`Policy`] is the operator's, from the configuration. A user's XDM documents will narrow or widen it, by the same
+//! questions; they are not read yet. A procedure asks in the order that the standard gives, and acts on the answer itself.
 #![forbid(unsafe_code)]
 
 mod release;

@@ -11,7 +11,7 @@ use crate::ids::ShardId;
 pub enum Stop {
     /// Sessions end by themselves, however long it takes.
     UntilEmpty,
-    /// Sessions may end by themselves for `drain_s`, then they are ended.
+    /// Sessions may end by themselves for most of `drain_s`, then they are ended.
     Drain,
     /// Sessions are ended at once.
     Now,

@@ -52,7 +52,7 @@ pub struct Setup {
     pub admin: TcpListener,
     /// The shards, whose threads run.
     pub shards: Box<dyn Shards>,
-    /// How long a drain lets sessions end by themselves.
+    /// How long a drain takes at most: the last of it ([`ENDING`]) is for the sessions that have not ended by themselves.
     pub drain: Duration,
     /// From [`control`](super::control).
     pub control: Control,
