@@ -1,11 +1,14 @@
 //! A device of the served user: registers, is invited, answers early, late, wrongly, twice or never, reads and writes MSRP.
 
+#[path = "register.rs"]
+mod register;
+
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use crate::{
     book::Book,
     net::{Net, StreamId},
-    peer::{Common, Kind, T1, Todo, device_body},
+    peer::{Again, Common, Kind, T1, Todo, device_body},
     text::{self, Frame, Sip, msrp_response, sdp},
 };
 
@@ -36,6 +39,10 @@ pub(crate) struct Plan {
     pub(crate) resets: Option<usize>,
     /// Leaves by BYE so long after its 200.
     pub(crate) leaves: Option<Duration>,
+    /// Reads on after so many frames and answers nothing any more.
+    pub(crate) mute_after: Option<usize>,
+    /// When it registers again, and how.
+    pub(crate) again: Vec<(Duration, Again)>,
 }
 
 /// Where its dialog is.
@@ -65,6 +72,9 @@ pub(crate) struct Device {
     wrote: usize,
     stalled: bool,
     cseq: u32,
+    /// Contacts that it has had before, and for how long it registers the one it has.
+    moved: u32,
+    expires: u32,
 }
 
 impl Device {
@@ -85,43 +95,25 @@ impl Device {
             wrote: 0,
             stalled: false,
             cseq: 1,
+            moved: 0,
+            expires: 3600,
         }
     }
 
     pub(crate) fn start(&mut self, net: &mut Net) {
         self.c.later(net, self.plan.register_at, Todo::Register);
-    }
-
-    fn contact(&self) -> String {
-        format!(
-            "<sip:user{}@{};transport={}>",
-            self.user,
-            self.c.addr,
-            self.c.transport().to_lowercase()
-        )
-    }
-
-    fn register(&mut self, net: &mut Net, expires: u32) {
-        let (user, me) = (self.user, self.c.me);
-        let branch = self.c.id("z9hG4bKreg");
-        self.cseq += 1;
-        let message = format!(
-            "REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/{} {};branch={branch};rport\r\nMax-Forwards: 70\r\n\
-             From: <sip:user{user}@example.com>;tag=r{me}\r\nTo: <sip:user{user}@example.com>\r\nCall-ID: reg{me}\r\n\
-             CSeq: {} REGISTER\r\nContact: {};+sip.instance=\"<urn:uuid:00000000-0000-0000-0000-{me:012}>\"\
-             ;+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session\"\r\nExpires: {expires}\r\n\
-             Content-Length: 0\r\n\r\n",
-            self.c.transport(),
-            self.c.addr,
-            self.cseq,
-            self.contact(),
-        );
-        self.c.send_until(net, branch, message.into_bytes(), false);
+        for (at, how) in self.plan.again.clone() {
+            self.c.later(net, at, Todo::Again(how));
+        }
     }
 
     pub(crate) fn todo(&mut self, net: &mut Net, book: &mut Book, todo: Todo) {
         match todo {
-            Todo::Register => self.register(net, 3600),
+            Todo::Register => {
+                self.expires = 3600;
+                self.register(net);
+            }
+            Todo::Again(how) => self.again(net, how),
             Todo::Repeat {
                 key,
                 bytes,
@@ -242,8 +234,12 @@ impl Device {
         let m = Sip::read(bytes)
             .unwrap_or_else(|| panic!("the server writes SIP: {}", String::from_utf8_lossy(bytes)));
         if let Some(code) = m.code() {
-            if code >= 200 {
-                self.c.settled.insert(m.branch());
+            if code >= 200 && self.c.settled.insert(m.branch()) && code == 503 {
+                // Nobody had a place for it: once more (RFC 3261 §21.5.4).
+                if m.get("CSeq").ends_with("REGISTER") {
+                    net.saw("REGISTER answered 503");
+                    self.c.later(net, Duration::from_secs(1), Todo::Register);
+                }
             }
             return;
         }
@@ -340,6 +336,7 @@ impl Device {
             return;
         }
         if self.state != State::Idle {
+            book.device_invited_again(self.c.me);
             let r = m.answer(486, "Busy Here", &self.tag, "", "");
             self.c.send(net, &r);
             return;
@@ -368,26 +365,16 @@ impl Device {
         }
     }
 
-    pub(crate) fn accepted(&mut self, _net: &mut Net, stream: StreamId) {
-        self.c.media = Some((stream, 1));
+    pub(crate) fn accepted(&mut self, net: &mut Net, stream: StreamId) {
+        self.c.joins_media(net, stream, 1);
     }
 
-    pub(crate) fn media(&mut self, net: &mut Net, book: &mut Book, bytes: &[u8]) {
-        self.c.media_in.extend(bytes);
-        loop {
-            let mut buffer = std::mem::take(&mut self.c.media_in);
-            let next = text::frame(&mut buffer)
-                .unwrap_or_else(|e| panic!("device {}: the server writes MSRP: {e}", self.c.me));
-            self.c.media_in = buffer;
-            let Some(frame) = next else { return };
-            self.frame(net, book, frame);
-            if self.c.media.is_none() {
-                return;
-            }
-        }
+    /// Whether a frame to this path is for this peer.
+    pub(crate) fn is_at(&self, path: &str) -> bool {
+        self.own_path == path
     }
 
-    fn frame(&mut self, net: &mut Net, book: &mut Book, frame: Frame) {
+    pub(crate) fn frame(&mut self, net: &mut Net, book: &mut Book, frame: Frame) {
         net.trace(|| format!("device {} gets {frame}", self.c.me));
         match frame.what.as_str() {
             "SEND" => {}
@@ -445,8 +432,13 @@ impl Device {
                 _ => net.saw("chunk with +"),
             }
         }
+        let mute = self.plan.mute_after.is_some_and(|n| self.frames > n);
+        if mute {
+            net.saw("device mute for good");
+        }
         if frame.get("Failure-Report") != "no"
             && let Some((d, code)) = self.plan.ack
+            && !mute
         {
             self.c.later(
                 net,
@@ -556,7 +548,7 @@ impl Device {
             invite.get("Call-ID"),
             self.cseq,
         );
-        book.device_left(self.c.me, self.user, net.now);
+        book.device_left(self.user, net.now);
         self.c.send_until(net, branch, message.into_bytes(), false);
         self.ended(net, book, "left by itself");
     }

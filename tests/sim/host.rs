@@ -11,6 +11,8 @@ use ringfork::{
 
 use crate::{
     io::{Done, Given, Io},
+    memory::Memory,
+    more::More,
     net::{Happening, Net, Side, StreamId},
 };
 
@@ -36,8 +38,9 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(count: u8, config: &Config, seed: u64) -> Self {
-        let limits = Limits::new(config, count);
+    pub(crate) fn new(count: u8, config: &Config, seed: u64, more: &mut More) -> Self {
+        let mut limits = Limits::new(config, count);
+        more.bounds(&mut limits);
         let places = Places {
             open: limits.mailbox_places,
             reserved: limits.mailbox_reserved,
@@ -69,7 +72,13 @@ impl Host {
             })
             .collect();
         Self {
-            io: shards.iter().map(|_| Io::default()).collect(),
+            io: shards
+                .iter()
+                .map(|_| Io {
+                    memory: more.memory.map(Memory::new),
+                    ..Io::default()
+                })
+                .collect(),
             shards,
             offer: Vec::new(),
         }

@@ -9,7 +9,7 @@ use ringfork::{
 };
 use slotmap::SecondaryMap;
 
-use crate::net::StreamId;
+use crate::{memory::Memory, net::StreamId};
 
 /// What has come for a shard.
 #[derive(Debug)]
@@ -73,6 +73,8 @@ pub(crate) struct Io {
     pub(crate) failed: Vec<ConnId>,
     pub(crate) checks: Vec<ConnId>,
     pub(crate) deadlines: VecDeque<(Instant, ConnId)>,
+    /// Receive memory, where it may run short.
+    pub(crate) memory: Option<Memory>,
     pub(crate) number: u64,
     /// When the next turn is, if one is wanted.
     pub(crate) next: Option<Instant>,

@@ -2,15 +2,16 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use ringfork::config::{Ack, Config};
-
 use crate::{
     book::{Book, Plant},
-    device::{self, Device},
+    device::Device,
     host::{Host, MSRP, SIP},
+    more::More,
     net::{Faults, Happening, Net, Seen, Side, StreamId},
-    peer::{self, Kind},
-    sender::{self, Line, Sender},
+    peer,
+    plan::{config, device_plan, sender_plan},
+    sender::Sender,
+    text,
 };
 
 enum Peer {
@@ -94,19 +95,28 @@ impl Lab {
             (2, "two shards"),
             (5, "five shards"),
         ][net.pick(4)];
+        let mut more = More::new(seed);
+        let (shards, seen) = if more.places.is_some() {
+            // Others to write to, who are away for long.
+            (net.faults.away, net.faults.away_us) = (900, 20_000);
+            (2, "two shards")
+        } else {
+            (shards, seen)
+        };
         net.saw(seen);
         let config = config(&mut net);
-        let host = Host::new(shards, &config, seed);
+        let host = Host::new(shards, &config, seed, &mut more);
         let (mut peers, mut book) = (Vec::new(), Book::new(plant));
         // Everybody at once: that is when a turn has much to tell.
         let crowd = !calm && net.pick(4) == 0;
         let (users, most) = if crowd { (2, 3) } else { (1 + net.pick(2), 0) };
+        let users = if more.shares { 2 } else { users };
         if crowd {
             net.saw("everybody at once");
             (net.faults.away, net.faults.away_us) = (900, 20_000);
         }
         for user in 0..users {
-            for _ in 0..(1 + net.pick(4)).max(most) {
+            for nth in 0..(1 + net.pick(4)).max(most) {
                 let me = peers.len();
                 let mut plan = device_plan(&mut net);
                 if crowd {
@@ -116,14 +126,11 @@ impl Lab {
                         .map(|(_, code)| (Duration::from_millis(10), code));
                 }
                 let tcp = net.pick(3) == 0;
+                more.device(&mut plan);
                 book.add_device(me, user);
-                peers.push(Peer::Device(Box::new(Device::new(
-                    me,
-                    user,
-                    address(me),
-                    tcp,
-                    plan,
-                ))));
+                let mut device = Device::new(me, user, address(me), tcp, plan);
+                device.c.group = more.shares.then_some(1 + nth);
+                peers.push(Peer::Device(Box::new(device)));
             }
         }
         for user in 0..users {
@@ -133,13 +140,10 @@ impl Lab {
                 plan.invite_at = Duration::from_millis(400);
             }
             let tcp = net.pick(3) == 0;
-            peers.push(Peer::Sender(Box::new(Sender::new(
-                me,
-                user,
-                address(me),
-                tcp,
-                plan,
-            ))));
+            more.sender(&mut plan);
+            let mut sender = Sender::new(me, user, address(me), tcp, plan);
+            sender.c.group = more.shares.then_some(0);
+            peers.push(Peer::Sender(Box::new(sender)));
         }
         for peer in &mut peers {
             match peer {
@@ -175,11 +179,24 @@ impl Lab {
             if !shard.is_idle() {
                 left.push(format!("shard {n}: {}", shard.what_is_left()));
             }
+            for (bound, times) in shard.report().limits_reached {
+                if times > 0 {
+                    self.net.saw(bound);
+                }
+            }
         }
         for io in &mut self.host.io {
+            if let Some(memory) = &io.memory
+                && memory.pinned() > 0
+            {
+                left.push(format!("{} bytes of receive memory", memory.pinned()));
+            }
             self.book.wrong.append(&mut io.wrong);
         }
         self.book.close(&left);
+        if self.book.races > 0 {
+            self.net.saw("two devices active at once");
+        }
         Outcome {
             wrong: self.book.wrong,
             deliveries: self.book.deliveries,
@@ -261,15 +278,20 @@ impl Lab {
                 Side::Peer(n) => {
                     net.streams[stream.0].half[side].who = Side::Gone;
                     match &mut self.peers[n] {
-                        Peer::Device(d) if d.c.media.is_some_and(|(s, _)| s == stream) => {
-                            d.media_ended(&mut self.book)
-                        }
-                        Peer::Sender(s) if s.c.media.is_some_and(|(m, _)| m == stream) => {
-                            s.media_ended(net, &mut self.book)
-                        }
                         Peer::Device(d) if d.c.is_sip(stream) => d.c.sip_lost(),
                         Peer::Sender(s) if s.c.is_sip(stream) => s.c.sip_lost(),
                         Peer::Device(_) | Peer::Sender(_) => {}
+                    }
+                    for n in std::mem::take(&mut net.streams[stream.0].media.peers) {
+                        match &mut self.peers[n] {
+                            Peer::Device(d) if d.c.is_media(stream) => {
+                                d.media_ended(&mut self.book);
+                            }
+                            Peer::Sender(s) if s.c.is_media(stream) => {
+                                s.media_ended(net, &mut self.book);
+                            }
+                            Peer::Device(_) | Peer::Sender(_) => {}
+                        }
                     }
                 }
                 Side::Shard(..) => self.host.handle(
@@ -328,8 +350,8 @@ impl Lab {
                 match self.net.streams[stream.0].half[side].who {
                     Side::Shard(..) => self.host.room(&mut self.net, stream, side),
                     Side::Peer(n) => match &mut self.peers[n] {
-                        Peer::Device(d) => d.c.push(&mut self.net, stream),
-                        Peer::Sender(s) => s.c.push(&mut self.net, stream),
+                        Peer::Device(d) => d.c.push(&mut self.net, stream, side),
+                        Peer::Sender(s) => s.c.push(&mut self.net, stream, side),
                     },
                     Side::Moving | Side::Gone => {}
                 }
@@ -361,14 +383,38 @@ impl Lab {
                     self.sip(n, &m);
                 }
             } else {
-                match &mut self.peers[n] {
-                    Peer::Device(d) => d.media(&mut self.net, &mut self.book, &bytes),
-                    Peer::Sender(s) => s.media(&mut self.net, &mut self.book, &bytes),
-                }
+                self.net.streams[stream.0].media.input.extend(bytes);
+                self.frames(stream, side);
             }
         }
         if self.net.take_room(stream, 1 - side) {
             note_room(&mut self.net, stream, 1 - side);
+        }
+    }
+
+    /// Hands whole frames to the peers that they are for.
+    fn frames(&mut self, stream: StreamId, side: usize) {
+        while let Side::Peer(owner) = self.net.streams[stream.0].half[side].who {
+            let media = &mut self.net.streams[stream.0].media;
+            let Some(frame) = text::frame(&mut media.input)
+                .unwrap_or_else(|e| panic!("peer {owner}: the server writes MSRP: {e}"))
+            else {
+                return;
+            };
+            let to = if media.shared {
+                let at = |n: &&usize| match &self.peers[**n] {
+                    Peer::Device(d) => d.is_at(frame.get("To-Path")),
+                    Peer::Sender(s) => s.is_at(frame.get("To-Path")),
+                };
+                media.peers.iter().find(at).copied()
+            } else {
+                Some(owner)
+            };
+            match to.map(|n| &mut self.peers[n]) {
+                Some(Peer::Device(d)) => d.frame(&mut self.net, &mut self.book, frame),
+                Some(Peer::Sender(s)) => s.frame(&mut self.net, &mut self.book, frame),
+                None => self.net.saw("frame for a session that has left"),
+            }
         }
     }
 
@@ -392,143 +438,5 @@ impl Peer {
             Self::Device(d) => d.c.addr,
             Self::Sender(s) => s.c.addr,
         }
-    }
-}
-
-/// What the operator wrote: the defaults, or small bounds that a run can reach.
-fn config(net: &mut Net) -> Config {
-    let mut config = Config {
-        drain: Duration::from_secs(1),
-        ..Config::default()
-    };
-    if net.pick(3) == 0 {
-        net.saw("outbox of 64 KiB");
-        config.msrp.outbox_bytes = 64 << 10;
-    }
-    if net.pick(3) == 0 {
-        net.saw("ack receipt");
-        config.msrp.ack = Ack::Receipt;
-    }
-    if net.pick(3) == 0 {
-        net.saw("sessions of 90 s");
-        config.sip.session_expires = Duration::from_secs(90);
-    }
-    config.msrp.cema = net.pick(4) != 0;
-    config
-}
-
-fn ms(net: &mut Net, from: u64, to: u64) -> Duration {
-    Duration::from_millis(from + net.pick(usize::try_from(to - from).expect("small")) as u64)
-}
-
-fn device_plan(net: &mut Net) -> device::Plan {
-    let ring_after = (net.pick(2) == 0).then(|| ms(net, 1, 400));
-    let answer = match net.pick(12) {
-        0 => None,
-        1 => Some((ms(net, 10, 900), 486)),
-        2 => Some((ms(net, 10, 900), [480, 603, 404, 500, 200][net.pick(5)])),
-        3 => Some((ms(net, 3_000, 20_000), 200)),
-        _ => Some((ms(net, 1, 1_500), 200)),
-    };
-    let ack = match net.pick(14) {
-        0 => None,
-        1 => Some((Duration::ZERO, 413)),
-        2 => Some((ms(net, 30, 3_000), 200)),
-        _ => Some((Duration::from_micros(net.pick(2_000) as u64), 200)),
-    };
-    let kinds = [
-        Kind::Chat,
-        Kind::Composing,
-        Kind::WrappedComposing,
-        Kind::Imdn,
-    ];
-    let acts = (net.pick(2) == 0).then(|| (1 + net.pick(6), kinds[net.pick(4)]));
-    let faulty = net.faults.reset > 0;
-    device::Plan {
-        register_at: ms(net, 0, 300),
-        ring_after,
-        answer,
-        twice: net.pick(6) == 0,
-        blank: net.pick(25) == 0,
-        setup: if net.pick(2) == 0 {
-            "active"
-        } else {
-            "passive"
-        },
-        cema: net.pick(2) == 0,
-        ack,
-        ack_twice: net.pick(8) == 0,
-        ack_strange: net.pick(8) == 0,
-        acts,
-        stalls: (faulty && net.pick(8) == 0).then(|| (1 + net.pick(4), ms(net, 50, 20_000))),
-        resets: (faulty && net.pick(12) == 0).then(|| 1 + net.pick(8)),
-        leaves: (net.pick(10) == 0).then(|| ms(net, 500, 20_000)),
-    }
-}
-
-fn sender_plan(net: &mut Net) -> sender::Plan {
-    let count = 1 + net.pick(14);
-    let (mut at, mut soon) = (Duration::from_millis(20), false);
-    // Some write faster than a slow device reads.
-    let hasty = net.pick(5) == 0;
-    let lines = (0..count)
-        .map(|_| {
-            let most = if hasty || std::mem::take(&mut soon) {
-                40
-            } else {
-                900
-            };
-            at += ms(net, 5, most);
-            let size = match net.pick(8) {
-                0 => 60_000 + net.pick(150_000),
-                2 | 3 if hasty => 20_000 + net.pick(100_000),
-                1 => 5_000 + net.pick(20_000),
-                4 => 130,
-                _ => 130 + net.pick(2_000),
-            };
-            let chunk = (net.pick(3) == 0)
-                .then(|| 200 + net.pick(20_000))
-                .map(|c| c.max(size / 60));
-            let reports = [
-                "",
-                "",
-                "Failure-Report: yes\r\n",
-                "Success-Report: yes\r\n",
-                "Failure-Report: no\r\n",
-                "Failure-Report: partial\r\n",
-                "Success-Report: yes\r\nFailure-Report: no\r\n",
-            ][net.pick(7)];
-            // The chunks of one message are written 2 ms apart; the next message waits for them, or is written in between.
-            let line = Line {
-                at,
-                size,
-                chunk,
-                reports,
-                aborted: net.pick(12) == 0,
-            };
-            if net.pick(3) == 0 {
-                // The next message may begin between the chunks of this one.
-                soon = true;
-            } else {
-                at += Duration::from_millis(2)
-                    * u32::try_from(chunk.map_or(1, |c| size / c + 2)).expect("few chunks");
-            }
-            line
-        })
-        .collect();
-    let settle = match net.pick(9) {
-        0..=2 => ms(net, 0, 3_000),
-        // Long enough for a session timer.
-        3 => Duration::from_secs(150),
-        _ => Duration::from_secs(45),
-    };
-    sender::Plan {
-        invite_at: ms(net, 400, 1_200),
-        cancel_after: (net.pick(8) == 0).then(|| ms(net, 1, 2_000)),
-        setup: ["active", "actpass", "passive"][net.pick(3)],
-        cema: net.pick(2) == 0,
-        lines,
-        resets: (net.faults.reset > 0 && net.pick(20) == 0).then(|| ms(net, 100, 5_000)),
-        bye_after: at + settle,
     }
 }

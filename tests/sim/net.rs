@@ -134,6 +134,21 @@ pub(crate) struct Half {
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) half: [Half; 2],
+    /// Its peer's half of the MSRP sessions on it.
+    pub(crate) media: Media,
+}
+
+/// What the peers of a stream keep of it: one peer mostly, several where their sessions share a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Media {
+    /// Peers whose sessions are on it now.
+    pub(crate) peers: Vec<usize>,
+    /// It had several once: a frame may be for one that has left.
+    pub(crate) shared: bool,
+    /// What has come and is no whole frame yet.
+    pub(crate) input: Vec<u8>,
+    /// What is written and has no room yet.
+    pub(crate) out: Vec<u8>,
 }
 
 /// Bytes that fit in a direction of a stream before its sender must wait.
@@ -151,6 +166,8 @@ pub(crate) struct Net {
     queue: BinaryHeap<Reverse<At>>,
     serial: u64,
     pub(crate) streams: Vec<Stream>,
+    /// The last MSRP connection that somebody of each group has made.
+    pub(crate) groups: BTreeMap<usize, StreamId>,
 }
 
 impl Net {
@@ -165,6 +182,7 @@ impl Net {
             queue: BinaryHeap::new(),
             serial: 0,
             streams: Vec::new(),
+            groups: BTreeMap::new(),
         }
     }
 
@@ -247,6 +265,7 @@ impl Net {
         let id = StreamId(self.streams.len());
         self.streams.push(Stream {
             half: [half(who, from), half(Side::Moving, to)],
+            media: Media::default(),
         });
         let d = self.latency();
         self.after(d, Happening::Opened { stream: id });

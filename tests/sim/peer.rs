@@ -47,7 +47,20 @@ pub(crate) enum Todo {
     Bye,
     /// A stalled reader reads again.
     Read,
+    /// A device registers again, in the middle of whatever it does.
+    Again(Again),
     GiveUpMedia,
+}
+
+/// How a device registers again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// The same contact.
+    Refresh,
+    /// Another contact of the same instance.
+    Elsewhere,
+    /// It is gone, and comes back after this.
+    Gone(Duration),
 }
 
 /// A chunk of a message that is written in pieces.
@@ -73,8 +86,8 @@ pub(crate) struct Common {
     /// What is settled and need not be repeated.
     pub(crate) settled: std::collections::BTreeSet<String>,
     pub(crate) media: Option<(StreamId, usize)>,
-    pub(crate) media_in: Vec<u8>,
-    media_out: Vec<u8>,
+    /// Those of a group have their sessions on one connection (RFC 4975 §5.4).
+    pub(crate) group: Option<usize>,
     serial: u64,
 }
 
@@ -90,8 +103,7 @@ impl Common {
             todos: Vec::new(),
             settled: Default::default(),
             media: None,
-            media_in: Vec::new(),
-            media_out: Vec::new(),
+            group: None,
             serial: 0,
         }
     }
@@ -210,6 +222,10 @@ impl Common {
         self.sip_stream == Some(stream)
     }
 
+    pub(crate) fn is_media(&self, stream: StreamId) -> bool {
+        self.media.is_some_and(|(s, _)| s == stream)
+    }
+
     pub(crate) fn sip_lost(&mut self) {
         self.sip_stream = None;
         self.sip_buffer.clear();
@@ -219,6 +235,18 @@ impl Common {
     /// Opens the media stream to the address in an SDP of the server.
     pub(crate) fn connect_media(&mut self, net: &mut Net, body: &str) {
         if self.media.is_some() {
+            return;
+        }
+        let known = self.group.and_then(|g| net.groups.get(&g).copied());
+        if let Some(stream) = known
+            && let Side::Peer(_) = net.streams[stream.0].half[0].who
+            && !net.streams[stream.0].media.peers.is_empty()
+        {
+            net.saw("several sessions on a connection");
+            let media = &mut net.streams[stream.0].media;
+            media.peers.push(self.me);
+            media.shared = true;
+            self.media = Some((stream, 0));
             return;
         }
         let host = body
@@ -235,46 +263,59 @@ impl Common {
             .parse()
             .expect("the server's address is numeric");
         let from = SocketAddr::new(self.addr.ip(), 30_000);
-        self.media = Some((net.connect(Side::Peer(self.me), from, to), 0));
+        let stream = net.connect(Side::Peer(self.me), from, to);
+        if let Some(g) = self.group {
+            net.groups.insert(g, stream);
+        }
+        self.joins_media(net, stream, 0);
+    }
+
+    /// This peer's session is on this stream.
+    pub(crate) fn joins_media(&mut self, net: &mut Net, stream: StreamId, side: usize) {
+        net.streams[stream.0].media.peers.push(self.me);
+        self.media = Some((stream, side));
     }
 
     pub(crate) fn say(&mut self, net: &mut Net, bytes: &[u8]) {
-        self.media_out.extend(bytes);
-        self.push_media(net);
+        if let Some((stream, side)) = self.media {
+            net.streams[stream.0].media.out.extend(bytes);
+            push_media(net, stream, side);
+        }
     }
 
     /// A stream takes bytes again.
-    pub(crate) fn push(&mut self, net: &mut Net, stream: StreamId) {
+    pub(crate) fn push(&mut self, net: &mut Net, stream: StreamId, side: usize) {
         if self.is_sip(stream) {
             let n = net.send(stream, 0, &self.sip_out);
             self.sip_out.drain(..n);
         } else {
-            self.push_media(net);
-        }
-    }
-
-    fn push_media(&mut self, net: &mut Net) {
-        if let Some((stream, side)) = self.media
-            && !self.media_out.is_empty()
-        {
-            let n = net.send(stream, side, &self.media_out);
-            self.media_out.drain(..n);
+            push_media(net, stream, side);
         }
     }
 
     pub(crate) fn close_media(&mut self, net: &mut Net, reset: bool) {
-        if let Some((stream, side)) = self.media.take() {
+        let Some((stream, side)) = self.media.take() else {
+            return;
+        };
+        let me = self.me;
+        let media = &mut net.streams[stream.0].media;
+        media.peers.retain(|p| *p != me);
+        if media.peers.is_empty() {
             net.close(stream, side, reset);
+        } else if reset {
+            // The others' sessions end with it.
+            net.after(Duration::ZERO, Happening::Cut { stream });
+        } else {
+            net.saw("session over on a connection with others");
+            // Whoever reads nothing stops the others with it, and only as long as it is there.
+            net.streams[stream.0].half[side].paused = false;
+            crate::lab::note_readable(net, stream, side);
         }
-        self.media_in.clear();
-        self.media_out.clear();
     }
 
     /// The media stream is gone, by the server or by the network.
     pub(crate) fn media_lost(&mut self) {
         self.media = None;
-        self.media_in.clear();
-        self.media_out.clear();
     }
 
     /// An SDP of ours.
@@ -288,6 +329,15 @@ impl Common {
             if cema { "a=msrp-cema\r\n" } else { "" }
         )
     }
+}
+
+fn push_media(net: &mut Net, stream: StreamId, side: usize) {
+    let mut out = std::mem::take(&mut net.streams[stream.0].media.out);
+    if !out.is_empty() {
+        let n = net.send(stream, side, &out);
+        out.drain(..n);
+    }
+    net.streams[stream.0].media.out = out;
 }
 
 /// The start line of a SIP message and its CSeq, for people.

@@ -170,6 +170,7 @@ impl Sender {
             | Todo::Ring { .. }
             | Todo::Act
             | Todo::Read
+            | Todo::Again(_)
             | Todo::GiveUpMedia => {}
         }
     }
@@ -208,6 +209,7 @@ impl Sender {
                 let r = m.answer(if known { 200 } else { 481 }, "OK", "", "", "");
                 self.c.send(net, &r);
                 if self.state == State::Up {
+                    book.sender_dismissed(self.user);
                     self.ended(net, book);
                 }
             }
@@ -426,22 +428,15 @@ impl Sender {
             net.close(stream, 1, true);
             return;
         }
-        self.c.media = Some((stream, 1));
+        self.c.joins_media(net, stream, 1);
     }
 
-    pub(crate) fn media(&mut self, net: &mut Net, book: &mut Book, bytes: &[u8]) {
-        self.c.media_in.extend(bytes);
-        loop {
-            let mut buffer = std::mem::take(&mut self.c.media_in);
-            let next = text::frame(&mut buffer)
-                .unwrap_or_else(|e| panic!("sender {}: the server writes MSRP: {e}", self.c.me));
-            self.c.media_in = buffer;
-            let Some(frame) = next else { return };
-            self.frame(net, book, frame);
-        }
+    /// Whether a frame to this path is for this peer.
+    pub(crate) fn is_at(&self, path: &str) -> bool {
+        self.own_path == path
     }
 
-    fn frame(&mut self, net: &mut Net, book: &mut Book, frame: Frame) {
+    pub(crate) fn frame(&mut self, net: &mut Net, book: &mut Book, frame: Frame) {
         net.trace(|| format!("sender {} gets {frame}", self.c.me));
         match frame.what.as_str() {
             "SEND" => {

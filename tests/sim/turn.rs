@@ -16,6 +16,7 @@ use ringfork::{
 use crate::{
     host::{Host, MEDIA, MSRP, SIP, TCP, UDP},
     io::{Conn, Done, Phase},
+    memory::Memory,
     net::{Happening, Net, Side, StreamId},
     told::{Told, count},
 };
@@ -43,6 +44,7 @@ impl Host {
         self.io[k].next = None;
         self.io[k].number += 1;
         let mut told = Told::default();
+        self.relieve(net, k);
         self.tell(net, k, &mut told);
         let due = self.shards[k].next_due().filter(|at| *at <= net.now);
         if let Some(at) = due {
@@ -81,12 +83,14 @@ impl Host {
             };
             io.away += Duration::from_micros(1 + net.pick(most) as u64);
         }
-        let busy = !(io.done.is_empty()
-            && io.unheard.is_empty()
-            && io.rotation.is_empty()
-            && io.checks.is_empty()
-            && io.drained.is_empty()
-            && io.failed.is_empty());
+        let may_go_on = io.memory.as_ref().is_some_and(Memory::may_go_on);
+        let busy = may_go_on
+            || !(io.done.is_empty()
+                && io.unheard.is_empty()
+                && io.rotation.is_empty()
+                && io.checks.is_empty()
+                && io.drained.is_empty()
+                && io.failed.is_empty());
         let next = [
             busy.then_some(net.now),
             io.deadlines.front().map(|d| d.0),
@@ -265,7 +269,7 @@ impl Host {
     }
 
     /// Has the next turn look at what waits on a connection.
-    fn again(&mut self, net: &Net, k: usize, conn: ConnId) {
+    pub(crate) fn again(&mut self, net: &Net, k: usize, conn: ConnId) {
         let io = &mut self.io[k];
         if let Some(it) = io.conns.get_mut(conn) {
             let half = &net.streams[it.stream.0].half[it.side];
@@ -300,6 +304,13 @@ impl Host {
             Phase::Ending(_) | Phase::Flushing => half.waiting.clear(),
         }
         if !(half.paused || half.waiting.is_empty()) {
+            // Whoever is stopped is looked at again once there is memory.
+            if it.phase == Phase::Open
+                && let Some(memory) = &mut io.memory
+                && memory.stops(net, conn)
+            {
+                return;
+            }
             let again = it.given == io.number;
             let full = if settled {
                 !rotates && net.chance(30)
@@ -313,14 +324,18 @@ impl Host {
             it.given = io.number;
             let all = net.chance(if rotates { 700 } else { 300 });
             let waiting = &mut net.streams[stream.0].half[side].waiting;
-            let bytes = if all {
+            let bytes: Vec<u8> = if all {
                 waiting.drain(..).flatten().collect()
             } else {
                 waiting.pop_front().unwrap_or_default()
             };
             told.all += 1;
             told.bytes.push(conn);
-            self.shards[k].received(net.now, conn, Slice::copied(&bytes));
+            let slice = match &self.io[k].memory {
+                Some(memory) => memory.hand_in(conn, bytes),
+                None => Slice::copied(&bytes),
+            };
+            self.shards[k].received(net.now, conn, slice);
         }
         if net.take_room(stream, 1 - side) {
             crate::lab::note_room(net, stream, 1 - side);

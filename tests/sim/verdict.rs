@@ -1,6 +1,11 @@
-//! What the reference model says when all is quiet: `kept`, `heard`, `one`, `answered`, `final`, `ends`, `zero`.
+//! What the reference model says when all is quiet: `kept`, `heard`, `one`, `leak`, `answered`, `final`, `ends`, `zero`.
 
-use super::{Book, Plant};
+use ringfork::time::Instant;
+
+use super::{Book, Device, Plant, User};
+
+/// What a device that lost is told.
+const ELSEWHERE: &str = "Call completed elsewhere";
 
 impl Book {
     /// Everything that can be said only when all is quiet; `left` is what the server still holds.
@@ -11,7 +16,8 @@ impl Book {
         for l in left {
             self.fail("zero", l.clone());
         }
-        let mut wrong = Vec::new();
+        self.plant_where_somebody_left();
+        let (mut wrong, mut races) = (Vec::new(), 0);
         for (tid, c) in &self.tids {
             let u = &self.users[&c.user];
             let sent = &u.sent[&c.seq];
@@ -53,7 +59,7 @@ impl Book {
                 };
                 // A session that ended soon after has ended its promises with it (R3: the sender left, or lost his media).
                 let ended = [u.ended, u.media_lost].into_iter().flatten().min();
-                if ended.is_some_and(|e| e.since(at).as_secs() < 40) || u.someone_left {
+                if ended.is_some_and(|e| e.since(at).as_secs() < 40) {
                     continue;
                 }
                 if s.got.is_empty() && s.reported.is_none() && !s.aborted {
@@ -102,23 +108,73 @@ impl Book {
                                 // Given up before, being too slow: its BYE may be lost, and its stream end later.
                                 let slow = why.contains("Media connection lost")
                                     && settled.is_some_and(|s| at.since(s).as_secs() < 10);
-                                !why.contains("Call completed elsewhere")
-                                    && !slow
-                                    && settled < Some(*at)
+                                // Unregistered: so is it with that.
+                                let gone = why.contains("Not registered")
+                                    && settled.is_some_and(|s| at.since(s).as_secs() < 10);
+                                !why.contains(ELSEWHERE) && !slow && !gone && settled < Some(*at)
                             })
                             && !d.media_lost
                     })
                     .count();
-                // Nothing is promised of a session that the sender had left by then.
-                let left = u.ended.is_some_and(|e| Some(e) <= settled);
-                let ended_before = u.activity_seen.is_none() || left;
-                if standing > 1 && !ended_before && !u.someone_left {
+                if standing > 1 && !Self::over_before(u, settled) {
                     wrong.push(format!(
                         "one: user {n}: {standing} devices stand after activity of {acted:?}"
                     ));
                 }
             }
+            let heard = |d: &Device| {
+                d.user == *n && (d.wrote.iter()).any(|w| w.activity && u.heard.contains(&w.id))
+            };
+            races += u64::from(self.devices.values().filter(|d| heard(d)).count() > 1);
+            let winner = self.winner(*n, u);
+            for (device, id) in u.late.iter().filter(|(d, _)| Some(*d) != winner) {
+                wrong.push(format!(
+                    "leak: device {device}: {id}, written after the sender had the activity message; {winner:?} has won"
+                ));
+            }
         }
         self.wrong.extend(wrong);
+        self.races += races;
+    }
+
+    /// The device that stays after activity: of those that acted, and were not told that another did, the one that the sender
+    /// heard first.
+    fn winner(&self, user: usize, u: &User) -> Option<usize> {
+        let stays = |d: &Device| {
+            d.user == user && !(d.ended.as_ref()).is_some_and(|(_, why)| why.contains(ELSEWHERE))
+        };
+        u.heard.iter().find_map(|id| {
+            let wrote = |d: &Device| d.wrote.iter().any(|w| w.activity && w.id == *id);
+            let (n, _) = self.devices.iter().find(|(_, d)| stays(d) && wrote(d))?;
+            Some(*n)
+        })
+    }
+
+    /// Whether a session was over, or ending, before the activity that came at `settled`: the sender had left, or the server
+    /// ended it since a device had left, which is for all of them (settled.md 14). Of such a session nothing is promised.
+    fn over_before(u: &User, settled: Option<Instant>) -> bool {
+        let by_sender = u.ended.is_some_and(|e| Some(e) <= settled);
+        let by_device = u.dismissed && u.left.is_some_and(|l| Some(l) <= settled);
+        u.activity_seen.is_none() || by_sender || by_device
+    }
+
+    /// Faults that a checker has to see also where a device has left.
+    fn plant_where_somebody_left(&mut self) {
+        for (n, u) in self.users.iter_mut().filter(|(_, u)| u.left.is_some()) {
+            if self.plant == Some(Plant::LoseAndLeave) {
+                for sent in u.sent.values_mut() {
+                    sent.got.clear();
+                }
+            }
+            if self.plant == Some(Plant::KeepAndLeave) {
+                let devices = self.devices.values_mut().filter(|d| d.user == *n);
+                for device in devices {
+                    let told = device.ended.as_ref();
+                    if told.is_some_and(|(_, why)| why.contains(ELSEWHERE)) {
+                        device.ended = None;
+                    }
+                }
+            }
+        }
     }
 }
