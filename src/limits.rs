@@ -14,8 +14,11 @@
 //! that refused one (`sip/endpoint/links.rs`), ACKs that are kept (`sip/retransmit.rs`), what fits a datagram
 //! (`sip/endpoint/way.rs`), early dialogs (`session/invitation.rs`), requests that are passed on (`session/function.rs`), legs
 //! that ever were (`session/fork.rs`), shapes of descriptions that are shared (`session/kept.rs`), media connections that are
-//! restored (`session/media.rs`), strays that are remembered (`session/turn.rs`), what waits of a SIP connection until it is heard
-//! (`io/settings.rs`: 4 KiB each), answers that it leaves unread (`shard/apply.rs`). Around them: questions of the services
+//! restored (`session/media.rs`), strays that are remembered (`session/turn.rs`), redirects that are followed
+//! (`session/redirect.rs`), a peer's paths (`session/sdp/mod.rs`), secrets that a body is looked through for (`session/body.rs`),
+//! a binding (`sip/registrar/room.rs`), what stands for a request where nothing of it is kept (`sip/endpoint/key.rs`), places that
+//! have never answered (`sip/endpoint/places.rs`), what waits of a SIP connection until it is heard (`io/settings.rs`: 4 KiB
+//! each), answers that it leaves unread (`shard/apply.rs`). Around them: questions of the services
 //! (`shard/mail.rs`), a peer's text in a line of the log (`shard/say.rs`), connections on their way to another shard
 //! (`io/hub.rs`), parts of one send (`io/driver/send.rs`), what a turn does at most (`io/driver/hear.rs`, `io/driver/fair.rs`,
 //! `io/driver/accept.rs`, `timer.rs`), log lines (`services/log.rs`), wishes (`services/phase.rs`), pages of the admin interface
