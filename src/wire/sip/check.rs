@@ -221,7 +221,8 @@ pub fn is_readable(name: Name<'_>, value: &[u8]) -> bool {
         Name::Via => List::new(value).all(|via| {
             Via::parse(via).is_ok_and(|via| !via.params.has(b"ttl") || via.ttl().is_some())
         }),
-        _ => true,
+        // `Message::parse` reads Content-Length.
+        Name::AcceptContact | Name::AlertInfo | Name::Allow | Name::AllowEvents | Name::AuthenticationInfo | Name::Authorization | Name::CallId | Name::CallInfo | Name::ContentDisposition | Name::ContentEncoding | Name::ContentId | Name::ContentLanguage | Name::ContentLength | Name::ContentTransferEncoding | Name::ContentType | Name::ContributionId | Name::ConversationId | Name::Date | Name::ErrorInfo | Name::Event | Name::From | Name::HistoryInfo | Name::InReplyTo | Name::InReplyToContributionId | Name::Join | Name::MessageExpires | Name::Organization | Name::PAccessNetworkInfo | Name::PAssertedIdentity | Name::PAssertedService | Name::PAssociatedUri | Name::PCalledPartyId | Name::PChargingVector | Name::PPreferredIdentity | Name::PPreferredService | Name::PServedUser | Name::Path | Name::Priority | Name::Privacy | Name::ProxyAuthenticate | Name::ProxyAuthorization | Name::ProxyRequire | Name::Reason | Name::RecordRoute | Name::ReferTo | Name::ReferredBy | Name::RejectContact | Name::Replaces | Name::ReplyTo | Name::RequestDisposition | Name::Require | Name::Route | Name::Server | Name::ServiceRoute | Name::SessionId | Name::SessionReplaces | Name::SipEtag | Name::SipIfMatch | Name::Subject | Name::Supported | Name::To | Name::Unsupported | Name::UserAgent | Name::WwwAuthenticate | Name::Other(_) => true,
     }
 }
 
