@@ -33,6 +33,8 @@ mod memory;
 mod no_way;
 #[path = "shard/people.rs"]
 mod people;
+#[path = "shard/redirect.rs"]
+mod redirect;
 #[path = "shard/refusals.rs"]
 mod refusals;
 #[path = "shard/silent.rs"]
