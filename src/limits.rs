@@ -285,7 +285,7 @@ impl Limits {
             // Key, what an answer copies, the answer: a KiB as a rule, and room for a message of the longest kind at a time.
             server_bytes: (limits.server_transactions << 10).max(LEAST_BYTES),
             // An INVITE with its description until it rings, then what its CANCEL copies.
-            client_bytes: (limits.client_transactions / 2 << 10).max(LEAST_BYTES),
+            client_bytes: (limits.client_transactions * 512).max(LEAST_BYTES),
             // Originator and two devices while they ring; eight when all of it rests.
             session_bytes: (limits.sessions * (12 << 10)).max(LEAST_BYTES),
             registration_bytes: (limits.registrations * 768).max(LEAST_BYTES / 8),

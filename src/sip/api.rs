@@ -357,7 +357,7 @@ pub struct Counts {
     pub connections: usize,
     /// Timers that are set (gauge).
     pub timers: usize,
-    /// Bytes that transactions hold beside their places (gauge).
+    /// Bytes that transactions hold beside their places, and what waits for a connection without one (gauge).
     pub bytes: usize,
     /// Messages that could not be read; answered 400 where they let themselves be answered.
     pub malformed: u64,

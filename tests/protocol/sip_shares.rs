@@ -246,6 +246,10 @@ fn an_answer_that_cannot_be_sent_is_an_answer_that_says_so() {
             "{warning}"
         );
         assert_eq!(b.endpoint.counts().unsendable, 1);
+        // It is repeated as the failure that it is, until its ACK.
+        b.run_to(600);
+        let sent = b.times("SIP/2.0 513").len();
+        assert_eq!(sent, if method == "INVITE" { 2 } else { 1 });
     }
     // Over a stream there is no such bound.
     let mut b = Bench::new();
@@ -262,4 +266,36 @@ fn an_answer_that_cannot_be_sent_is_an_answer_that_says_so() {
         },
     );
     assert_eq!(b.last().first_line(), "SIP/2.0 200 OK");
+}
+
+/// What waits for connections without a transaction is bounded in bytes; it is all given back.
+#[test]
+fn loose_messages_that_wait_are_bounded_in_bytes() {
+    let mut b = Bench::new();
+    let long = format!("{}{}", incoming("ACK", "z9hG4bK1"), "x".repeat(60_000));
+    for n in 0..200 {
+        let to = addr(&format!("192.0.2.{n}:5070"));
+        b.endpoint.send(
+            b.now,
+            ringfork::sip::Target::Tcp(to),
+            long.clone().into_bytes(),
+        );
+        b.collect();
+        assert!(b.endpoint.counts().bytes <= 1 << 20);
+    }
+    let asked: Vec<_> = b
+        .sent
+        .iter()
+        .filter_map(|(_, s)| match s {
+            Sent::Connect(to) => Some(*to),
+            Sent::Datagram(..) | Sent::Stream(..) | Sent::Close(_) => None,
+        })
+        .collect();
+    assert!((10..20).contains(&asked.len()), "{}", asked.len());
+    for to in asked {
+        let conn = b.conns.insert(());
+        b.endpoint.handle_connecting(to, conn);
+        b.endpoint.handle_connected(b.now, conn, false);
+    }
+    assert_eq!(b.endpoint.counts().bytes, 0);
 }

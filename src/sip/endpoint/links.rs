@@ -15,6 +15,8 @@ use crate::{
 
 /// Messages without a transaction that wait for one connection; the next one goes by datagram or is dropped.
 const LOOSE_MAX: usize = 64;
+/// Bytes of them, over all connections that are being opened.
+const LOOSE_BYTES: usize = 1 << 20;
 /// Addresses that refused a connection lately.
 const REFUSED_MAX: usize = 1024;
 
@@ -28,6 +30,16 @@ pub(super) enum Waiting {
     Server(ServerTxnId),
     /// A message without transaction, and the same with a datagram's Via where it may go so.
     Loose(Rc<[u8]>, Option<Rc<[u8]>>),
+}
+
+impl Waiting {
+    /// Bytes that only this holds.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Client(_) | Self::Server(_) => 0,
+            Self::Loose(bytes, other) => bytes.len() + other.as_ref().map_or(0, |o| o.len()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +64,8 @@ pub(super) struct Links {
     peers: HashMap<SocketAddr, Peer, FixedState>,
     /// What is being opened, by its name.
     opening: HashMap<ConnId, SocketAddr, FixedState>,
+    /// Bytes of messages without a transaction that wait.
+    loose: usize,
     /// Addresses that take no connection, and until when we believe it.
     refused: HashMap<SocketAddr, Instant, FixedState>,
 }
@@ -64,8 +78,14 @@ impl Links {
             links: HashMap::with_hasher(state()),
             peers: HashMap::with_hasher(state()),
             opening: HashMap::with_hasher(state()),
+            loose: 0,
             refused: HashMap::with_hasher(state()),
         }
+    }
+
+    /// Bytes of messages without a transaction that wait for connections.
+    pub(super) const fn loose_bytes(&self) -> usize {
+        self.loose
     }
 
     pub(super) fn len(&self) -> usize {
@@ -155,6 +175,10 @@ impl Links {
 
     /// Waits for a connection to `peer`; true if it must be asked for. `Err`: too many wait already.
     pub(super) fn wait(&mut self, peer: SocketAddr, who: Waiting) -> Result<bool, Waiting> {
+        let bytes = who.bytes();
+        if bytes > 0 && self.loose + bytes > LOOSE_BYTES {
+            return Err(who);
+        }
         match self.peers.get_mut(&peer) {
             Some(Peer::Opening { waiting }) => {
                 let loose = waiting
@@ -164,10 +188,12 @@ impl Links {
                 if matches!(who, Waiting::Loose(..)) && loose >= LOOSE_MAX {
                     return Err(who);
                 }
+                self.loose += bytes;
                 waiting.push(who);
                 Ok(false)
             }
             Some(Peer::Open(_)) | None => {
+                self.loose += bytes;
                 let opening = Peer::Opening { waiting: vec![who] };
                 self.peers.insert(peer, opening);
                 Ok(true)
@@ -193,6 +219,7 @@ impl Links {
         let Some(Peer::Opening { waiting }) = self.peers.remove(&peer) else {
             return None;
         };
+        self.loose -= waiting.iter().map(Waiting::bytes).sum::<usize>();
         if up {
             let place = (self.shard, conn);
             self.peers.insert(peer, Peer::Open(place));

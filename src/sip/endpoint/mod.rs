@@ -331,7 +331,7 @@ impl Endpoint {
             servers: self.servers.len(),
             connections: self.links.len(),
             timers: self.timers.len(),
-            bytes: self.server_room.used() + self.client_room.used(),
+            bytes: self.server_room.used() + self.client_room.used() + self.links.loose_bytes(),
             ..self.counts
         }
     }

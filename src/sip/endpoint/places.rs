@@ -51,7 +51,8 @@ mod tests {
     fn who_has_answered_lately_is_known_and_the_table_stays_bounded() {
         let mut places = Places::new(7);
         let nth = |n: usize| {
-            SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], 5060 + (n >> 16) as u16))
+            let ip = std::net::Ipv4Addr::from_bits(0x0a00_0000 + u32::try_from(n).unwrap());
+            SocketAddr::from((ip, 5060))
         };
         places.note(nth(0));
         assert!(places.has_answered(nth(0)) && !places.has_answered(nth(1)));

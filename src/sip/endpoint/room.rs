@@ -245,7 +245,7 @@ mod tests {
         let mut room = ServerRoom::new(1_000, 100_000, 7);
         assert_eq!(
             fill(&mut room, Standing::Stranger, ip("192.0.2.1"), 1_000),
-            16
+            17
         );
         assert!(fill(&mut room, Standing::Stranger, ip("192.0.2.2"), 1_000) > 5);
         fill(&mut room, Standing::Stranger, None, 1_000);

@@ -289,7 +289,8 @@ impl Endpoint {
             server.machine,
             Machine::Invite(invite_server::State::Accepted)
         );
-        let actions = server.step(Happening::User(reply.code));
+        let before = server.machine;
+        let mut actions = server.step(Happening::User(reply.code));
         if !actions.contains(&Action::Send) {
             self.run_server(now, id, actions, None, false);
             return;
@@ -318,7 +319,14 @@ impl Endpoint {
             let said = (reply.code, &*server.tag, reply.why);
             note::note(&mut self.notes, &request, said, note::peer(server.way));
         }
-        let response = self.sendable(id, response, reply.code);
+        let (response, code) = self.sendable(id, response, reply.code);
+        if code != reply.code
+            && let Some(server) = self.servers.get_mut(id)
+        {
+            // It goes on as what was sent in its place.
+            server.machine = before;
+            actions = server.step(Happening::User(code));
+        }
         let server = self.servers.get_mut(id);
         if !again || server.is_some_and(|s| s.may_repeat(&self.places)) {
             self.run_server(now, id, actions, Some(response), false);
@@ -327,19 +335,19 @@ impl Endpoint {
     }
 
     /// A response, or where no datagram carries it one that says so.
-    fn sendable(&mut self, id: ServerTxnId, response: Vec<u8>, code: u16) -> Rc<[u8]> {
+    fn sendable(&mut self, id: ServerTxnId, response: Vec<u8>, code: u16) -> (Rc<[u8]>, u16) {
         let Some(server) = self.servers.get(id) else {
-            return response.into();
+            return (response.into(), code);
         };
         let Way::Datagram { socket, .. } = server.way else {
-            return response.into();
+            return (response.into(), code);
         };
         if response.len() <= DATAGRAM_MAX {
-            return response.into();
+            return (response.into(), code);
         }
         self.counts.unsendable += 1;
         let Ok(request) = Message::parse(&server.request) else {
-            return response.into();
+            return (response.into(), code);
         };
         // A provisional response says only that we are at it.
         let (code, tag) = if code < 200 {
@@ -367,7 +375,7 @@ impl Endpoint {
         };
         let short = build::response(&request, &answer);
         if short.len() <= DATAGRAM_MAX {
-            return short.into();
+            return (short.into(), code);
         }
         // What the request itself brings fills a datagram: the status alone is left to say.
         let bare = Answer {
@@ -375,7 +383,7 @@ impl Endpoint {
             product: "",
             ..answer
         };
-        build::response(&request, &bare).into()
+        (build::response(&request, &bare).into(), code)
     }
 
     /// What an answer leaves to be held; and if that is over its share, nothing.
