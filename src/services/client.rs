@@ -86,10 +86,10 @@ fn exchange(addr: SocketAddr, method: &str, path: &str) -> io::Result<String> {
 /// As [`ask`].
 pub fn ended(addr: SocketAddr) -> Result<Vec<Value>, Failure> {
     let mut all = ask(addr, "GET", "/v1/sessions?ended")?;
-    match all["sessions"].take() {
-        Value::Array(list) => Ok(list),
-        _ => Err(Failure::Strange { addr }),
-    }
+    let Value::Array(list) = all["sessions"].take() else {
+        return Err(Failure::Strange { addr });
+    };
+    Ok(list)
 }
 
 /// Every session of the server at `addr`, page after page.

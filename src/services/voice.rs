@@ -1,9 +1,6 @@
 //! The lines that whoever asks the admin interface can cause: bounded as the shards' are, and what was lost is said.
 
-use std::{
-    sync::{LazyLock, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{cell::RefCell, time::Duration};
 
 use tokio::time::Instant;
 
@@ -16,17 +13,16 @@ use crate::{
 /// How often counts are said.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// One for the process: wishes come from any thread. A shard never waits for it.
-static LINES: LazyLock<(Instant, Mutex<Lines>)> =
-    LazyLock::new(|| (Instant::now(), Mutex::new(Lines::of_services())));
+thread_local! {
+    /// Of the services' thread, where the admin interface is. What other threads wish for, no peer can make them wish.
+    static LINES: (Instant, RefCell<Lines>) = (Instant::now(), RefCell::new(Lines::of_services()));
+}
 
 fn with<T>(f: impl FnOnce(&mut Lines, time::Instant) -> T) -> T {
-    let (began, lines) = &*LINES;
-    let now = time::Instant::START + began.elapsed();
-    f(
-        &mut lines.lock().unwrap_or_else(PoisonError::into_inner),
-        now,
-    )
+    LINES.with(|(began, lines)| {
+        let now = time::Instant::START + began.elapsed();
+        f(&mut lines.borrow_mut(), now)
+    })
 }
 
 /// Whether a line may be said now; if not, it is counted.

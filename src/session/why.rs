@@ -49,7 +49,12 @@ impl Why {
     pub fn of(self, leg: LegId) -> Self {
         match self {
             Self::Words(words) => Self::Of(leg, words),
-            other => other,
+            Self::Nothing
+            | Self::Of(..)
+            | Self::Status(_)
+            | Self::Said(_)
+            | Self::Nobody(_)
+            | Self::Connects(_) => self,
         }
     }
 
@@ -58,7 +63,13 @@ impl Why {
     pub fn seen_from(&self, leg: LegId) -> Self {
         match self {
             Self::Of(of, words) if *of == leg => Self::Words(words),
-            other => other.clone(),
+            Self::Nothing
+            | Self::Words(_)
+            | Self::Of(..)
+            | Self::Status(_)
+            | Self::Said(_)
+            | Self::Nobody(_)
+            | Self::Connects(_) => self.clone(),
         }
     }
 }

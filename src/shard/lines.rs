@@ -467,8 +467,8 @@ mod tests {
     fn a_flood_of_one_kind_leaves_room_for_the_others() {
         let mut w = World::new(Lines::of_shard(2, 1));
         let all = sessions(5000);
-        for n in 0..5000 {
-            w.ask(Kind::Undelivered, Some(all[n]));
+        for (n, session) in all.into_iter().enumerate() {
+            w.ask(Kind::Undelivered, Some(session));
             w.now += Duration::from_micros(500);
             w.pass(Duration::ZERO);
             if n % 500 == 0 {

@@ -230,8 +230,6 @@ pub struct Draft {
 pub struct Reply {
     /// The status code.
     pub code: u16,
-    /// Reason phrase; empty: the RFC's.
-    pub reason: &'static str,
     /// Our To-tag where the request had none; empty: the endpoint makes one (100 gets none).
     pub tag: Vec<u8>,
     /// Further headers, each with its CRLF.

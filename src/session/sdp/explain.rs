@@ -39,12 +39,24 @@ fn fault(media: &Media<'_>, why: Unusable) -> Option<&'static str> {
             "a=msrp-cema is missing, or c= and m= differ from a=path"
         }
         Unusable::Middlebox => return None,
-        _ if !media.is_msrp() => "it is not MSRP",
-        _ if media.is_tls() => "it is MSRP over TLS",
-        _ if media.port == 0 => "its port is 0",
-        _ if media.accept_types().is_none() => "it has no a=accept-types",
-        _ if media.next_hop().is_none() => "it has no a=path that can be reached",
-        _ => "it has no a=path that can be read, or one with msrps",
+        Unusable::NoMsrp | Unusable::Incomplete => unserved(media),
     };
     Some(fault)
+}
+
+/// Why no session can be on a media line.
+fn unserved(media: &Media<'_>) -> &'static str {
+    if !media.is_msrp() {
+        "it is not MSRP"
+    } else if media.is_tls() {
+        "it is MSRP over TLS"
+    } else if media.port == 0 {
+        "its port is 0"
+    } else if media.accept_types().is_none() {
+        "it has no a=accept-types"
+    } else if media.next_hop().is_none() {
+        "it has no a=path that can be reached"
+    } else {
+        "it has no a=path that can be read, or one with msrps"
+    }
 }

@@ -307,7 +307,8 @@ impl Endpoint {
             &request,
             &Answer {
                 code: reply.code,
-                reason: reply.reason.as_bytes(),
+                // The RFC's.
+                reason: b"",
                 tag: if reply.code == 100 { b"" } else { &server.tag },
                 headers: &reply.headers,
                 product: &self.settings.product,
