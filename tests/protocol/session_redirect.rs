@@ -150,7 +150,7 @@ fn a_loop_ends_at_once() {
             second.to_uppercase().replace("SIP:BOB-DEV", "sip:bob-dev"),
             format!("{first}?Subject=x"),
         ),
-        (first.clone(), second),
+        (first, second),
         (
             "sip:bob@example.com".into(),
             "sip:BOB@EXAMPLE.COM".replace("BOB", "bob"),
