@@ -17,7 +17,8 @@
 //! restored (`session/media.rs`), strays that are remembered (`session/turn.rs`), redirects that are followed
 //! (`session/redirect.rs`), a peer's paths (`session/sdp/mod.rs`), secrets that a body is looked through for (`session/body.rs`),
 //! a binding (`sip/registrar/room.rs`), what stands for a request where nothing of it is kept (`sip/endpoint/key.rs`), places that
-//! have never answered (`sip/endpoint/places.rs`), what waits of a SIP connection until it is heard (`io/settings.rs`: 4 KiB
+//! have never answered (`sip/endpoint/places.rs`), reasons that are put by
+//! (`sip/endpoint/note.rs`), lines of a description that are explained (`session/sdp/explain.rs`), what waits of a SIP connection until it is heard (`io/settings.rs`: 4 KiB
 //! each), answers that it leaves unread (`shard/apply.rs`). Around them: questions of the services
 //! (`shard/mail.rs`), a peer's text in a line of the log (`shard/say.rs`), connections on their way to another shard
 //! (`io/hub.rs`), parts of one send (`io/driver/send.rs`), what a turn does at most (`io/driver/hear.rs`, `io/driver/fair.rs`,
