@@ -197,7 +197,9 @@ pub struct Limits {
     pub sip_head_bytes: usize,
     /// A SIP body, bytes.
     pub sip_body_bytes: usize,
-    /// Messages kept until acknowledged (settled.md R2), bytes over all sessions. Full: what is not begun gets 408.
+    /// Messages under way with what is kept of them until it is acknowledged (settled.md R2), and SENDs without a response:
+    /// bytes over all sessions. Each session, user and untrusted source has a share that shrinks as it fills: whoever reaches
+    /// it is stopped, or gets 408.
     pub kept_bytes: usize,
     /// A mailbox: letters of other shards and of services that wait, [`mail_bytes`] of them at most. Full: datagrams are dropped, an initial request on a
     /// stream gets 503 from the receiver.

@@ -89,7 +89,12 @@ fn a_chunk_in_the_steady_state_allocates_nothing() {
     let mut outbox = Outbox::new(1 << 24);
     let mut now = Instant::from_nanos(1);
     let session = sessions.insert(());
-    plane.command(now, Command::Open { session }, &mut outbox);
+    let open = Command::Open {
+        session,
+        user: 1,
+        source: Some(1),
+    };
+    plane.command(now, open, &mut outbox);
     let mut legs: Vec<(ConnId, String, String)> = Vec::new();
     for n in 0..=DEVICES {
         let id = plane.mint(session, LegId(n));

@@ -46,6 +46,12 @@ mod bounds;
 #[path = "protocol/msrp_slow.rs"]
 mod slow;
 
+#[path = "protocol/msrp_octets.rs"]
+mod octets;
+
+#[path = "protocol/msrp_shares.rs"]
+mod shares;
+
 #[path = "protocol/msrp_plain.rs"]
 mod plain;
 

@@ -37,6 +37,8 @@ mod people;
 mod redirect;
 #[path = "shard/refusals.rs"]
 mod refusals;
+#[path = "shard/shares.rs"]
+mod shares;
 #[path = "shard/silent.rs"]
 mod silent;
 #[path = "sim/text.rs"]

@@ -114,7 +114,12 @@ impl Bench {
     fn come(&mut self, session: SessionId, ends: &[End]) -> Vec<ConnId> {
         let (now, outbox) = (self.now, &mut self.outbox);
         let plane = &mut self.plane;
-        plane.command(now, Command::Open { session }, outbox);
+        let open = Command::Open {
+            session,
+            user: 1,
+            source: Some(1),
+        };
+        plane.command(now, open, outbox);
         let mut conns = Vec::with_capacity(ends.len());
         for end in ends {
             let leg = end.leg;

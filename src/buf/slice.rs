@@ -23,6 +23,19 @@ pub trait Region {
     }
 }
 
+/// Memory that many pieces lie in and that is meant to go soon, as a receive buffer is.
+struct Passing(Box<[u8]>);
+
+impl Region for Passing {
+    fn bytes(&self, start: usize, len: usize) -> &[u8] {
+        &self.0[start..start + len]
+    }
+
+    fn pinned(&self) -> bool {
+        true
+    }
+}
+
 impl Region for Box<[u8]> {
     fn bytes(&self, start: usize, len: usize) -> &[u8] {
         &self[start..start + len]
@@ -72,6 +85,14 @@ impl Slice {
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let boxed: Box<[u8]> = bytes.into();
         Self::new(Rc::new(boxed), 0, len)
+    }
+
+    /// Bytes that came otherwise than into a receive buffer: whoever holds a small part of them for long copies it out, as
+    /// there.
+    #[must_use]
+    pub fn passing(bytes: Box<[u8]>) -> Self {
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        Self::new(Rc::new(Passing(bytes)), 0, len)
     }
 
     /// The part of this slice from `from` up to `to` (offsets within it), counted anew.

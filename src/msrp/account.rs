@@ -37,10 +37,10 @@ impl Core {
         if first && m.held.is_some() {
             self.answer_held(now, message, 200, outbox);
         }
-        if delivered && !waiting {
-            self.drop_kept(message);
-        }
         if undecided {
+            if delivered && !waiting {
+                self.drop_kept(message);
+            }
             return;
         }
         let failure = self.messages.get(message).and_then(Message::failure);
@@ -54,7 +54,8 @@ impl Core {
                     m.refused = Some(code);
                 }
             }
-            (false, None) => {}
+            // Whoever has it has all of it that came.
+            (false, None) => self.drop_kept(message),
         }
     }
 
@@ -249,6 +250,7 @@ impl Core {
         m.hop.extend_from_slice(hop);
         m.held_since = now;
         self.held.push(&mut self.messages, message, in_held);
+        self.weigh(message);
     }
 
     /// The sender of messages is lost: what it had begun and not ended is aborted on every leg, answers are due to nobody.

@@ -37,7 +37,8 @@ pub struct Settings {
     pub sessions_max: usize,
     /// Connections of this shard.
     pub connections_max: usize,
-    /// Bytes of kept messages (settled.md R2) over all sessions of the shard; over it, what is not begun is refused (408).
+    /// Bytes of messages under way, with what is kept of them (settled.md R2), over all sessions of the shard. Each session,
+    /// user and source has a share of them; over it a session's sender is stopped, or refused (408).
     pub kept_bytes_max: usize,
     /// Media types that pass and are no activity, whoever sends them, separated by spaces (settled.md 40).
     pub not_activity: Rc<[u8]>,
@@ -111,6 +112,10 @@ pub enum Command {
     Open {
         /// Which.
         session: SessionId,
+        /// Whom it is for, as a number: the sessions of one user share what one user may hold.
+        user: u64,
+        /// The address that its messages come from, as a number; `None`: it is trusted, and speaks for many.
+        source: Option<u64>,
     },
     /// Our half of a leg is known (it is in an SDP of ours): a connection may name it from now on.
     Offer {

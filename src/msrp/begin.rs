@@ -106,6 +106,13 @@ impl Core {
             .find(|(h, from, _)| *h == hash && *from == leg);
         if let Some((_, _, message)) = begun {
             let message = *message;
+            // Its further chunks take places too: until they are answered, and until its type is known.
+            if !self.may_take(session, 0) {
+                self.counters.refused_full += 1;
+                if let Some(m) = self.messages.get_mut(message) {
+                    m.refused.get_or_insert(408);
+                }
+            }
             if let Some(m) = self.messages.get_mut(message) {
                 m.touched = now;
             }
@@ -150,8 +157,8 @@ impl Core {
         sending: &Sending<'_>,
         content_type: &[u8],
     ) -> Result<Handle, u16> {
-        let cost = MESSAGE_BYTES + sending.rest.bytes.len();
-        if self.kept_bytes + self.cost_bytes + cost > self.settings.kept_bytes_max {
+        // Its head leaves room for a body: what it takes is also no longer free, and is its user's too.
+        if !self.may_take(session, 3 * (MESSAGE_BYTES + sending.rest.bytes.len())) {
             self.counters.refused_full += 1;
             return Err(408);
         }
@@ -173,8 +180,6 @@ impl Core {
         let m = self.messages.get_mut(message).ok_or(481u16)?;
         m.session = session;
         m.from = leg;
-        m.cost = cost;
-        self.cost_bytes += cost;
         // At most 32 characters: [`crate::wire::msrp`] sees to it.
         let _ = m.id.try_extend_from_slice(&id[..id.len().min(32)]);
         m.success_report = sending.head.success_report;
@@ -187,6 +192,7 @@ impl Core {
         m.began = now;
         m.touched = now;
         m.forwarded = 1;
+        self.weigh(message);
         // Its head is held by the message, also where no body byte is.
         self.mark_young(now, message);
         self.arm(session, now + super::due::PATIENCE);

@@ -10,7 +10,7 @@ use super::{
     link::Phase,
     message::Progress,
     plane::Plane,
-    unanswered::Expects,
+    unanswered::{Expects, SENT_BYTES},
 };
 use crate::{
     buf::Outbox,
@@ -233,6 +233,7 @@ impl Core {
             sent.message = None;
             sent.expects = Expects::Response;
         }
+        self.take(session, SENT_BYTES);
         self.put(now, conn, &bytes, outbox);
         self.scratch = bytes;
         self.sent_ended(now, handle, outbox);

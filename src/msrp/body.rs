@@ -7,7 +7,6 @@ use super::{
     fan::Chunk,
     leg::State,
     link::{Frame, HOLD_MAX, Link, Mode},
-    message::{PENDING_MAX, Pending},
     receive::declared_or_whole,
     slab::Handle,
 };
@@ -46,7 +45,7 @@ impl Core {
             if let Some(m) = self.messages.get_mut(message) {
                 m.refused = Some(code);
                 m.told = true;
-                m.pending.clear();
+                m.pending = None;
                 m.shares.clear();
             }
         }
@@ -250,20 +249,19 @@ impl Core {
             return;
         }
         let end = frame.start + frame.len;
-        let gaps = self.messages.get_mut(message).is_some_and(|m| {
+        if let Some(m) = self.messages.get_mut(message) {
             if flag == b'$' {
                 // RFC 4975 §7.3.1: the chunk with `$` says how long the message is. [MSRP-CHUNK-05]
                 m.total = Some(end - 1);
                 m.ended = true;
             }
-            let waits = m.kind.is_none() && m.pending.len() >= PENDING_MAX;
-            waits || m.received.add(frame.start, end).is_err()
-        });
-        if gaps {
-            self.counters.refused_full += 1;
-            self.refuse(now, conn, frame, 413, outbox);
-            self.discarded(now, conn, frame, flag, outbox);
-            return;
+            m.received.add(frame.start, end);
+            if m.received.weight() > 0 && !self.weigh(message) {
+                self.counters.refused_full += 1;
+                self.refuse(now, conn, frame, 408, outbox);
+                self.discarded(now, conn, frame, flag, outbox);
+                return;
+            }
         }
         let whole = flag != b'#' && self.messages.get(message).is_some_and(is_whole);
         if let Err(code) = self.learn_kind(now, frame, whole || flag == b'#', outbox) {
@@ -303,14 +301,11 @@ impl Core {
             return;
         };
         if m.kind.is_none() {
-            // Its type is still open: the chunk waits with its message.
-            m.pending.push(Pending {
-                start: frame.start,
-                end: frame.start + frame.len,
-                rest,
-                declared: frame.declared,
-                flag,
-            });
+            // Its type is still open: the chunk waits with its message (settled.md 35).
+            let pending = m.pending.get_or_insert_default();
+            pending.add(frame.start, frame.start + frame.len);
+            m.pending_end |= flag == b'$';
+            self.weigh(message);
             return;
         }
         self.flush_pending(now, message, outbox);

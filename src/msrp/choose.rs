@@ -34,6 +34,10 @@ impl Core {
             );
         }
         m.shares = shares;
+        self.weigh(message);
+        let Some(m) = self.messages.get(message) else {
+            return Err(481);
+        };
         self.counters.messages_out += m.shares.len() as u64;
         if m.shares.is_empty() {
             self.arm(session, now + super::due::PATIENCE);
@@ -83,6 +87,7 @@ impl Core {
             };
             let counts = m.complete && share.progress == Progress::Waiting;
             m.shares.push(share);
+            self.weigh(handle);
             self.counters.messages_out += 1;
             if counts && let Some(l) = self.leg_mut(session, leg) {
                 l.waiting += 1;

@@ -12,6 +12,7 @@ use slotmap::SecondaryMap;
 
 use super::{
     Counters, Event, Failure, Output, Settings, code_place, failure_place,
+    holders::Holders,
     leg::{Leg, owner},
     link::Frames,
     message::{Message, in_session, in_young},
@@ -20,7 +21,7 @@ use super::{
     slab::{Handle, List, Slab},
     tid::{self, Tids},
     types::Known,
-    unanswered::{Expects, Sent, in_leg},
+    unanswered::{Expects, SENT_BYTES, Sent, in_leg},
 };
 use crate::{
     buf::{Answer, NotNow, Outbox, Slice, Tid},
@@ -92,9 +93,10 @@ pub(super) struct Core {
     pub(super) outputs: VecDeque<Output>,
     pub(super) deferred: VecDeque<Deferred>,
     pub(super) counters: Counters,
+    /// What sessions, users and sources hold of messages under way and unanswered SENDs.
+    pub(super) holders: Holders,
+    /// Body bytes that are kept.
     pub(super) kept_bytes: usize,
-    /// Bytes of messages under way but for their bodies.
-    pub(super) cost_bytes: usize,
     /// Bytes that are put together here before they are queued.
     pub(super) scratch: Vec<u8>,
     pub(super) frames: Frames,
@@ -112,6 +114,7 @@ impl Core {
         let mut rng = ChaCha12Rng::from_seed(seed);
         let hash = FixedState::with_seed(rng.next_u64());
         let tids = Tids::new(ChaCha12Rng::from_rng(&mut rng));
+        let holders = Holders::new(settings.kept_bytes_max, hash.hash_one("holders"));
         Self {
             settings,
             rng,
@@ -127,8 +130,8 @@ impl Core {
             outputs: VecDeque::new(),
             deferred: VecDeque::new(),
             counters: Counters::default(),
+            holders,
             kept_bytes: 0,
-            cost_bytes: 0,
             scratch: Vec::with_capacity(1024),
             frames: Frames::default(),
             prefix: Vec::with_capacity(crate::wire::cpim::HEADERS_MAX),
@@ -269,7 +272,7 @@ impl Core {
         sent.put = outbox.put(sent.conn);
         let (session, leg, expects) = (sent.session, sent.leg, sent.expects);
         match expects {
-            Expects::Nothing => self.sent.release(handle),
+            Expects::Nothing => self.release_sent(session, handle),
             Expects::Response | Expects::Error => {
                 let Self {
                     sessions,
@@ -312,7 +315,49 @@ impl Core {
         if let Some(l) = sessions.get_mut(session).and_then(|s| s.leg_as_it_is(leg)) {
             l.unanswered.remove(sent, handle, in_leg);
         }
+        self.release_sent(session, handle);
+    }
+
+    /// Gives the place of a SEND back, and what its session held for it.
+    fn release_sent(&mut self, session: SessionId, handle: Handle) {
         self.sent.release(handle);
+        self.give(session, SENT_BYTES);
+    }
+
+    /// A session takes so many bytes.
+    pub(super) fn take(&mut self, session: SessionId, bytes: usize) {
+        if let Some(s) = self.sessions.get_mut(session) {
+            self.holders.take(&mut s.holds, bytes);
+        }
+    }
+
+    /// It gives them back.
+    pub(super) fn give(&mut self, session: SessionId, bytes: usize) {
+        if let Some(s) = self.sessions.get_mut(session) {
+            self.holders.give(&mut s.holds, bytes);
+        }
+    }
+
+    /// Whether a session may take so many more.
+    pub(super) fn may_take(&self, session: SessionId, more: usize) -> bool {
+        let s = self.sessions.get(session);
+        s.is_some_and(|s| self.holders.allows(&s.holds, more))
+    }
+
+    /// What a message takes has changed: it is counted anew. False: more than its session may.
+    pub(super) fn weigh(&mut self, message: Handle) -> bool {
+        let Some(m) = self.messages.get_mut(message) else {
+            return true;
+        };
+        let (session, after) = (m.session, m.weight());
+        let before = std::mem::replace(&mut m.cost, after);
+        if after <= before {
+            self.give(session, before - after);
+            return true;
+        }
+        let may = self.may_take(session, after - before);
+        self.take(session, after - before);
+        may
     }
 
     /// Forgets every SEND of a leg.
@@ -383,20 +428,22 @@ impl Core {
         if let Some(m) = self.messages.get_mut(message)
             && (m.keeping || m.kept.bytes() > 0)
         {
+            let (session, weight) = (m.session, m.kept.weight());
             self.kept_bytes -= m.kept.bytes();
+            m.cost -= weight;
             m.kept.clear();
             m.keeping = false;
+            self.give(session, weight);
         }
     }
 
     /// The message is done: it is forgotten but for what late REPORTs need.
     pub(super) fn forget(&mut self, message: Handle) {
-        self.drop_kept(message);
         let Some(m) = self.messages.get(message) else {
             return;
         };
-        let session = m.session;
-        self.cost_bytes -= m.cost;
+        let (session, cost) = (m.session, m.cost);
+        self.kept_bytes -= m.kept.bytes();
         let done = (m.chosen && m.refused.is_none()).then(|| {
             let mut acked = LegSet::default();
             for share in &m.shares {
@@ -418,6 +465,7 @@ impl Core {
         self.held
             .remove(&mut self.messages, message, super::message::in_held);
         if let Some(s) = self.sessions.get_mut(session) {
+            self.holders.give(&mut s.holds, cost);
             s.messages.remove(&mut self.messages, message, in_session);
             s.incomplete.retain(|(_, _, h)| *h != message);
             if let Some(done) = done

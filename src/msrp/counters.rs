@@ -88,6 +88,8 @@ pub struct Gauges {
     pub messages: usize,
     /// SENDs on legs without a response yet.
     pub unanswered: usize,
-    /// Bytes of kept messages.
+    /// Body bytes of kept messages.
     pub kept_bytes: usize,
+    /// What sessions hold of their shares: messages under way, with what is kept of them, and SENDs without a response.
+    pub held_bytes: usize,
 }

@@ -97,15 +97,14 @@ impl Core {
                 continue;
             };
             m.kept.copy_out();
+            self.weigh(first);
+            let Some(m) = self.messages.get_mut(first) else {
+                continue;
+            };
             if let Some(rest) = &mut m.rest
                 && rest.bytes.pinned()
             {
                 rest.bytes = crate::buf::Slice::copied(&rest.bytes);
-            }
-            for p in &mut m.pending {
-                if p.rest.bytes.pinned() {
-                    p.rest.bytes = crate::buf::Slice::copied(&p.rest.bytes);
-                }
             }
             // Its socket has not taken it: look again with the next ones.
             let again = m
@@ -325,7 +324,10 @@ impl Core {
         let Some(l) = self.leg(session, leg) else {
             return;
         };
-        let (is_within, is_stalled) = (self.is_well_within(l, outbox), l.stalled_since().is_some());
+        let (is_within, is_stalled) = (
+            self.is_well_within(session, l, outbox),
+            l.stalled_since().is_some(),
+        );
         if !is_within {
             if is_stalled {
                 self.wait_for_laggard(now, session, leg, outbox);

@@ -329,9 +329,10 @@ impl Core {
             if let Some((timer, _)) = s.timer {
                 self.timers.cancel(timer);
             }
-            for conn in s.paused {
+            for &conn in &s.paused {
                 self.deferred.push_back(Deferred::ResumeConn { conn });
             }
+            self.holders.close(s.holds);
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
     leg::owner,
     message::{Progress, Rest, Share},
     slab::Handle,
-    unanswered::Expects,
+    unanswered::{Expects, SENT_BYTES},
 };
 use crate::{
     buf::{Outbox, Slice, Tid},
@@ -186,9 +186,12 @@ impl Core {
             messages,
             sent,
             counters,
+            holders,
             ..
         } = self;
-        let l = sessions.get(session)?.leg(leg)?;
+        let s = sessions.get_mut(session)?;
+        holders.take(&mut s.holds, SENT_BYTES);
+        let l = s.leg(leg)?;
         let entry = sent.get_mut(handle)?;
         entry.tid = tid;
         entry.conn = conn;

@@ -1,12 +1,14 @@
 //! What a message carries, learned from its first bytes; and the bytes that are kept of it.
 
-use super::{accept, core::Core, fan::Chunk, link::Frame, message::Progress, slab::Handle};
+use super::{
+    accept, core::Core, fan::Chunk, leg::REMEMBERED, link::Frame, message::Progress, slab::Handle,
+};
 use crate::{
     buf::{Outbox, Slice},
     time::Instant,
     wire::{
         cpim::{self, Verdict},
-        msrp::media_type,
+        msrp::{ByteRange, media_type},
     },
 };
 
@@ -16,20 +18,21 @@ const KEEP_MAX: usize = 64 * 1024;
 impl Core {
     /// Keeps body bytes for as long as we answer for them (settled.md R2).
     pub(super) fn keep(&mut self, now: Instant, message: Handle, position: u64, piece: &Slice) {
-        let max = self.settings.kept_bytes_max;
-        let Some(m) = self.messages.get_mut(message) else {
+        let Some(m) = self.messages.get_mut(message).filter(|m| m.keeping) else {
             return;
         };
-        if !m.keeping {
-            return;
-        }
-        let before = m.kept.bytes();
-        if self.kept_bytes + piece.len() > max {
+        let session = m.session;
+        if !self.may_take(session, piece.len()) {
             self.drop_kept(message);
             return;
         }
+        let Some(m) = self.messages.get_mut(message) else {
+            return;
+        };
+        let before = m.kept.bytes();
         m.kept.add(position, piece.clone());
         self.kept_bytes = self.kept_bytes + m.kept.bytes() - before;
+        self.weigh(message);
         self.mark_young(now, message);
         self.keep_small(message);
     }
@@ -75,8 +78,17 @@ impl Core {
                 &prefix
             }
         };
-        let complete = ended || m.kept.bytes() >= cpim::HEADERS_MAX;
-        let kind = self.kind_of(message, first, complete);
+        let complete = ended || first.len() >= cpim::HEADERS_MAX;
+        // A header tells once its line has ended: bytes that end none are not looked at again and again.
+        let before = m.looked.min(first.len());
+        let new = &first[before.saturating_sub(1)..];
+        let tells = complete || before == 0 || new.contains(&b'\n');
+        m.looked = first.len();
+        let kind = if tells {
+            self.kind_of(message, first, complete)
+        } else {
+            Ok(Verdict::NeedMore)
+        };
         self.prefix = prefix;
         let kind = kind?;
         let Some(m) = self.messages.get_mut(message) else {
@@ -153,6 +165,7 @@ impl Core {
         } else {
             Some(&[][..])
         };
+        let mime = mime.filter(|mime| m.own_types.content_type.len() + mime.len() <= REMEMBERED);
         if let Some(mime) = mime {
             let seen = l.seen.get_or_insert_default();
             seen.kind = Some(kind);
@@ -173,22 +186,33 @@ impl Core {
         let Some(m) = self.messages.get_mut(message) else {
             return;
         };
-        if m.pending.is_empty() {
+        let Some(pending) = m.pending.take() else {
             return;
-        }
-        let pending = std::mem::take(&mut m.pending);
-        for p in &pending {
+        };
+        let ended = std::mem::take(&mut m.pending_end);
+        let last = m.total.filter(|_| ended);
+        // One head for all of them: they are of one message, and Byte-Range is written anew.
+        let Some(rest) = m.rest.clone() else { return };
+        // A `$` without a byte says how long the message is, where its last byte has not come.
+        let empty = last
+            .filter(|&last| !pending.each().any(|(_, end)| end == last + 1))
+            .map(|last| (last + 1, last + 1));
+        for (start, end) in pending.each().chain(empty) {
             let Some(m) = self.messages.get(message) else {
                 return;
             };
             let mut parts = Vec::new();
-            m.kept.each(p.start, p.end, |s| parts.push(s));
+            m.kept.each(start, end, |s| parts.push(s));
             let chunk = Chunk {
-                start: p.start,
-                len: p.end - p.start,
-                declared: p.declared,
-                rest: &p.rest,
-                flag: p.flag,
+                start,
+                len: end - start,
+                declared: Some(ByteRange {
+                    start,
+                    end: Some(0),
+                    total: m.total,
+                }),
+                rest: &rest,
+                flag: if last == Some(end - 1) { b'$' } else { b'+' },
                 avoid: &[],
             };
             self.forward(now, message, &chunk, &parts, outbox);

@@ -41,6 +41,9 @@ pub(super) enum State {
 /// The longest From-Path that is noted beside the one that the peer's SDP says: room for ten relays.
 const WAY_MAX: usize = 2048;
 
+/// The longest text of a peer that is remembered to save work: thousands of legs may each remember some.
+pub(super) const REMEMBERED: usize = 512;
+
 /// Types that a peer has refused with 415 and that are not sent to it again [MSRP-RSP-06].
 const REFUSED_MAX: usize = 8;
 
@@ -383,19 +386,24 @@ impl Leg {
         let says = !refused.iter().any(|r| **r == *key)
             && accept::key(key, &peer.types.accept, &peer.types.wrapped);
         self.accepted.clear();
-        self.accepted.extend_from_slice(key);
+        if key.len() <= REMEMBERED {
+            self.accepted.extend_from_slice(key);
+        }
         self.accepted_says = says;
         says
     }
 
     /// The peer answered 415: nothing of this type is sent to it again. With too many types the oldest is forgotten.
     pub(super) fn refuse_type(&mut self, key: &[u8]) {
+        self.accepted.clear();
+        if key.len() > REMEMBERED {
+            return;
+        }
         let refused = &mut self.trouble().refused;
         if refused.len() == REFUSED_MAX {
             refused.remove(0);
         }
         refused.push(key.into());
-        self.accepted.clear();
     }
 
     /// Whether it is one of those that messages go to, now or once its connection is up.

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use arrayvec::ArrayVec;
 
 use super::{
-    kept::Kept,
-    ranges::Ranges,
+    kept::{Kept, PIECES_STAY},
+    ranges::{Ranges, Received},
     slab::{Handle, Hook, Reset},
 };
 use crate::{
@@ -27,21 +27,20 @@ pub(super) struct Rest {
     pub(super) range: Option<(usize, usize)>,
 }
 
-/// Chunks that wait so, of one message; a further one is refused with 413.
-pub(super) const PENDING_MAX: usize = 64;
+/// What a message under way takes beside its head, its body and its shares: its place, with the lists that stay with it.
+pub(super) const MESSAGE_BYTES: usize = 1280;
 
-/// What a message under way takes beside its head and its body.
-pub(super) const MESSAGE_BYTES: usize = 512;
+/// What a share takes.
+pub(super) const SHARE_BYTES: usize = 64;
 
-/// A chunk that waits until the content type of its message is known [CPIM-05]; its body lies in the kept bytes.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) rest: Rest,
-    pub(super) declared: Option<ByteRange>,
-    pub(super) flag: u8,
-}
+/// Places for shares that stay with the place of a message: as many devices as nearly all users have.
+const SHARES_STAY: usize = 8;
+
+/// Bytes of a list that stay with the place of a message.
+const STAYS: usize = 96;
+
+const _: () = assert!(size_of::<Message>() + 3 * STAYS + PIECES_STAY <= MESSAGE_BYTES);
+const _: () = assert!(size_of::<Share>() <= SHARE_BYTES);
 
 /// How far a leg is with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +138,7 @@ pub(super) struct Message {
     pub(super) failure_report: FailureReport,
     /// Bytes of the whole message, once known.
     pub(super) total: Option<u64>,
-    pub(super) received: Ranges,
+    pub(super) received: Received,
     /// What success REPORTs were passed on for.
     pub(super) reported: Ranges,
     /// The chunk with `$` has come: no further chunk begins behind it.
@@ -168,8 +167,13 @@ pub(super) struct Message {
     pub(super) keeping: bool,
     /// The head of its first chunk.
     pub(super) rest: Option<Rest>,
-    pub(super) pending: Vec<Pending>,
-    /// What it takes beside its body: counted with what is kept.
+    /// Chunks that wait until its content type is known [CPIM-05], joined; their bodies lie in the kept bytes. And whether
+    /// the one with `$` is among them.
+    pub(super) pending: Option<Box<Received>>,
+    pub(super) pending_end: bool,
+    /// Bytes that were looked at for its content type in vain.
+    pub(super) looked: usize,
+    /// What it takes of its session's share, its body included.
     pub(super) cost: usize,
     /// Position behind the last byte put out of the chunk that is being read.
     pub(super) forwarded: u64,
@@ -194,19 +198,24 @@ impl Reset for Message {
         self.refused = None;
         self.told = false;
         self.kind = None;
-        self.own_types.content_type.clear();
-        self.own_types.key.clear();
+        clear(&mut self.own_types.content_type);
+        clear(&mut self.own_types.key);
         self.types_before = None;
+        if self.shares.capacity() > SHARES_STAY {
+            self.shares = Vec::new();
+        }
         self.shares.clear();
         self.chosen = false;
         self.delivered = false;
         self.accepted = false;
         self.held = None;
-        self.hop.clear();
+        clear(&mut self.hop);
         self.kept.clear();
         self.keeping = false;
         self.rest = None;
-        self.pending.clear();
+        self.pending = None;
+        self.pending_end = false;
+        self.looked = 0;
         self.cost = 0;
         self.forwarded = 0;
         self.in_session = Hook::default();
@@ -215,7 +224,28 @@ impl Reset for Message {
     }
 }
 
+/// Empties a list; its memory stays where it is little, for the next message in this place.
+fn clear(list: &mut Vec<u8>) {
+    if list.capacity() > STAYS {
+        *list = Vec::new();
+    }
+    list.clear();
+}
+
 impl Message {
+    /// What it takes of its session's share.
+    pub(super) fn weight(&self) -> usize {
+        let types = &self.own_types;
+        let lists = self.hop.len() + types.content_type.len() + types.key.len();
+        MESSAGE_BYTES
+            + self.rest.as_ref().map_or(0, |rest| rest.bytes.len())
+            + lists.saturating_sub(3 * STAYS)
+            + self.shares.len() * SHARE_BYTES
+            + self.received.weight()
+            + self.pending.as_ref().map_or(0, |p| p.weight())
+            + self.kept.weight()
+    }
+
     pub(super) fn types(&self) -> &Types {
         self.types_before.as_deref().unwrap_or(&self.own_types)
     }

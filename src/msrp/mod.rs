@@ -16,6 +16,7 @@
 //! due             what happens when time passes
 //! core, plane     what is held: sessions, messages, unanswered SENDs; connections
 //! leg, message, unanswered, session: the tables; slab, ranges, kept, set: what they are made of
+//! holders         what each session, user and source has of the memory for all that
 //! ```
 //!
 //! A SEND is found by its transaction id, a leg by its session-id: both say the place (`names`). No table is searched by
@@ -39,6 +40,7 @@ mod counters;
 mod due;
 mod ends;
 mod fan;
+mod holders;
 mod kept;
 mod learn;
 mod leg;

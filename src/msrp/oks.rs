@@ -7,9 +7,10 @@ use super::{
     code_place,
     core::Core,
     link::Link,
+    session::Session,
     slab::{Handle, List, Slab},
     tid,
-    unanswered::{Sent, in_leg},
+    unanswered::{SENT_BYTES, Sent, in_leg},
 };
 use crate::{
     buf::{Outbox, TID_LEN, Tid},
@@ -35,11 +36,14 @@ impl Core {
             sessions,
             sent,
             answered,
+            holders,
             ..
         } = self;
-        let Some(l) = sessions
-            .get_mut(session)
-            .and_then(|s| s.leg_as_it_is(leg))
+        let Some(Session { legs, holds, .. }) = sessions.get_mut(session).map(|s| &mut **s) else {
+            return 0;
+        };
+        let Some(l) = (legs.get_mut(usize::from(leg.0)))
+            .and_then(|l| l.as_deref_mut())
             .filter(|l| l.unanswered.len() > 0)
         else {
             return 0;
@@ -60,7 +64,8 @@ impl Core {
         if count == 0 {
             return 0;
         }
-        self.counters.responses_in[code_place(200)] += count;
+        holders.give(holds, count * SENT_BYTES);
+        self.counters.responses_in[code_place(200)] += count as u64;
         let mut answered = std::mem::take(&mut self.answered);
         for (message, share) in answered.drain(..) {
             self.acknowledged(now, message, usize::from(share), outbox);

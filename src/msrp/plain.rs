@@ -14,7 +14,10 @@ use super::{
     fan::{Chunk, INTERRUPTIBLE},
     leg::State,
     link::{Link, Mode},
-    message::{Held, MESSAGE_BYTES, Progress, Rest, Share, Types, in_held, in_session, in_young},
+    message::{
+        Held, MESSAGE_BYTES, Progress, Rest, SHARE_BYTES, Share, Types, in_held, in_session,
+        in_young,
+    },
     session::Session,
 };
 use crate::{
@@ -68,17 +71,17 @@ impl Core {
             messages,
             settings,
             counters,
+            holders,
             ..
         } = self;
         let s = sessions.get_mut(session)?;
-        let (wide, cost) = (size as u64, MESSAGE_BYTES + body_at - rest_at);
-        let room = settings
-            .kept_bytes_max
-            .checked_sub(self.kept_bytes + self.cost_bytes);
+        let wide = size as u64;
+        let head_and_body = body_at + size - rest_at;
+        let cost = MESSAGE_BYTES + head_and_body + s.plan.shares.len() * SHARE_BYTES;
         let may_begin = s.paused.is_empty()
             && s.incomplete.is_empty()
             && wide <= s.plan.max.min(settings.max_message_bytes)
-            && room.is_some_and(|room| cost + size <= room);
+            && holders.allows(&s.holds, cost);
         if !may_begin {
             return None;
         }
@@ -97,8 +100,7 @@ impl Core {
         m.types_before = Some(Rc::clone(&s.plan.types));
         m.kind = s.plan.kind;
         m.total = Some(wide);
-        // One range of an empty set: it always fits.
-        let _ = m.received.add(1, wide + 1);
+        m.received.add(1, wide + 1);
         m.ended = true;
         m.chosen = true;
         m.forwarded = 1 + wide;
@@ -112,7 +114,7 @@ impl Core {
         counters.chunks_in += 1;
         counters.messages_in += 1;
         counters.messages_out += m.shares.len() as u64;
-        self.cost_bytes += cost;
+        holders.take(&mut s.holds, cost);
         self.kept_bytes += size;
         s.messages.push(messages, message, in_session);
         self.young.push(messages, message, in_young);

@@ -72,13 +72,19 @@ impl Plane {
     /// Carries out a command of the session room. One for a session or a leg that is over does nothing.
     pub fn command(&mut self, now: Instant, command: Command, outbox: &mut Outbox) {
         match command {
-            Command::Open { session } => {
+            Command::Open {
+                session,
+                user,
+                source,
+            } => {
                 if self.core.sessions.len() >= self.core.settings.sessions_max {
                     self.core.counters.refused_full += 1;
                 } else if !self.core.sessions.contains_key(session) {
-                    self.core
-                        .sessions
-                        .insert(session, Box::<Session>::default());
+                    let begins = Session {
+                        holds: self.core.holders.open(user, source),
+                        ..Session::default()
+                    };
+                    self.core.sessions.insert(session, Box::new(begins));
                 }
             }
             Command::Offer {
@@ -329,6 +335,13 @@ impl Plane {
         self.heads
     }
 
+    /// Whose connection it is, as a number: the user whom its first session is for. `None`: it carries none.
+    #[must_use]
+    pub fn user_of(&self, conn: ConnId) -> Option<u32> {
+        let &(session, _) = self.links.get(conn)?.bound.first()?;
+        Some(self.core.sessions.get(session)?.holds.user())
+    }
+
     /// Timers that are set.
     #[must_use]
     pub const fn timers(&self) -> usize {
@@ -352,6 +365,7 @@ impl Plane {
             messages: self.core.messages.len(),
             unanswered: self.core.sent.len(),
             kept_bytes: self.core.kept_bytes,
+            held_bytes: self.core.holders.used(),
         }
     }
 

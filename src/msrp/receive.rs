@@ -3,7 +3,7 @@
 use super::{
     Event, Output,
     core::{Core, Deferred},
-    leg::State,
+    leg::{REMEMBERED, State},
     link::{Frame, Link, Mode, Phase},
     message::Rest,
 };
@@ -366,6 +366,10 @@ impl Core {
         };
         link.memo.clear();
         if *l.own_uri != *to_path {
+            if to_path.len() > REMEMBERED {
+                link.memo_leg = None;
+                return self.named(named.session, named.leg);
+            }
             link.memo.extend_from_slice(to_path);
         }
         link.memo_leg = Some((named.session, named.leg));

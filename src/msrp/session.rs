@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{
+    holders::Holds,
     leg::{Leg, State},
     plain::Plan,
     ranges::Ranges,
@@ -56,6 +57,8 @@ pub(super) struct Session {
     pub(super) paused: Vec<ConnId>,
     /// Where messages like the last one go, as long as no leg changes.
     pub(super) plan: Plan,
+    /// What its messages take.
+    pub(super) holds: Holds,
 }
 
 impl Session {
@@ -114,6 +117,15 @@ impl Session {
     pub(super) fn other_devices(&self, leg: LegId) -> impl Iterator<Item = &Leg> {
         let all = self.all();
         all.filter(move |l| l.id != leg && l.id != LegId::ORIGINATOR && l.state == State::Started)
+    }
+
+    /// Whether a leg holds much of the session's share: SENDs that it has not answered, half as many at least as any other
+    /// that gets the same messages, or messages that wait for it.
+    pub(super) fn holds_most(&self, leg: &Leg) -> bool {
+        let side = leg.id == LegId::ORIGINATOR;
+        let mut alike = self.all().filter(|l| (l.id == LegId::ORIGINATOR) == side);
+        let held = leg.unanswered.len();
+        leg.waiting > 0 || held > 0 && alike.all(|l| 2 * held >= l.unanswered.len())
     }
 
     /// Remembers a done message.

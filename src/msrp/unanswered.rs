@@ -31,6 +31,11 @@ impl Expects {
     }
 }
 
+/// What a SEND takes until it is answered.
+pub(super) const SENT_BYTES: usize = 128;
+
+const _: () = assert!(size_of::<Sent>() + 16 <= SENT_BYTES);
+
 /// A SEND on a leg.
 #[derive(Debug, Default)]
 pub(super) struct Sent {

@@ -203,7 +203,7 @@ impl Core {
                 continue;
             };
             let Some(conn) = l.conn else { continue };
-            if self.is_over(l, outbox) {
+            if self.is_over(session, l, outbox) {
                 let backlog = outbox.backlog(conn);
                 self.over_bounds(now, session, leg, backlog, outbox);
             }
@@ -262,7 +262,7 @@ impl Core {
         } else if *lags_since.get_or_insert(now) + LAG <= now {
             if self
                 .leg(session, leg)
-                .is_some_and(|l| self.is_over(l, outbox))
+                .is_some_and(|l| self.is_over(session, l, outbox))
             {
                 self.fail_leg(now, session, leg, super::Failure::Slow, outbox);
             } else {
@@ -273,10 +273,12 @@ impl Core {
         self.look_again(now, session, leg);
     }
 
-    fn is_over(&self, leg: &Leg, outbox: &Outbox) -> bool {
+    fn is_over(&self, session: SessionId, leg: &Leg, outbox: &Outbox) -> bool {
         leg.conn
             .is_some_and(|conn| outbox.backlog(conn) > self.settings.outbox_bytes)
             || leg.unanswered.len() > self.settings.unanswered_max
+            || (self.sessions.get(session))
+                .is_some_and(|s| self.holders.is_tight(&s.holds) && s.holds_most(leg))
     }
 
     /// Whether another device of a device's session is well within its bounds; nothing where there is no other.
@@ -287,13 +289,16 @@ impl Core {
         }
         let mut others = s.other_devices(leg).peekable();
         others.peek()?;
-        Some(others.any(|l| self.is_well_within(l, outbox)))
+        Some(others.any(|l| self.is_well_within(session, l, outbox)))
     }
 
-    /// Whether a leg has room for half of what its bounds allow.
-    pub(super) fn is_well_within(&self, leg: &Leg, outbox: &Outbox) -> bool {
+    /// Whether a leg has room for half of what its bounds allow, and its session for half of its share if the leg holds any
+    /// of that.
+    pub(super) fn is_well_within(&self, session: SessionId, leg: &Leg, outbox: &Outbox) -> bool {
         leg.conn
             .is_some_and(|conn| outbox.backlog(conn) <= self.settings.outbox_bytes / 2)
             && leg.unanswered.len() <= self.settings.unanswered_max / 2
+            && (self.sessions.get(session))
+                .is_some_and(|s| self.holders.is_easy(&s.holds) || !s.holds_most(leg))
     }
 }

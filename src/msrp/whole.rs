@@ -11,7 +11,7 @@ use super::{
     message::Progress,
     slab::Handle,
     tid,
-    unanswered::{Expects, in_leg},
+    unanswered::{Expects, SENT_BYTES, in_leg},
 };
 use crate::{
     buf::{Frame, NotNow, Outbox, Received, Slice, TID_LEN},
@@ -82,6 +82,7 @@ impl Core {
             counters,
             tids,
             settings,
+            holders,
             ..
         } = self;
         let Some(m) = messages.get_mut(message) else {
@@ -93,7 +94,7 @@ impl Core {
         };
         let expects = Expects::of(m.failure_report);
         let last = chunk.start + chunk.len - 1;
-        let (mut awaited, mut over) = (false, false);
+        let (mut awaited, mut over) = (0, false);
         let paused = !s.paused.is_empty();
         let (bytes_max, sends_max) = (settings.outbox_bytes, settings.unanswered_max);
         let (chance, received) = (tids.chance(), Received::new(shared));
@@ -172,10 +173,12 @@ impl Core {
                 l.unanswered.push(sent, handle, in_leg);
                 share.outstanding += u32::from(expects == Expects::Response);
                 over |= l.unanswered.len() > sends_max;
-                awaited = true;
+                awaited += 1;
             }
         }
-        if awaited {
+        holders.take(&mut s.holds, awaited * SENT_BYTES);
+        over |= holders.is_tight(&s.holds);
+        if awaited > 0 {
             self.arm(session, now + super::due::RESPONSE);
         }
         over

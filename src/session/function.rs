@@ -80,6 +80,12 @@ impl Function {
         }
     }
 
+    /// Whether an address is trusted to speak for many.
+    #[must_use]
+    pub fn trusts(&self, peer: std::net::IpAddr) -> bool {
+        self.turn.trusted.has(peer)
+    }
+
     /// The endpoint has something to say: a request, a response, or that none came.
     pub fn handle_sip(&mut self, now: Instant, event: &Event, registrar: &mut Registrar) {
         self.turn.now = now;

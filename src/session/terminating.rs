@@ -232,7 +232,14 @@ impl Function {
             })
         });
         let id = made?;
-        self.turn.media(Command::Open { session: id });
+        // An opaque number for the data plane: what the user's sessions hold is counted together.
+        let user = self.turn.user_number(&key);
+        let source = (!admitted.trusted).then(|| source_number(flow));
+        self.turn.media(Command::Open {
+            session: id,
+            user,
+            source,
+        });
         self.keep(id, txn, key);
         self.turn.counters.sessions_begun += 1;
         Ok(id)
@@ -322,6 +329,16 @@ fn is_anonymous(invite: &Message<'_>, trusted: bool) -> bool {
     });
     let shown = trusted && invite.header(Name::PAssertedIdentity).is_some();
     private || anonymous && !shown
+}
+
+/// The number of the address that a request comes from, as [`crate::sip::source`] has it.
+fn source_number(flow: Flow) -> u64 {
+    let (Flow::Udp { peer, .. } | Flow::Stream { peer, .. }) = flow;
+    match crate::sip::source(peer.ip()) {
+        std::net::IpAddr::V4(ip) => u64::from(ip.to_bits()),
+        // A /64: its lower half says nothing. No address that is routed has zeros alone in the upper one.
+        std::net::IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
+    }
 }
 
 /// No device can take it. Until the store and the ISF are there, every policy ends in 480 [TERM-INV-08] [TERM-INV-26].

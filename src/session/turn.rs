@@ -129,6 +129,11 @@ impl Turn {
         true
     }
 
+    /// The number that stands for a user in the data plane.
+    pub(super) fn user_number(&self, aor: &[u8]) -> u64 {
+        token::hash(self.secret, |add| add(aor))
+    }
+
     /// Whether another dialog has room.
     pub(super) fn has_room(&self) -> bool {
         self.dialogs < self.settings.dialogs_max && self.has_memory()

@@ -162,7 +162,7 @@ impl Shard {
                 });
                 if let Some(conn) = known {
                     self.plane
-                        .handle_bytes(now, conn, Slice::copied(&bytes), &mut self.outbox);
+                        .handle_bytes(now, conn, Slice::passing(bytes), &mut self.outbox);
                 }
             }
             Letter::Reply { conn, bytes } => {

@@ -337,7 +337,7 @@ impl World for Shard {
         bytes: &[u8],
     ) -> Option<ConnId> {
         let conn = self.new_connection(now, socket, peer)?;
-        self.received(now, conn, Slice::copied(bytes));
+        self.received(now, conn, Slice::passing(bytes.into()));
         Some(conn)
     }
 

@@ -18,7 +18,13 @@ impl Trusted {
     /// Whether what came this way is believed.
     #[must_use]
     pub fn believes(&self, flow: Flow) -> bool {
-        let ip = flow.peer().ip().to_canonical();
+        self.has(flow.peer().ip())
+    }
+
+    /// Whether an address lies in one of them: it may speak for many.
+    #[must_use]
+    pub fn has(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
         self.0
             .iter()
             .any(|(net, prefix)| in_network(ip, net.to_canonical(), *prefix))

@@ -285,8 +285,17 @@ impl World {
 
     /// A session without legs.
     pub(crate) fn open(&mut self) -> SessionId {
+        self.open_for(0, None)
+    }
+
+    /// The same, for a user, from a source.
+    pub(crate) fn open_for(&mut self, user: u64, source: Option<u64>) -> SessionId {
         let session = self.sessions.insert(());
-        self.command(Command::Open { session });
+        self.command(Command::Open {
+            session,
+            user,
+            source,
+        });
         session
     }
 

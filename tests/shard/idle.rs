@@ -60,8 +60,9 @@ fn held(users: u8, called: bool) -> isize {
     before - live()
 }
 
-/// Heap bytes of an idle leg with its dialog, and of a registration, at most: what was counted, and 5 %.
-const LEG_MAX: isize = 1_640;
+/// Heap bytes of an idle leg with its dialog, and of a registration, at most: what was counted, and 5 %; and a ninth of what a
+/// session takes to be counted for its user.
+const LEG_MAX: isize = 1_660;
 const REGISTRATION_MAX: isize = 540;
 
 /// Target `idle-slope`: bytes that nobody needs any more, or that only the busy need, are not held by those that stand.

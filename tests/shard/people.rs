@@ -153,7 +153,7 @@ impl Device {
 /// Alice, who invites Bob: `10.0.2.1`; or another, who invites somebody else.
 #[derive(Clone, Debug)]
 pub(crate) struct Alice {
-    n: u8,
+    n: u16,
     /// Whom she invites.
     pub(crate) callee: String,
     pub(crate) sip: String,
@@ -171,11 +171,17 @@ impl Alice {
 
     /// Who invites `callee`, from `10.0.2.N`.
     pub(crate) fn calling(callee: &str, n: u8) -> Self {
+        Self::one_of_many(callee, n.into())
+    }
+
+    /// One of more than a hundred.
+    pub(crate) fn one_of_many(callee: &str, n: u16) -> Self {
+        let host = format!("10.{}.2.{}", n >> 8, n & 255);
         Self {
             n,
             callee: callee.to_owned(),
-            sip: format!("10.0.2.{n}:5060"),
-            path: format!("msrp://10.0.2.{n}:7000/alice{n};tcp"),
+            sip: format!("{host}:5060"),
+            path: format!("msrp://{host}:7000/alice{n};tcp"),
             peer_path: String::new(),
             conn: None,
             ok: None,
@@ -183,12 +189,16 @@ impl Alice {
         }
     }
 
+    fn host(&self) -> &str {
+        self.sip.split(':').next().unwrap_or_default()
+    }
+
     pub(crate) fn sdp(&self) -> String {
         format!(
-            "v=0\r\no=- 5 5 IN IP4 10.0.2.{n}\r\ns=-\r\nc=IN IP4 10.0.2.{n}\r\nt=0 0\r\nm=message 9 TCP/MSRP *\r\n\
+            "v=0\r\no=- 5 5 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\nm=message 9 TCP/MSRP *\r\n\
              a=accept-types:message/cpim application/im-iscomposing+xml\r\na=accept-wrapped-types:*\r\na=setup:active\r\na=path:{}\r\n",
             self.path,
-            n = self.n,
+            host = self.host(),
         )
     }
 
@@ -249,7 +259,7 @@ impl Alice {
         self.ok = Some(ok.clone());
         let ack = self.message("ACK", &ok.uri("Contact"), "z9hG4bKack", 1, "", "");
         lab.datagram(&self.sip, &ack);
-        let conn = lab.connect(MEDIA, &format!("10.0.2.{}:30000", self.n));
+        let conn = lab.connect(MEDIA, &format!("{}:30000", self.host()));
         self.conn = Some(conn);
         let (tid, id) = (lab.fresh("bind"), lab.fresh("abind"));
         let bare = text::Send {
