@@ -29,6 +29,7 @@ mod device;
 mod epoll;
 mod fanout;
 mod fault;
+mod floods;
 mod forward;
 mod hdr_log;
 mod hiccup;
@@ -122,6 +123,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Trouble> {
             let report = tokio_uring::start(setups::run(&s.options()?))?;
             tell(&report, s.against.json)
         }
+        Some(Command::Floods(f)) => tell(&floods::run(f)?, f.against.json),
         Some(Command::Page(p)) => draw(p),
         Some(Command::Suite(s)) => tokio_uring::start(suite::run(&s.options())),
         Some(Command::Idle(i)) => {

@@ -209,6 +209,15 @@ impl Drop for Home {
 impl Server {
     /// Starts a server with a config of our own and waits until `/readyz` says 200.
     pub(crate) async fn start(options: &ServerOptions, clock: Clock) -> Result<Self, Trouble> {
+        Self::start_saying(options, clock, Stdio::inherit()).await
+    }
+
+    /// As [`Server::start`]; what it says goes to `log`.
+    pub(crate) async fn start_saying(
+        options: &ServerOptions,
+        clock: Clock,
+        log: Stdio,
+    ) -> Result<Self, Trouble> {
         let home = Home::make("load")?;
         let (sip, msrp, admin) = (free_sip_port()?, free_port()?, free_port()?);
         let config = home.path().join("ringfork.toml");
@@ -234,7 +243,8 @@ impl Server {
         command
             .args(words)
             .stdin(Stdio::null())
-            .stdout(Stdio::null());
+            .stdout(Stdio::null())
+            .stderr(log);
         let child = pin::with_core(options.core, || command.spawn())
             .map_err(|e| Trouble::unreachable(format!("{program}: {e}")))?;
         let mut server = Self {

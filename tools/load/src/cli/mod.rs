@@ -10,7 +10,7 @@ pub(crate) use against::Against;
 use clap::{Args, Parser, Subcommand};
 pub(crate) use traffic::{Fanout, Idle, Play, seconds};
 
-use crate::{fault::Fault, forward, setups, suite};
+use crate::{fault::Fault, floods, forward, setups, suite};
 
 /// Load generator for SIP/MSRP servers.
 ///
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Idle(Idle),
     /// Sessions are set up and ended by SIP alone: what does a set-up cost?
     Setups(setups::Args),
+    /// What one peer does so that others suffer, beside a session that must lose nothing.
+    Floods(floods::Args),
     /// Draws the page of a record again.
     Page(Page),
     /// Every target of perf/targets.toml, measured and judged: `cargo perf`.
