@@ -108,8 +108,10 @@ impl Book {
                                 // Given up before, being too slow: its BYE may be lost, and its stream end later.
                                 let slow = why.contains("Media connection lost")
                                     && settled.is_some_and(|s| at.since(s).as_secs() < 10);
-                                // Unregistered: so is it with that.
-                                let gone = why.contains("Not registered")
+                                // Unregistered, or left while it was being torn down: so is it with that.
+                                let gone = ["Not registered", "left by itself"]
+                                    .iter()
+                                    .any(|w| why.contains(w))
                                     && settled.is_some_and(|s| at.since(s).as_secs() < 10);
                                 !why.contains(ELSEWHERE) && !slow && !gone && settled < Some(*at)
                             })
