@@ -204,7 +204,7 @@ mod tests {
             // But for the steps in which they take.
             let much = most - (2 << 10);
             assert!(h.allows(&canary, much), "{n}: {most} of {}", h.pool.free());
-            let alike = MAX / (n as usize + 2);
+            let alike = MAX / (greedy.len() + 2);
             assert!(most.abs_diff(alike) <= 2 << 10, "{n}: {most}, {alike}");
         }
     }

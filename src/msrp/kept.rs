@@ -266,10 +266,7 @@ impl Pages {
         while !bytes.is_empty() {
             let from = offset(at % PAGE as u64);
             let (now, later) = bytes.split_at(bytes.len().min(PAGE - from));
-            let page = self
-                .all
-                .entry(at / PAGE as u64)
-                .or_insert_with(|| Page::new());
+            let page = self.all.entry(at / PAGE as u64).or_insert_with(Page::new);
             new += page.put(from, now);
             at += now.len() as u64;
             bytes = later;
