@@ -27,12 +27,12 @@ fn session(w: &mut World, user: u64, source: Option<u64>, devices: u8) -> Vec<Le
 }
 
 fn paused(w: &World, leg: &Leg) -> bool {
-    let of = w.outputs.iter().filter_map(|o| match o {
+    let mut of = w.outputs.iter().rev().filter_map(|o| match o {
         Output::Pause { conn } if *conn == leg.conn => Some(true),
         Output::Resume { conn } if *conn == leg.conn => Some(false),
         _ => None,
     });
-    of.last() == Some(true)
+    of.next() == Some(true)
 }
 
 /// A well-behaved session with two devices: a message there and a note back, answered 200 at once.

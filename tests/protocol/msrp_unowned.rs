@@ -16,7 +16,7 @@ fn a_connection_without_a_session_is_read_for_so_many_bytes() {
         let body = "x".repeat(20_000);
         let mut answered = 0;
         for n in 0..40 {
-            let send = Send::new(w, &format!("{n} {body}"));
+            let send = Send::new(w, format!("{n} {body}"));
             w.feed(legs[0].conn, &send.on(&legs[0]));
             if w.peers[legs[0].conn].closed {
                 break;
@@ -49,7 +49,7 @@ fn a_connection_that_names_nobody_is_read_for_so_many_bytes() {
             ..w.session(0)[0].clone()
         };
         for _ in 0..20 {
-            let send = Send::new(w, &"x".repeat(20_000));
+            let send = Send::new(w, "x".repeat(20_000));
             w.feed(stranger, &send.on(&nobody));
         }
         assert!(w.peers[stranger].closed);

@@ -1,11 +1,8 @@
 //! How a shard explains itself: what it says in its log, how much at most, and what can be asked of it afterwards.
 
-use std::{
-    io::Write,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{io::Write, sync::Arc, time::Duration};
 
+use crossbeam::queue::SegQueue;
 use ringfork::{
     config::Config,
     limits::{ENDED_SESSIONS, Limits},
@@ -23,15 +20,15 @@ use crate::{
 
 /// What was written on this thread while it is held, from `level` on.
 pub(crate) struct Log {
-    text: Arc<Mutex<Vec<u8>>>,
+    text: Arc<SegQueue<Vec<u8>>>,
     _held: tracing::subscriber::DefaultGuard,
 }
 
-struct Writer(Arc<Mutex<Vec<u8>>>);
+struct Writer(Arc<SegQueue<Vec<u8>>>);
 
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.push(bytes.to_vec());
         Ok(bytes.len())
     }
 
@@ -42,7 +39,7 @@ impl Write for Writer {
 
 impl Log {
     pub(crate) fn from(level: Level) -> Self {
-        let text = Arc::new(Mutex::new(Vec::new()));
+        let text = Arc::new(SegQueue::new());
         let to = Arc::clone(&text);
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level)
@@ -59,8 +56,8 @@ impl Log {
 
     /// Takes the lines that were written.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let text = std::mem::take(&mut *self.text.lock().unwrap());
-        let text = String::from_utf8(text).expect("lines are text");
+        let text: Vec<Vec<u8>> = std::iter::from_fn(|| self.text.pop()).collect();
+        let text = String::from_utf8(text.concat()).expect("lines are text");
         text.lines().map(ToOwned::to_owned).collect()
     }
 }
