@@ -7,7 +7,7 @@
 //! leaves room for the others. `tests/resident.rs` compares the total with what a process takes under floods.
 //!
 //! Bounds that nobody chooses stand with what they bound. Of media: chunks of a message that wait (`msrp/message.rs`), messages
-//! that are not complete or that are done (`msrp/session.rs`), ranges of one (`msrp/ranges.rs`), body bytes and pieces that wait
+//! that are not complete, are done or were refused (`msrp/session.rs`), ranges of one (`msrp/ranges.rs`), body bytes and pieces that wait
 //! for their end (`msrp/link.rs`), what is kept of a message while it is passed on (`msrp/learn.rs`), types that a peer refused
 //! (`msrp/leg.rs`), lists of types that are shared (`msrp/types.rs`), what goes out copied and the memory that idle queues keep
 //! (`buf/line.rs`, `buf/outbox.rs`). Of signalling: nonces (`sip/digest.rs`), messages that wait for a connection and addresses

@@ -97,7 +97,7 @@ impl Core {
         content_type: &[u8],
     ) -> Result<Option<Handle>, u16> {
         let hash = self.id_hash(id);
-        let Some(s) = self.sessions.get(session) else {
+        let Some(s) = self.sessions.get_mut(session) else {
             return Err(481);
         };
         let begun = s
@@ -118,12 +118,19 @@ impl Core {
             }
             return Ok(Some(message));
         }
+        let start = declared_or_whole(sending.head.byte_range).start;
+        if let Some(code) = s.refusal_of(hash, leg, start) {
+            return Err(code);
+        }
         let restored = s.leg(leg).is_some_and(|l| l.restored);
         if restored && self.came_before(session, leg, id, hash) {
             return Ok(None);
         }
-        self.new_message(now, session, leg, id, hash, sending, content_type)
-            .map(Some)
+        let new = self.new_message(now, session, leg, id, hash, sending, content_type);
+        if let (Err(code), Some(s)) = (&new, self.sessions.get_mut(session)) {
+            s.remember_refused(hash, leg, *code);
+        }
+        new.map(Some)
     }
 
     /// Whether a message was delivered, or is under way, that a sender sends again after its connection was lost.

@@ -246,7 +246,7 @@ impl Core {
 
     /// What is missing of a message will not come, at its end or in its middle: the legs that have begun it are told, and so is
     /// its sender, for the chunks that we have answered 200 (settled.md 35), unless a later one was refused. What still comes of
-    /// it begins it anew.
+    /// it is refused, but for its first byte, which begins it anew.
     fn give_up_on(&mut self, now: Instant, message: Handle, outbox: &mut Outbox) {
         let Some(m) = self.messages.get(message) else {
             return;
@@ -259,6 +259,12 @@ impl Core {
             self.report(now, session, from, &id, Some(range), code, outbox);
         }
         self.counters.incomplete += u64::from(owed);
+        if let Some(m) = self.messages.get(message) {
+            let (session, from, hash) = (m.session, m.from, self.id_hash(&m.id));
+            if let Some(s) = self.sessions.get_mut(session) {
+                s.remember_refused(hash, from, code);
+            }
+        }
         self.abort_message(now, message, outbox);
     }
 

@@ -25,6 +25,9 @@ const DONE_MAX_RELAYED: usize = 256;
 /// Messages of one leg that are not complete; a further one is refused with 413.
 pub(super) const INCOMPLETE_MAX: usize = 64;
 
+/// Messages that a session remembers as refused or given up, while chunks of them may still come; the oldest is forgotten.
+const REFUSED_MAX: usize = 64;
+
 /// A message that is done: what a late REPORT needs.
 #[derive(Debug)]
 pub(super) struct Done {
@@ -48,6 +51,8 @@ pub(super) struct Session {
     pub(super) messages: List,
     /// Those that further chunks may come of: hash of the Message-ID, leg, message.
     pub(super) incomplete: Vec<(u64, LegId, Handle)>,
+    /// Messages that were refused or given up before their end: hash of the Message-ID, leg, code.
+    pub(super) refused: VecDeque<(u64, LegId, u16)>,
     pub(super) settle_on_activity: bool,
     pub(super) done: VecDeque<Done>,
     /// A leg of it is, or was, behind a relay.
@@ -126,6 +131,27 @@ impl Session {
         let mut alike = self.all().filter(|l| (l.id == LegId::ORIGINATOR) == side);
         let held = leg.unanswered.len();
         leg.waiting > 0 || held > 0 && alike.all(|l| 2 * held >= l.unanswered.len())
+    }
+
+    /// Remembers that what else comes of a message gets the code that its chunk has got.
+    pub(super) fn remember_refused(&mut self, id: u64, leg: LegId, code: u16) {
+        if self.refused.len() == REFUSED_MAX {
+            self.refused.pop_front();
+        }
+        self.refused.push_back((id, leg, code));
+    }
+
+    /// What a chunk gets of a message that has not begun: nobody can use the rest of one whose other chunks were refused. Its
+    /// first byte begins it anew.
+    pub(super) fn refusal_of(&mut self, id: u64, leg: LegId, start: u64) -> Option<u16> {
+        let at = |r: &(u64, LegId, u16)| (r.0, r.1) == (id, leg);
+        let place = self.refused.iter().position(at)?;
+        let code = self.refused[place].2;
+        if start == 1 {
+            self.refused.remove(place);
+            return None;
+        }
+        Some(code)
     }
 
     /// Remembers a done message.

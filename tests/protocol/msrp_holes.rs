@@ -414,3 +414,68 @@ fn a_whole_message_behind_one_with_a_hole_is_told_in_time() {
     assert!(whole.is_empty(), "told after 30 s");
     w.end(session);
 }
+
+// RFC 4975 §7.1.1, §10.5: who is told 408 or 413 stops sending the message. What had left before is refused too: no receiver sees a
+// message that begins in its middle. With its first byte it begins anew. [MSRP-CHUNK-04]
+#[test]
+fn the_rest_of_a_refused_message_is_refused() {
+    each_way(|w| {
+        for (from, to) in WAYS {
+            let legs = w.session(1);
+            let chunk = |w: &mut World, id: &str, first: usize, last: usize, flag: char| {
+                let send = Send::new(w, &pattern(150)[first - 1..last])
+                    .id(id)
+                    .range(&format!("{first}-{last}/150"))
+                    .flag(flag);
+                w.feed(legs[from].conn, &send.on(&legs[from]));
+                w.answer(legs[from].conn, &send.tid)
+            };
+            let begun: Vec<String> = (0..64).map(|n| w.id(&format!("begun{n}-"))).collect();
+            for id in &begun {
+                assert_eq!(chunk(w, id, 1, 50, '+'), Some(200));
+            }
+            let refused = w.id("refused");
+            assert_eq!(
+                chunk(w, &refused, 1, 50, '+'),
+                Some(413),
+                "too many at a time"
+            );
+            chunk(w, &begun[0], 51, 150, '$');
+            w.ack_all(&legs[to]);
+            assert_eq!(
+                chunk(w, &refused, 51, 100, '+'),
+                Some(413),
+                "on its way already"
+            );
+            assert_eq!(chunk(w, &refused, 101, 150, '$'), Some(413));
+            assert!(
+                w.ack_all(&legs[to]).is_empty(),
+                "nothing of it is passed on"
+            );
+            assert_eq!(chunk(w, &refused, 1, 50, '+'), Some(200), "sent again");
+            assert_eq!(chunk(w, &refused, 51, 100, '+'), Some(200));
+        }
+    });
+}
+
+// The same of one that was given up: what comes of it later, and is not its beginning, is refused. [MSRP-CHUNK-05]
+#[test]
+fn what_comes_late_of_a_message_that_was_given_up_is_refused() {
+    each_way(|w| {
+        for (from, to) in WAYS {
+            let legs = w.session(1);
+            let id = chunks(w, &legs[from], &[(1, 50, '+')], "");
+            w.ack_all(&legs[to]);
+            w.pass(Duration::from_secs(31));
+            w.ack_all(&legs[to]);
+            let late = Send::new(w, &pattern(150)[50..150])
+                .id(&id)
+                .range("51-150/150")
+                .flag('$');
+            w.feed(legs[from].conn, &late.on(&legs[from]));
+            assert_eq!(w.answer(legs[from].conn, &late.tid), Some(408));
+            assert!(w.ack_all(&legs[to]).is_empty());
+            assert!(is_free(w), "{:?}", w.plane.gauges());
+        }
+    });
+}
