@@ -19,8 +19,8 @@ use tracing_subscriber::{
 
 use crate::config::{Format, Level, Log};
 
-/// Lines that wait to be written.
-const LINES_MAX: usize = 8192;
+/// Lines that wait to be written: two seconds of the most that shards and services say ([`crate::shard::DEBUG_LINES_PER_S`]).
+const LINES_MAX: usize = 2048;
 
 /// How long the end of the process waits until what is left to say was written. Where nobody reads, it never is.
 const PATIENCE: Duration = Duration::from_millis(500);
