@@ -111,21 +111,29 @@ pub(super) fn answerable(request: &Message<'_>) -> Vec<u8> {
 }
 
 /// What an ACK or a CANCEL copies of a request of ours, and a response is known by, as a request: all that is kept of it once it
-/// need not be sent again.
-pub(super) fn followable(invite: &Message<'_>) -> Vec<u8> {
-    let (method, uri) = match invite.start() {
-        Start::Request { method, uri } => (method, uri),
-        Start::Response { .. } => (Method::Other(b"X"), &b""[..]),
-    };
+/// need not be sent again. `request` is one that we have written: its lines are looked at, it is not read.
+pub(super) fn followable(request: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
-    for part in [method.as_bytes(), b" ", uri, b" SIP/2.0\r\n"] {
-        out.extend_from_slice(part);
-    }
-    if let Some(via) = invite.header(Name::Via) {
-        line(&mut out, b"Via", via);
-    }
-    for name in [Name::Route, Name::From, Name::To, Name::CallId, Name::CSeq] {
-        copy(&mut out, invite, name);
+    let (mut at, mut first, mut keeps, mut has_via) = (0, true, true, false);
+    while let Some(len) = memchr::memchr(b'\n', request.get(at..).unwrap_or_default()) {
+        let line = &request[at..=at + len];
+        at += len + 1;
+        if line == b"\r\n" {
+            break;
+        }
+        // A folded line belongs to the one before it.
+        if !first && !matches!(line[0], b' ' | b'\t') {
+            let name = line.split(|b| *b == b':').next().unwrap_or_default();
+            let name = Name::of(name.trim_ascii_end());
+            keeps = matches!(
+                name,
+                Name::Route | Name::From | Name::To | Name::CallId | Name::CSeq
+            ) || (name == Name::Via && !std::mem::replace(&mut has_via, true));
+        }
+        if keeps {
+            out.extend_from_slice(line);
+        }
+        first = false;
     }
     out.extend_from_slice(b"\r\n");
     out

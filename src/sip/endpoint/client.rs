@@ -352,11 +352,8 @@ impl Endpoint {
                 state == non_invite_client::State::Completed
             }
         };
-        if heard
-            && client.form == Form::Whole
-            && let Ok(request) = Message::parse(&client.sent)
-        {
-            client.sent = build::followable(&request).into();
+        if heard && client.form == Form::Whole {
+            client.sent = build::followable(&client.sent).into();
             client.form = Form::Followable;
         }
         let now = client.bytes();

@@ -66,7 +66,9 @@ impl Message<'_> {
         self.check_repeats()?;
         let mut vias = 0;
         for via in self.each(Name::Via, Via::parse) {
-            via?;
+            if !has_numbers_of_via(&via?) {
+                return Err(self.error(Rule::Value(Name::Via), 0));
+            }
             vias += 1;
         }
         if vias == 0 {
@@ -91,7 +93,13 @@ impl Message<'_> {
         let mut star = false;
         for contact in self.each(Name::Contact, Contact::parse) {
             contacts += 1;
-            star |= matches!(contact?, Contact::Star);
+            match contact? {
+                Contact::Star => star = true,
+                Contact::Address(address) if !has_numbers_of_contact(&address.params) => {
+                    return Err(self.error(Rule::Value(Name::Contact), 0));
+                }
+                Contact::Address(_) => {}
+            }
         }
         if star && contacts > 1 {
             return Err(self.error(Rule::Value(Name::Contact), 0));
@@ -138,10 +146,13 @@ impl Message<'_> {
         }
     }
 
-    /// settled.md 32: a number that is none, or is out of range, in a header that we know.
+    /// settled.md 32: a number that is none, or is out of range, in a header that we know. Those of Via, CSeq and Contact were
+    /// looked at where these were read.
     fn check_numbers(&self) -> Result<(), Error> {
         for (name, value) in self.named() {
-            if !is_readable(name, value)
+            let was_read = matches!(name, Name::Via | Name::CSeq | Name::Contact);
+            if !was_read
+                && !is_readable(name, value)
                 && let Some(name) = Name::by_id(name.id())
             {
                 let at = value
@@ -173,11 +184,6 @@ impl Message<'_> {
 #[must_use]
 pub fn is_readable(name: Name<'_>, value: &[u8]) -> bool {
     let whole = |value| number::<u32>(value).is_some();
-    let param = |params: &Params<'_>, name: &[u8]| {
-        params
-            .get(name)
-            .is_none_or(|p| p.value.is_some_and(|v| number::<u32>(v).is_some()))
-    };
     match name {
         Name::MaxForwards => number::<u8>(value).is_some(),
         Name::Expires | Name::MinExpires | Name::RSeq | Name::MaxBreadth => whole(value),
@@ -191,17 +197,7 @@ pub fn is_readable(name: Name<'_>, value: &[u8]) -> bool {
         Name::Timestamp => counts::is_timestamp(value),
         Name::MimeVersion => counts::is_version(value),
         Name::Contact => List::new(value).all(|contact| match Contact::parse(contact) {
-            Ok(Contact::Address(address)) => {
-                let params = &address.params;
-                let q = params.get(b"q").map(|q| q.value.unwrap_or_default());
-                q.is_none_or(|q| q_value(q).is_some())
-                    && param(params, b"expires")
-                    // RFC 5626 §10: 1 to 2^31 - 1.
-                    && params.get(b"reg-id").is_none_or(|_| {
-                        let id = params.number::<u32>(b"reg-id");
-                        id.is_some_and(|id| (1..1 << 31).contains(&id))
-                    })
-            }
+            Ok(Contact::Address(address)) => has_numbers_of_contact(&address.params),
             Ok(Contact::Star) | Err(_) => true,
         }),
         Name::SubscriptionState => {
@@ -218,12 +214,34 @@ pub fn is_readable(name: Name<'_>, value: &[u8]) -> bool {
         Name::Warning => List::new(value).all(|warning| {
             matches!(warning, [a, b, c, b' ' | b'\t', ..] if [a, b, c].iter().all(|d| d.is_ascii_digit()))
         }),
-        Name::Via => List::new(value).all(|via| {
-            Via::parse(via).is_ok_and(|via| !via.params.has(b"ttl") || via.ttl().is_some())
-        }),
+        Name::Via => {
+            List::new(value).all(|via| Via::parse(via).is_ok_and(|via| has_numbers_of_via(&via)))
+        }
         // `Message::parse` reads Content-Length.
         Name::AcceptContact | Name::AlertInfo | Name::Allow | Name::AllowEvents | Name::AuthenticationInfo | Name::Authorization | Name::CallId | Name::CallInfo | Name::ContentDisposition | Name::ContentEncoding | Name::ContentId | Name::ContentLanguage | Name::ContentLength | Name::ContentTransferEncoding | Name::ContentType | Name::ContributionId | Name::ConversationId | Name::Date | Name::ErrorInfo | Name::Event | Name::From | Name::HistoryInfo | Name::InReplyTo | Name::InReplyToContributionId | Name::Join | Name::MessageExpires | Name::Organization | Name::PAccessNetworkInfo | Name::PAssertedIdentity | Name::PAssertedService | Name::PAssociatedUri | Name::PCalledPartyId | Name::PChargingVector | Name::PPreferredIdentity | Name::PPreferredService | Name::PServedUser | Name::Path | Name::Priority | Name::Privacy | Name::ProxyAuthenticate | Name::ProxyAuthorization | Name::ProxyRequire | Name::Reason | Name::RecordRoute | Name::ReferTo | Name::ReferredBy | Name::RejectContact | Name::Replaces | Name::ReplyTo | Name::RequestDisposition | Name::Require | Name::Route | Name::Server | Name::ServiceRoute | Name::SessionId | Name::SessionReplaces | Name::SipEtag | Name::SipIfMatch | Name::Subject | Name::Supported | Name::To | Name::Unsupported | Name::UserAgent | Name::WwwAuthenticate | Name::Other(_) => true,
     }
+}
+
+/// A parameter that is there is a number.
+fn param(params: &Params<'_>, name: &[u8]) -> bool {
+    params
+        .get(name)
+        .is_none_or(|p| p.value.is_some_and(|v| number::<u32>(v).is_some()))
+}
+
+fn has_numbers_of_via(via: &Via<'_>) -> bool {
+    !via.params.has(b"ttl") || via.ttl().is_some()
+}
+
+fn has_numbers_of_contact(params: &Params<'_>) -> bool {
+    let q = params.get(b"q").map(|q| q.value.unwrap_or_default());
+    q.is_none_or(|q| q_value(q).is_some())
+        && param(params, b"expires")
+        // RFC 5626 §10: 1 to 2^31 - 1.
+        && params.get(b"reg-id").is_none_or(|_| {
+            let id = params.number::<u32>(b"reg-id");
+            id.is_some_and(|id| (1..1 << 31).contains(&id))
+        })
 }
 
 /// The parameters behind the first word of a value, if they can be read.
