@@ -232,6 +232,7 @@ impl Core {
             sent.leg = leg;
             sent.message = None;
             sent.expects = Expects::Response;
+            sent.counted = true;
         }
         self.take(session, SENT_BYTES);
         self.put(now, conn, &bytes, outbox);

@@ -320,8 +320,10 @@ impl Core {
 
     /// Gives the place of a SEND back, and what its session held for it.
     fn release_sent(&mut self, session: SessionId, handle: Handle) {
+        if self.sent.get(handle).is_some_and(|sent| sent.counted) {
+            self.give(session, SENT_BYTES);
+        }
         self.sent.release(handle);
-        self.give(session, SENT_BYTES);
     }
 
     /// A session takes so many bytes.

@@ -201,6 +201,7 @@ impl Core {
         entry.share = u16::try_from(share).unwrap_or(u16::MAX);
         entry.expects = expects;
         entry.open = true;
+        entry.counted = true;
         let share = messages.get_mut(message)?.shares.get_mut(share)?;
         share.open = handle;
         share.begun = true;

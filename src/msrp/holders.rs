@@ -119,6 +119,7 @@ impl Holders {
     }
 
     /// What the session may hold just now.
+    #[inline]
     fn room(&self, holds: &Holds) -> usize {
         let mut beside = self.all[holds.user as usize].held;
         if holds.source != NOBODY {
@@ -130,6 +131,19 @@ impl Holders {
     /// Whether the session may take `more`.
     pub(super) fn allows(&self, holds: &Holds, more: usize) -> bool {
         holds.held + more <= self.room(holds)
+    }
+
+    /// The session takes `bytes` if it may: whether it then holds so much that [`Holders::is_tight`] is to be asked.
+    #[inline]
+    pub(super) fn take_if_allowed(&mut self, holds: &mut Holds, bytes: usize) -> Option<bool> {
+        let room = self.room(holds);
+        if holds.held + bytes > room {
+            return None;
+        }
+        self.take(holds, bytes);
+        // At the least what is left: it is no longer free, and its user's.
+        let room = room.saturating_sub(2 * bytes);
+        Some(holds.held > room - room / 4)
     }
 
     /// Whether the session holds more than three quarters of what it may: time to stop what feeds it.
@@ -144,6 +158,7 @@ impl Holders {
     }
 
     /// The session takes `bytes`.
+    #[inline]
     pub(super) fn take(&mut self, holds: &mut Holds, bytes: usize) {
         self.pool.take(bytes);
         holds.held += bytes;
@@ -154,6 +169,7 @@ impl Holders {
     }
 
     /// It gives `bytes` back.
+    #[inline]
     pub(super) fn give(&mut self, holds: &mut Holds, bytes: usize) {
         debug_assert!(bytes <= holds.held, "more is given back than was taken");
         let bytes = bytes.min(holds.held);
@@ -247,6 +263,11 @@ mod tests {
         assert!(h.is_easy(&a));
         h.give(&mut a, 100);
         assert_eq!((h.used(), a.held, h.places.len()), (0, 0, 3));
+        assert_eq!(h.take_if_allowed(&mut a, 1_001), None);
+        assert_eq!(h.take_if_allowed(&mut a, 100), Some(false));
+        assert_eq!(h.take_if_allowed(&mut a, 220), Some(true));
+        assert!(h.is_tight(&a) && a.held == 320);
+        h.give(&mut a, 320);
         h.close(a);
         h.close(b);
         assert!(h.places.is_empty());

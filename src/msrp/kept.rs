@@ -57,7 +57,9 @@ impl Kept {
             self.pieces = Vec::new();
         }
         self.pieces.clear();
-        self.pages = None;
+        if self.pages.is_some() {
+            self.pages = None;
+        }
         self.bytes = 0;
     }
 

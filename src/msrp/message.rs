@@ -8,6 +8,7 @@ use super::{
     kept::{Kept, PIECES_STAY},
     ranges::{Ranges, Received},
     slab::{Handle, Hook, Reset},
+    unanswered::SENT_BYTES,
 };
 use crate::{
     buf::{Answer, Slice},
@@ -30,8 +31,8 @@ pub(super) struct Rest {
 /// What a message under way takes beside its head, its body and its shares: its place, with the lists that stay with it.
 pub(super) const MESSAGE_BYTES: usize = 1280;
 
-/// What a share takes.
-pub(super) const SHARE_BYTES: usize = 64;
+/// What a share takes, with the SEND of a message that is put out in one.
+pub(super) const SHARE_BYTES: usize = 64 + SENT_BYTES;
 
 /// Places for shares that stay with the place of a message: as many devices as nearly all users have.
 const SHARES_STAY: usize = 8;
@@ -40,7 +41,7 @@ const SHARES_STAY: usize = 8;
 const STAYS: usize = 96;
 
 const _: () = assert!(size_of::<Message>() + 3 * STAYS + PIECES_STAY <= MESSAGE_BYTES);
-const _: () = assert!(size_of::<Share>() <= SHARE_BYTES);
+const _: () = assert!(size_of::<Share>() + SENT_BYTES <= SHARE_BYTES);
 
 /// How far a leg is with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,7 +214,9 @@ impl Reset for Message {
         self.kept.clear();
         self.keeping = false;
         self.rest = None;
-        self.pending = None;
+        if self.pending.is_some() {
+            self.pending = None;
+        }
         self.pending_end = false;
         self.looked = 0;
         self.cost = 0;

@@ -50,9 +50,9 @@ impl Core {
         };
         let stalled = l.stalled_since().is_some();
         let (ok, unanswered) = l.oks();
-        let (mut at, mut count) = (0, 0);
+        let (mut at, mut count, mut counted) = (0, 0, 0);
         while let Some(tid) = ok_at(&bytes[at..], ok)
-            && let Some((handle, message, share)) =
+            && let Some((handle, message, share, own)) =
                 answers(sent, unanswered, tid, (conn, session, leg))
         {
             unanswered.remove(sent, handle, in_leg);
@@ -60,12 +60,15 @@ impl Core {
             answered.extend(message.map(|m| (m, share)));
             at += ok_len(ok);
             count += 1;
+            counted += usize::from(own);
         }
         if count == 0 {
             return 0;
         }
-        holders.give(holds, count * SENT_BYTES);
-        self.counters.responses_in[code_place(200)] += count as u64;
+        if counted > 0 {
+            holders.give(holds, counted * SENT_BYTES);
+        }
+        self.counters.responses_in[code_place(200)] += count;
         let mut answered = std::mem::take(&mut self.answered);
         for (message, share) in answered.drain(..) {
             self.acknowledged(now, message, usize::from(share), outbox);
@@ -89,13 +92,13 @@ impl Core {
     }
 }
 
-/// The SEND of a leg that the 200 with `tid` answers, with its message and share.
+/// The SEND of a leg that the 200 with `tid` answers, with its message and share, and whether it is counted by itself.
 fn answers(
     sent: &Slab<Sent>,
     unanswered: &List,
     tid: &Tid,
     (conn, session, leg): (ConnId, SessionId, LegId),
-) -> Option<(Handle, Option<Handle>, u16)> {
+) -> Option<(Handle, Option<Handle>, u16, bool)> {
     // Most peers answer in order.
     let (handle, entry) = match unanswered.first_of(sent) {
         Some((handle, first)) if first.tid == *tid => (handle, first),
@@ -103,7 +106,8 @@ fn answers(
             .find(tid::place(tid)?)
             .filter(|(_, e)| e.tid == *tid && (e.session, e.leg) == (session, leg) && !e.open)?,
     };
-    (entry.conn == conn).then_some((handle, entry.message, entry.share))
+    let counted = entry.counted;
+    (entry.conn == conn).then_some((handle, entry.message, entry.share, counted))
 }
 
 const START: &[u8; 5] = b"MSRP ";

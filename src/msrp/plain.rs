@@ -80,11 +80,11 @@ impl Core {
         let cost = MESSAGE_BYTES + head_and_body + s.plan.shares.len() * SHARE_BYTES;
         let may_begin = s.paused.is_empty()
             && s.incomplete.is_empty()
-            && wide <= s.plan.max.min(settings.max_message_bytes)
-            && holders.allows(&s.holds, cost);
+            && wide <= s.plan.max.min(settings.max_message_bytes);
         if !may_begin {
             return None;
         }
+        let tight = holders.take_if_allowed(&mut s.holds, cost)?;
 
         let rest = Rest {
             bytes: bytes.part(rest_at, body_at),
@@ -100,7 +100,7 @@ impl Core {
         m.types_before = Some(Rc::clone(&s.plan.types));
         m.kind = s.plan.kind;
         m.total = Some(wide);
-        m.received.add(1, wide + 1);
+        m.received.set_whole(wide + 1);
         m.ended = true;
         m.chosen = true;
         m.forwarded = 1 + wide;
@@ -114,7 +114,6 @@ impl Core {
         counters.chunks_in += 1;
         counters.messages_in += 1;
         counters.messages_out += m.shares.len() as u64;
-        holders.take(&mut s.holds, cost);
         self.kept_bytes += size;
         s.messages.push(messages, message, in_session);
         self.young.push(messages, message, in_young);
@@ -138,6 +137,7 @@ impl Core {
             &mut others,
             outbox,
         );
+        let over = over | tight;
         if over {
             let parts = [bytes.part(body_at, body_at + size)];
             self.put_on_others(now, message, &chunk, &parts, over, others, outbox);

@@ -91,9 +91,20 @@ pub(super) struct Received {
 }
 
 impl Received {
+    #[inline]
     pub(super) fn clear(&mut self) {
         self.few.clear();
-        self.many = None;
+        if self.many.is_some() {
+            self.many = None;
+        }
+    }
+
+    /// It has all positions up to, not including, `end`, and no other.
+    #[inline]
+    pub(super) fn set_whole(&mut self, end: u64) {
+        self.clear();
+        // It is empty: there is a place.
+        let _ = self.few.0.try_push((1, end));
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -50,6 +50,8 @@ pub(super) struct Sent {
     pub(super) expects: Expects,
     /// Its end-line is not put out yet.
     pub(super) open: bool,
+    /// It is counted by itself, and not with the share of its message.
+    pub(super) counted: bool,
     /// When its last byte left, as far as known; the 30 s run from then.
     pub(super) at: Instant,
     /// What the outbox of its connection must have got rid of until it has left.
@@ -63,6 +65,7 @@ impl Reset for Sent {
         self.message = None;
         self.expects = Expects::Response;
         self.open = false;
+        self.counted = false;
         self.in_leg = Hook::default();
     }
 }

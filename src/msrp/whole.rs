@@ -167,6 +167,8 @@ impl Core {
                 entry.message = Some(message);
                 entry.share = u16::try_from(place).unwrap_or(u16::MAX);
                 entry.expects = expects;
+                // All of a message: its share counts it.
+                entry.counted = all.is_none();
                 entry.at = now;
                 entry.put = stand.put;
                 let handle = *handle;
@@ -176,8 +178,10 @@ impl Core {
                 awaited += 1;
             }
         }
-        holders.take(&mut s.holds, awaited * SENT_BYTES);
-        over |= holders.is_tight(&s.holds);
+        if all.is_none() {
+            holders.take(&mut s.holds, awaited * SENT_BYTES);
+            over |= holders.is_tight(&s.holds);
+        }
         if awaited > 0 {
             self.arm(session, now + super::due::RESPONSE);
         }
