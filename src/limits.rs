@@ -6,9 +6,9 @@
 //! What a table's entries hold beside their places is bounded in bytes by pools, with shares (`share.rs`): one source, user or session
 //! leaves room for the others. `tests/resident.rs` compares the total with what a process takes under floods.
 //!
-//! Bounds that nobody chooses stand with what they bound. Of media: chunks of a message that wait (`msrp/message.rs`), messages
-//! that are not complete, are done or were refused (`msrp/session.rs`), ranges of one (`msrp/ranges.rs`), body bytes and pieces that wait
-//! for their end (`msrp/link.rs`), what is kept of a message while it is passed on (`msrp/learn.rs`), types that a peer refused
+//! Bounds that nobody chooses stand with what they bound. Of media: pieces of a body that lie apart in order
+//! (`msrp/kept.rs`), messages that are not complete, are done or were refused (`msrp/session.rs`), ranges that were reported
+//! (`msrp/ranges.rs`), body bytes and pieces that wait for their end (`msrp/link.rs`), what is kept of a message while it is passed on (`msrp/learn.rs`), types that a peer refused
 //! (`msrp/leg.rs`), lists of types that are shared (`msrp/types.rs`), what goes out copied and the memory that idle queues keep
 //! (`buf/line.rs`, `buf/outbox.rs`). Of signalling: nonces (`sip/digest.rs`), messages that wait for a connection and addresses
 //! that refused one (`sip/endpoint/links.rs`), ACKs that are kept (`sip/retransmit.rs`), what fits a datagram
