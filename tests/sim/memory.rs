@@ -119,7 +119,7 @@ impl Host {
         let most = may.max_by_key(|(_, bytes)| **bytes).map(|(c, _)| *c);
         drop(held);
         let short = pinned * 2 > total;
-        if pinned != memory.told && (short || memory.told * 2 > total) {
+        if short || (pinned != memory.told && memory.told * 2 > total) {
             net.saw("receive memory short");
             self.shards[k].pressure(net.now, pinned, total);
         }

@@ -392,7 +392,9 @@ impl Io {
     pub(super) fn relieve<W: World>(&mut self, world: &mut W) -> io::Result<()> {
         let (pinned, total) = (self.streams.pinned(), self.streams.total());
         let short = pinned * 2 > total;
-        if pinned != self.pinned_told && (short || self.pinned_told * 2 > total) {
+        // As long as it is short, each turn: what the world could not copy out a turn ago it may be able to now, and with all that
+        // pin it stopped nothing else would change.
+        if short || (pinned != self.pinned_told && self.pinned_told * 2 > total) {
             world.pressure(self.now, pinned, total);
             if short {
                 self.conns.copy_paused_out();
