@@ -4,7 +4,7 @@ use super::{
     Event, Failure,
     core::{Core, Deferred},
     leg::{State, owner},
-    message::Progress,
+    message::{Message, Progress},
     slab::Handle,
 };
 use crate::{
@@ -255,6 +255,16 @@ impl Core {
         }
     }
 
+    /// Whether all of a message has been put out to a leg whose connection is up.
+    fn is_on_its_way(&self, m: &Message) -> bool {
+        m.shares.iter().any(|s| {
+            s.progress == Progress::Sent
+                && self
+                    .leg(m.session, s.leg)
+                    .is_some_and(|l| l.conn.is_some() && l.state == State::Started)
+        })
+    }
+
     /// A leg is over: requests that name it get 481 from now on. [MSRP-URI-03]
     pub(super) fn end_leg(
         &mut self,
@@ -270,9 +280,14 @@ impl Core {
             return;
         }
         l.state = State::Ended;
-        // What may still come of it reaches its peer no more.
+        // What may still come of it reaches its peer no more. What has gone out to a peer that is there is passed on: the loser of a
+        // race of two active devices is not told that what it wrote, and is read, has failed.
         self.each_message(session, |core, message| {
-            if core.messages.get(message).is_some_and(|m| m.from == leg) {
+            if core
+                .messages
+                .get(message)
+                .is_some_and(|m| m.from == leg && !core.is_on_its_way(m))
+            {
                 core.report_loss(now, message, outbox);
             }
         });
