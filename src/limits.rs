@@ -8,24 +8,25 @@
 //!
 //! Bounds that nobody chooses stand with what they bound. Of media: pieces of a body that lie apart in order
 //! (`msrp/kept.rs`), messages that are not complete, are done or were refused (`msrp/session.rs`), ranges that were reported
-//! (`msrp/ranges.rs`), body bytes and pieces that wait for their end (`msrp/link.rs`), what is kept of a message while it is passed on (`msrp/learn.rs`), types that a peer refused
-//! (`msrp/leg.rs`), lists of types that are shared (`msrp/types.rs`), what goes out copied and the memory that idle queues keep
-//! (`buf/line.rs`, `buf/outbox.rs`). Of signalling: nonces (`sip/digest.rs`), messages that wait for a connection and addresses
-//! that refused one (`sip/endpoint/links.rs`), ACKs that are kept (`sip/retransmit.rs`), what fits a datagram
-//! (`sip/endpoint/way.rs`), early dialogs (`session/invitation.rs`), requests that are passed on (`session/function.rs`), legs
-//! that ever were (`session/fork.rs`), shapes of descriptions that are shared (`session/kept.rs`), media connections that are
-//! restored (`session/media.rs`), strays that are remembered (`session/turn.rs`), redirects that are followed
-//! (`session/redirect.rs`), a peer's paths (`session/sdp/mod.rs`), secrets that a body is looked through for (`session/body.rs`),
-//! a binding (`sip/registrar/room.rs`), what stands for a request where nothing of it is kept (`sip/endpoint/key.rs`), places that
-//! have never answered (`sip/endpoint/places.rs`), reasons that are put by
-//! (`sip/endpoint/note.rs`), lines of a description that are explained (`session/sdp/explain.rs`), what waits of a SIP connection until it is heard (`io/settings.rs`: 4 KiB
-//! each), answers that it leaves unread (`shard/apply.rs`). Around them: questions of the services
-//! (`shard/mail.rs`), a peer's text in a line of the log (`shard/say.rs`), connections on their way to another shard
-//! (`io/hub.rs`), parts of one send (`io/driver/send.rs`), what a turn does at most (`io/driver/hear.rs`, `io/driver/fair.rs`,
-//! `io/driver/accept.rs`, `timer.rs`), log lines (`services/log.rs`), wishes (`services/phase.rs`), pages of the admin interface
-//! and answers of one (`services/admin.rs`, `services/client.rs`), what is read of a configuration (`config/read.rs`,
-//! `config/mod.rs`), and what a message on the wire may have (`wire/`). What has neither is bounded by what it belongs to: a
-//! timer, a binding by user or source, a link, an outbox to its transaction, contact, connection.
+//! (`msrp/ranges.rs`), body bytes and pieces that wait for their end (`msrp/link.rs`), what is kept of a message while it is
+//! passed on (`msrp/learn.rs`), types that a peer refused (`msrp/leg.rs`), lists of types that are shared (`msrp/types.rs`),
+//! what goes out copied and the memory that idle queues keep (`buf/line.rs`, `buf/outbox.rs`). Of signalling: nonces
+//! (`sip/digest.rs`), messages that wait for a connection and addresses that refused one (`sip/endpoint/links.rs`), ACKs that
+//! are kept (`sip/retransmit.rs`), what fits a datagram (`sip/endpoint/way.rs`), early dialogs (`session/invitation.rs`),
+//! requests that are passed on (`session/function.rs`), legs that ever were (`session/fork.rs`), shapes of descriptions that
+//! are shared (`session/kept.rs`), media connections that are restored (`session/media.rs`), strays that are remembered
+//! (`session/turn.rs`), redirects that are followed (`session/redirect.rs`), a peer's paths (`session/sdp/mod.rs`), secrets
+//! that a body is looked through for (`session/body.rs`), a binding (`sip/registrar/room.rs`), what stands for a request
+//! where nothing of it is kept (`sip/endpoint/key.rs`), places that have never answered (`sip/endpoint/places.rs`), reasons
+//! that are put by (`sip/endpoint/note.rs`), lines of a description that are explained (`session/sdp/explain.rs`), what waits
+//! of a SIP connection until it is heard (`io/settings.rs`: 4 KiB each), answers that it leaves unread (`shard/apply.rs`).
+//! Around them: questions of the services (`shard/mail.rs`), a peer's text in a line of the log (`shard/say.rs`), connections
+//! on their way to another shard (`io/hub.rs`), parts of one send (`io/driver/send.rs`), what a turn does at most
+//! (`io/driver/hear.rs`, `io/driver/fair.rs`, `io/driver/accept.rs`, `timer.rs`), log lines (`services/log.rs`), wishes
+//! (`services/phase.rs`), pages of the admin interface and answers of one (`services/admin.rs`, `services/client.rs`), what
+//! is read of a configuration (`config/read.rs`, `config/mod.rs`), and what a message on the wire may have (`wire/`). What
+//! has neither is bounded by what it belongs to: a timer, a binding by user or source, a link, an outbox to its transaction,
+//! contact, connection.
 
 use crate::config::Config;
 
@@ -64,7 +65,7 @@ pub const DATAGRAM_BUFFER_BYTES: usize = (64 << 10) + 256;
 /// one network shows, 64 bytes each. Those beyond count as one source together.
 pub const SOURCES_MAX: usize = 16_384;
 
-/// Sessions that have ended, kept for whoever asks why: of each shard.
+/// Sessions that have ended, kept so that one can ask why: of each shard.
 pub const ENDED_SESSIONS: usize = 100;
 
 /// Legs that are kept of each of them: the originator and [`DEVICES_MAX`].

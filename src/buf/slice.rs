@@ -87,7 +87,7 @@ impl Slice {
         Self::new(Rc::new(boxed), 0, len)
     }
 
-    /// Bytes that came otherwise than into a receive buffer: whoever holds a small part of them for long copies it out, as
+    /// Bytes that came otherwise than into a receive buffer: a small part of them that is held for long is copied out, as
     /// there.
     #[must_use]
     pub fn passing(bytes: Box<[u8]>) -> Self {

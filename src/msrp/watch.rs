@@ -75,8 +75,8 @@ impl Plane {
             }
             let by = *refused + RESPONSE;
             if by <= now {
-                // Its sender has had an answer for as long as he would have waited for one. If he still goes on nobody needs it; more
-                // likely its end has passed unseen, with what he sent after it.
+                // It was answered as long ago as an answer is waited for. If it still goes on, nothing needs it; more likely its
+                // end has passed unseen, with what came after it.
                 self.core.counters.malformed += 1;
                 link.phase = Phase::Closing;
                 self.core.deferred.push_back(Deferred::Malformed { conn });

@@ -3,7 +3,7 @@
 //! Signalling waits for messages, not they for it: an INVITE that is forked costs as much as a hundred deliveries, and what a
 //! turn has to send goes out at its end. So a turn hears signalling for [`SHARE`] and leaves the rest to the next. Datagrams and
 //! streams have their turns in rotation, a stream a [`PIECE`] at a time, and one that says little ([`MODEST`]) comes before those
-//! that say much: whoever writes without end waits behind himself.
+//! that say much: a stream that is written to without end waits behind its own bytes.
 //!
 //! What waits is bounded: datagrams by the buffers for them, the others wait in the socket; of a stream one short receive
 //! ([`Settings::signalling_bytes`](crate::io::Settings)), and nothing more is received of it before that was heard.

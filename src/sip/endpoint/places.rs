@@ -1,7 +1,7 @@
-//! The places that have answered us: to any other a message is repeated four times at most (settled.md 42), for whoever is
-//! named in a forged Contact, or is forged as the source of an INVITE, shall not get all that the timers would send.
+//! The places that have answered us: to any other a message is repeated four times at most (settled.md 42): an address
+//! that stands in a forged Contact, or is forged as the source of an INVITE, shall not get all that the timers would send.
 //!
-//! The law: a place is known by what only somebody who got our message can say: our branch, our tag.
+//! The law: a place is known by what can only be said where our message arrived: our branch, our tag.
 
 use std::{collections::HashSet, net::SocketAddr};
 
